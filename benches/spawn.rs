@@ -1,0 +1,5 @@
+//! (being built)
+
+fn main() {
+    divan::main();
+}

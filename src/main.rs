@@ -1,0 +1,3 @@
+//! The `octaskly` binary: everything is in the library's `cli` room.
+
+fn main() {}

@@ -1,0 +1,81 @@
+//! Every bound of the system in one place, each with where it comes from.
+//!
+//! A bound that depends on another says so and is tied to it at compile time.
+
+use super::Millis;
+
+/// The wire protocol this build speaks, and the oldest it still accepts.
+pub const PROTOCOL_VERSION: u16 = 1;
+/// Oldest protocol version that this build still speaks.
+pub const PROTOCOL_OLDEST: u16 = 1;
+
+/// Interval of a worker's heartbeats.
+pub const HEARTBEAT_INTERVAL: Millis = Millis::from_secs(2);
+/// Silence after which a worker gets no new work: three missed heartbeats.
+pub const SUSPECT_AFTER: Millis = Millis(3 * HEARTBEAT_INTERVAL.0);
+/// Silence after which a worker is lost, by default (the seed's `--heartbeat-timeout 60`).
+pub const LOST_AFTER: Millis = Millis::from_secs(60);
+/// After a restart, how long running tasks wait for their workers before they are tried again.
+pub const RESTART_GRACE: Millis = LOST_AFTER;
+/// A gap in the dispatcher's own loop longer than this stops the clock of everybody's silence.
+pub const LOOP_GAP: Millis = Millis::from_secs(1);
+
+/// Between SIGTERM and SIGKILL when a task is ended.
+pub const KILL_GRACE: Millis = Millis::from_secs(10);
+/// How long a `run` outlives its client.
+pub const CLIENT_GONE_AFTER: Millis = Millis::from_secs(60);
+
+/// Upper bound of the first wait between tries.
+pub const BACKOFF_MIN: Millis = Millis::from_secs(1);
+/// Upper bound of any wait between tries.
+pub const BACKOFF_MAX: Millis = Millis::from_secs(60);
+/// Tries that ended because their worker was lost, after which the task fails as `lost`.
+pub const MAX_LOST_ATTEMPTS: u32 = 5;
+
+/// Seed default of `--task-timeout`.
+pub const TASK_TIMEOUT: Millis = Millis::from_secs(300);
+/// Default of `--task-retries`.
+pub const TASK_RETRIES: u32 = 3;
+/// Seed default of `--max-workers`.
+pub const MAX_WORKERS: u32 = 10;
+/// Seed default of `--max-jobs`.
+pub const MAX_JOBS: u32 = 4;
+
+/// Nesting allowed in any CBOR a peer sends (ciborium would take 256).
+pub const CBOR_DEPTH: usize = 32;
+/// Largest frame before the peer is authenticated.
+pub const MAX_FRAME_UNAUTHENTICATED: u32 = 4 * 1024;
+/// Largest frame after: holds a spec with [`MAX_ITEMS_BYTES`] of items beside its envelope.
+pub const MAX_FRAME: u32 = 96 * 1024 * 1024;
+/// Largest encoded job: a million items of 64 bytes.
+pub const MAX_SPEC_BYTES: usize = 64 * 1024 * 1024;
+/// Largest sum of a job's item bytes.
+pub const MAX_ITEMS_BYTES: usize = 60 * 1024 * 1024;
+/// Most tasks of one job.
+pub const MAX_TASKS_PER_JOB: u64 = 10_000_000;
+/// Largest stdin kept with a job instead of streamed.
+pub const MAX_INLINE_STDIN: usize = 4 * 1024 * 1024;
+/// Entries in any list of one message (assignments, results, held attempts).
+pub const MAX_BATCH: usize = 4096;
+/// Rows in one reply of a listing; clients page.
+pub const MAX_ROWS: u32 = 10_000;
+
+/// Longest node name.
+pub const MAX_NODE_NAME: usize = 63;
+
+/// Bytes of output kept an attempt for `logs`: half from the head, half from the tail.
+pub const MAX_LOG_BYTES: u64 = 100 * 1024 * 1024;
+/// Output up to this size travels inside the result instead of as an upload.
+pub const MAX_INLINE_LOG: usize = 16 * 1024;
+/// Output sent to an attached client and not yet acknowledged by it; then the task is held back.
+pub const ATTACH_WINDOW: usize = 8 * 1024 * 1024;
+/// Payload of one data frame.
+pub const DATA_FRAME: usize = 64 * 1024;
+
+/// A client gives up on a known dispatcher after this long without an answer.
+pub const CLIENT_TIMEOUT: Millis = Millis::from_secs(5);
+
+const _: () = assert!(SUSPECT_AFTER.0 < LOST_AFTER.0, "a worker is suspect before it is lost");
+const _: () = assert!(MAX_ITEMS_BYTES < MAX_SPEC_BYTES, "items fit into a spec");
+const _: () = assert!(MAX_SPEC_BYTES < MAX_FRAME as usize, "a spec fits into a frame");
+const _: () = assert!(MAX_INLINE_STDIN < MAX_SPEC_BYTES, "inline stdin fits into a spec");

@@ -1,0 +1,158 @@
+//! What a worker and its dispatcher say to each other once connected.
+//!
+//! Orders are imperative, facts are past tense. Batches are bounded by
+//! [`super::limits::MAX_BATCH`]; everything may be lost with its link and is
+//! repeated or reported again after a reconnect, so every message is safe to
+//! receive twice.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AttemptId, AttemptNo, AttemptReport, Fence, JobId, Millis, SealedSpec, TaskId, Timestamp};
+
+/// From a worker to its dispatcher.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkerMessage {
+    /// First after every welcome: everything this worker holds. What it does
+    /// not name it does not have; results it has not been thanked for follow as `Ended`.
+    Holding(Vec<HeldAttempt>),
+    /// Still there. Renews the leases of everything it holds.
+    Heartbeat {
+        /// Counts up; echoed.
+        sequence: u64,
+    },
+    /// These attempts now have a process.
+    Started(Vec<StartedAttempt>),
+    /// These attempts ended; repeated until recorded.
+    Ended(Vec<EndedAttempt>),
+    /// These attempts were never started here and are given back; counts as nothing.
+    Returned(Vec<AttemptId>),
+    /// Assignments arrived for a job whose spec is not here.
+    SpecMissing(JobId),
+    /// The worker is stopping: no new work, please.
+    Stopping,
+}
+
+/// From the dispatcher to a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DispatcherMessage {
+    /// The echo of a heartbeat.
+    HeartbeatSeen {
+        /// The heartbeat's number.
+        sequence: u64,
+        /// Dispatcher time.
+        now: Timestamp,
+    },
+    /// Specs of jobs that assignments will name; sent once a job and link.
+    Learn(Vec<JobOnWorker>),
+    /// Run these.
+    Assign(Vec<Assignment>),
+    /// End these and report how they ended; the report is `Cancelled` unless they ended first.
+    Cancel(Vec<CancelAttempt>),
+    /// Their ends are recorded and durable (or of no interest): forget them.
+    Recorded(Vec<AttemptId>),
+    /// No attempt of these jobs will come any more: forget their specs.
+    ForgetJobs(Vec<JobId>),
+    /// Give back what has not started, finish what runs, take nothing new (`drain`).
+    Drain,
+    /// Take work again.
+    Resume,
+}
+
+/// An attempt that a worker holds at the moment of a reconnect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldAttempt {
+    /// Which.
+    pub id: AttemptId,
+    /// Its fence.
+    pub fence: Fence,
+    /// When its process started; `None` while it waits for a slot.
+    pub started_at: Option<Timestamp>,
+}
+
+/// An attempt whose process exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartedAttempt {
+    /// Which.
+    pub id: AttemptId,
+    /// When, in dispatcher time.
+    pub at: Timestamp,
+}
+
+/// An attempt that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedAttempt {
+    /// Which.
+    pub id: AttemptId,
+    /// Its fence: what proves that this worker was given it.
+    pub fence: Fence,
+    /// What happened.
+    pub report: AttemptReport,
+}
+
+/// A job as a worker needs to know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobOnWorker {
+    /// Its number.
+    pub job: JobId,
+    /// What to run.
+    pub spec: SealedSpec,
+}
+
+/// One order to run one task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Which task.
+    pub task: TaskId,
+    /// Which try at it.
+    pub attempt: AttemptNo,
+    /// Its fence.
+    pub fence: Fence,
+    /// GPU indices it may use, as many as its demand says; given out by the dispatcher.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<u32>,
+}
+
+impl Assignment {
+    /// The attempt that this order creates.
+    #[must_use]
+    pub fn id(&self) -> AttemptId {
+        AttemptId { task: self.task, attempt: self.attempt }
+    }
+}
+
+/// An order to end one attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelAttempt {
+    /// Which.
+    pub id: AttemptId,
+    /// Between SIGTERM and SIGKILL; [`super::limits::KILL_GRACE`] unless in a hurry.
+    pub grace: Millis,
+    /// What its report is to say.
+    pub why: super::outcome::Cancellation,
+}
+
+/// A file-like stream between a worker and its dispatcher opens with one of these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StreamPurpose {
+    /// Worker → dispatcher, both ways: output of an attached attempt down, stdin up.
+    Attached {
+        /// Which attempt.
+        id: AttemptId,
+        /// Bytes of its output that lie behind the start of this stream (acknowledged earlier).
+        from: u64,
+    },
+    /// Worker → dispatcher, one way: the stored output of an ended attempt.
+    LogUpload {
+        /// Which attempt.
+        id: AttemptId,
+        /// Length of what follows.
+        bytes: u64,
+    },
+    /// Dispatcher → worker, answered on the same stream: the output so far of a running attempt.
+    LogRead {
+        /// Which attempt.
+        id: AttemptId,
+        /// Keep sending as it grows, until it ends.
+        follow: bool,
+    },
+}

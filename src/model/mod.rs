@@ -1,0 +1,34 @@
+//! The plain vocabulary of Octaskly: ids, times, specs, demands, outcomes,
+//! messages, records and views.
+//!
+//! Everything here is data that any room may name. The one invariant: a value
+//! of these types says the same on every node, so nothing in it depends on the
+//! machine that holds it. Deliberately absent: sockets, clocks, files, threads,
+//! and any decision (decisions are `engine/`'s).
+
+pub mod demand;
+pub mod handshake;
+pub mod ids;
+pub mod intervals;
+pub mod items;
+pub mod limits;
+pub mod messages;
+pub mod node;
+pub mod outcome;
+pub mod raw;
+pub mod records;
+pub mod requests;
+pub mod selector;
+pub mod spec;
+pub mod time;
+pub mod views;
+
+pub use demand::{Capacity, Demand, MilliCpu};
+pub use ids::{AttemptId, AttemptNo, Epoch, Fence, InstanceId, JobId, LinkId, NodeId, RequestId, TaskId, TaskIndex};
+pub use intervals::IntervalSet;
+pub use items::Items;
+pub use node::{NodeName, Role};
+pub use outcome::{AttemptReport, Cause, JobState, Outcome, TaskState};
+pub use raw::RawString;
+pub use spec::{JobSpec, SealedSpec};
+pub use time::{Millis, Timestamp};

@@ -1,0 +1,268 @@
+//! How attempts, tasks and jobs end: the whole space of outcomes, and what an
+//! attempt reports about itself.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Millis, RawString, Timestamp};
+
+/// How one attempt ended. Everything a person is told about a failure derives from this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The process exited by itself with this code; 0 is the only success.
+    Exited(i32),
+    /// The process died by this signal.
+    Signalled(i32),
+    /// It exceeded its time limit, which was this long.
+    TimedOut(Millis),
+    /// It exceeded the memory it asked for, or the kernel killed it for memory.
+    OutOfMemory,
+    /// It could not be started.
+    SpawnFailed(SpawnFailure),
+    /// An input could not be brought to the worker, or an output back.
+    TransferFailed(String),
+    /// Its worker was lost and it may not (or no longer) be tried again.
+    Lost,
+    /// A job it depends on did not succeed.
+    DependencyFailed(super::JobId),
+    /// Somebody or something ended it.
+    Cancelled(Cancellation),
+}
+
+/// Why a process could not be started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpawnFailure {
+    /// Which of the shell's two codes says it.
+    pub kind: SpawnFailureKind,
+    /// What was tried and what the system said, for people: `no such program: frobnicate`.
+    pub reason: String,
+}
+
+/// The kinds of spawn failure that exit codes tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpawnFailureKind {
+    /// 127: there is no such program.
+    NotFound,
+    /// 126: it is there but cannot be executed, or its directory cannot be entered.
+    NotExecutable,
+    /// 125: the worker itself failed (no directory, no descriptors, no process).
+    Worker,
+}
+
+/// Who or what ended a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cancellation {
+    /// `octaskly cancel`, with its `--reason`.
+    Requested(Option<String>),
+    /// Ctrl-C in `octaskly run`.
+    Interrupted,
+    /// The client of a `run` was gone for too long.
+    ClientGone,
+    /// `--max-fails` was reached.
+    MaxFails,
+}
+
+impl Outcome {
+    /// Whether the task succeeded.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Exited(0))
+    }
+
+    /// The terminal task state this outcome leads to when nothing is tried again.
+    #[must_use]
+    pub fn state(&self) -> TaskState {
+        match self {
+            Self::Exited(0) => TaskState::Succeeded,
+            Self::Cancelled(_) => TaskState::Cancelled,
+            _ => TaskState::Failed,
+        }
+    }
+
+    /// The cause of a failure; `None` for success and cancellation.
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        Some(match self {
+            Self::Exited(0) | Self::Cancelled(_) => return None,
+            Self::Exited(_) => Cause::Exit,
+            Self::Signalled(_) => Cause::Signal,
+            Self::TimedOut(_) => Cause::Timeout,
+            Self::OutOfMemory => Cause::Oom,
+            Self::SpawnFailed(_) => Cause::Spawn,
+            Self::TransferFailed(_) => Cause::Transfer,
+            Self::Lost => Cause::Lost,
+            Self::DependencyFailed(_) => Cause::Dependency,
+        })
+    }
+
+    /// The exit code by which `run` ends for this outcome.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Exited(code) => *code,
+            Self::Signalled(signal) => 128 + signal,
+            Self::TimedOut(_) => 124,
+            Self::OutOfMemory => 137,
+            Self::SpawnFailed(failure) => match failure.kind {
+                SpawnFailureKind::NotFound => 127,
+                SpawnFailureKind::NotExecutable => 126,
+                SpawnFailureKind::Worker => 125,
+            },
+            Self::Cancelled(Cancellation::Interrupted) => 130,
+            Self::TransferFailed(_) | Self::Lost | Self::DependencyFailed(_) | Self::Cancelled(_) => 125,
+        }
+    }
+}
+
+/// Completes the sentence "the task …".
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(0) => f.write_str("succeeded"),
+            Self::Exited(code) => write!(f, "failed with exit code {code}"),
+            Self::Signalled(signal) => write!(f, "was killed by signal {signal}"),
+            Self::TimedOut(limit) => write!(f, "exceeded its time limit of {limit}"),
+            Self::OutOfMemory => f.write_str("ran out of memory"),
+            Self::SpawnFailed(failure) => write!(f, "could not start: {}", failure.reason),
+            Self::TransferFailed(reason) => write!(f, "could not move its files: {reason}"),
+            Self::Lost => f.write_str("was lost with its worker"),
+            Self::DependencyFailed(job) => write!(f, "was not started: job {job} did not succeed"),
+            Self::Cancelled(Cancellation::Requested(None)) => f.write_str("was cancelled"),
+            Self::Cancelled(Cancellation::Requested(Some(reason))) => write!(f, "was cancelled: {reason}"),
+            Self::Cancelled(Cancellation::Interrupted) => f.write_str("was interrupted"),
+            Self::Cancelled(Cancellation::ClientGone) => f.write_str("was cancelled: its client went away"),
+            Self::Cancelled(Cancellation::MaxFails) => f.write_str("was cancelled: too many tasks of its job failed"),
+        }
+    }
+}
+
+/// The `cause` of a failed task, as shown to programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the words of INTERFACE §5, each explained at `Outcome`")]
+pub enum Cause {
+    Exit,
+    Signal,
+    Timeout,
+    Oom,
+    Lost,
+    Transfer,
+    Spawn,
+    Dependency,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exit => "exit",
+            Self::Signal => "signal",
+            Self::Timeout => "timeout",
+            Self::Oom => "oom",
+            Self::Lost => "lost",
+            Self::Transfer => "transfer",
+            Self::Spawn => "spawn",
+            Self::Dependency => "dependency",
+        })
+    }
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskState {
+    /// Not yet: a dependency, a backoff, or `%MAX`.
+    Waiting,
+    /// Could run as soon as a worker has room.
+    Ready,
+    /// Handed to a worker.
+    Running,
+    /// Ended with exit code 0.
+    Succeeded,
+    /// Ended otherwise, and is not tried again.
+    Failed,
+    /// Ended by somebody's wish.
+    Cancelled,
+}
+
+impl TaskState {
+    /// Whether it is one of the three terminal states.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting",
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+/// Where a job stands; the same words as for a task.
+///
+/// Terminal when all its tasks are: `Failed` when any failed, else `Cancelled`
+/// when any was cancelled, else `Succeeded`. Before that: `Running` when any
+/// task is, else `Ready` when any is, else `Waiting`.
+pub type JobState = TaskState;
+
+/// What a worker reports of an ended attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptReport {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When the process started, in dispatcher time; `None` when it never did.
+    pub started_at: Option<Timestamp>,
+    /// When the last of it was gone, in dispatcher time.
+    pub ended_at: Timestamp,
+    /// Largest resident set of the task's processes in bytes; 0 when unknown.
+    pub peak_memory_bytes: u64,
+    /// Its output.
+    pub output: OutputSummary,
+}
+
+/// What is known of an attempt's output.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputSummary {
+    /// Bytes the task wrote to stdout, kept or not.
+    pub stdout_bytes: u64,
+    /// Bytes the task wrote to stderr, kept or not.
+    pub stderr_bytes: u64,
+    /// Where the stored copy is.
+    pub kept: KeptOutput,
+}
+
+/// Where an attempt's stored output is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeptOutput {
+    /// There was none.
+    #[default]
+    Nothing,
+    /// Small: here it is, as the frames of a log file (`wire::log`).
+    Inline(RawString),
+    /// Uploaded to the dispatcher's log folder before this report was sent; that many bytes.
+    Uploaded(u64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_those_of_the_shell_and_of_timeout() {
+        let spawn = |kind| Outcome::SpawnFailed(SpawnFailure { kind, reason: String::new() });
+        assert_eq!(Outcome::Exited(7).exit_code(), 7);
+        assert_eq!(Outcome::Signalled(9).exit_code(), 137);
+        assert_eq!(Outcome::TimedOut(Millis(1)).exit_code(), 124);
+        assert_eq!(spawn(SpawnFailureKind::NotFound).exit_code(), 127);
+        assert_eq!(spawn(SpawnFailureKind::NotExecutable).exit_code(), 126);
+        assert_eq!(Outcome::Lost.exit_code(), 125);
+    }
+}

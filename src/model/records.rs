@@ -1,0 +1,245 @@
+//! What a node writes down: the facts its durable state is made of.
+//!
+//! Each record states absolute values and is safe to apply twice. The store
+//! turns them into rows; nothing else interprets them. Records of one effects
+//! batch are written in order and atomically.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::outcome::Cancellation;
+use super::{
+    AttemptId, AttemptReport, Epoch, Fence, JobId, NodeId, NodeName, Role, SealedSpec, TaskId, TaskState, Timestamp,
+};
+
+/// A fact of the dispatcher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// A job was accepted. Its tasks exist by this alone; a task has a row of
+    /// its own only when a later record names it.
+    JobSubmitted(Arc<SubmittedJob>),
+    /// An attempt was handed to a worker: the task is `running`.
+    AttemptAssigned {
+        /// Which attempt.
+        id: AttemptId,
+        /// Its fence.
+        fence: Fence,
+        /// To whom.
+        worker: NodeId,
+        /// The worker's name then, kept for history.
+        worker_name: NodeName,
+        /// When.
+        at: Timestamp,
+    },
+    /// The attempt's process exists.
+    AttemptStarted {
+        /// Which attempt.
+        id: AttemptId,
+        /// When.
+        at: Timestamp,
+    },
+    /// An attempt ended and this is its recorded result.
+    AttemptEnded {
+        /// Which attempt.
+        id: AttemptId,
+        /// What happened.
+        report: AttemptReport,
+    },
+    /// An attempt was given back unstarted: as if it had never been.
+    AttemptReturned {
+        /// Which attempt.
+        id: AttemptId,
+    },
+    /// Where a task stands now. Written whenever it changes other than by `AttemptAssigned`.
+    TaskChanged {
+        /// Which task.
+        task: TaskId,
+        /// Its state.
+        state: TaskState,
+        /// What is counted about it.
+        counts: TaskCounts,
+        /// For `Waiting`: not before this instant.
+        not_before: Option<Timestamp>,
+        /// For a terminal state reached without an attempt of its own (cancelled
+        /// while queued, a failed dependency): how it ended.
+        outcome: Option<super::Outcome>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Every task of the job that has no row of its own went to `state` at once
+    /// (a cancelled or failed array stays one record).
+    RestChanged {
+        /// Which job.
+        job: JobId,
+        /// `Cancelled`, `Failed`, or `Ready` again by `retry`.
+        state: TaskState,
+        /// For terminal states: how they ended.
+        outcome: Option<super::Outcome>,
+        /// When.
+        at: Timestamp,
+    },
+    /// The job as a whole is to end; attempts that still run are being ended.
+    JobCancelling {
+        /// Which job.
+        job: JobId,
+        /// Why.
+        why: Cancellation,
+        /// When.
+        at: Timestamp,
+    },
+    /// All tasks of the job are in a terminal state.
+    JobEnded {
+        /// Which job.
+        job: JobId,
+        /// Its terminal state.
+        state: TaskState,
+        /// When.
+        at: Timestamp,
+    },
+    /// An ended job has tasks to do again (`retry`).
+    JobReopened {
+        /// Which job.
+        job: JobId,
+        /// When.
+        at: Timestamp,
+    },
+    /// The job, its tasks, attempts and logs are removed.
+    JobForgotten {
+        /// Which job.
+        job: JobId,
+    },
+    /// A key may act in a role under a name.
+    NodeEnrolled {
+        /// The key.
+        node: NodeId,
+        /// Its role.
+        role: Role,
+        /// Its name, unique among enrolled nodes of a role.
+        name: NodeName,
+        /// When.
+        at: Timestamp,
+    },
+    /// A worker is (or is no longer) to be given new work.
+    WorkerDraining {
+        /// Which worker.
+        node: NodeId,
+        /// Whether it drains.
+        draining: bool,
+    },
+}
+
+/// A job as it was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubmittedJob {
+    /// Its number.
+    pub job: JobId,
+    /// What to run.
+    pub spec: SealedSpec,
+    /// Who submitted it.
+    pub owner: NodeId,
+    /// The key that keeps it from being queued twice.
+    pub idempotency_key: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What is counted about a task across its attempts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskCounts {
+    /// Attempts so far; the next one is this plus one.
+    pub attempts: u32,
+    /// Of them, failures of the task itself.
+    pub failures: u32,
+    /// Of them, tries that were running on a worker that was lost.
+    pub lost: u32,
+}
+
+/// A fact of a worker's outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutboxRecord {
+    /// This attempt ended; kept until the dispatcher has it.
+    Kept(super::messages::EndedAttempt),
+    /// The dispatcher has it.
+    Settled(AttemptId),
+}
+
+/// Everything a dispatcher's engine needs to go on after a restart.
+#[derive(Debug, Clone, Default)]
+pub struct RestoredState {
+    /// The epoch that this start took: greater than any before.
+    pub epoch: Epoch,
+    /// The next free job number.
+    pub next_job: u64,
+    /// Jobs that have not ended, in order of submission.
+    pub jobs: Vec<RestoredJob>,
+    /// Enrolled nodes with role, name, and whether they drain.
+    pub nodes: Vec<EnrolledNode>,
+}
+
+/// An unfinished job as the store has it.
+#[derive(Debug, Clone)]
+pub struct RestoredJob {
+    /// As it was accepted.
+    pub submitted: Arc<SubmittedJob>,
+    /// Set when it is being cancelled.
+    pub cancelling: Option<Cancellation>,
+    /// What the tasks without a row of their own are: `Ready` unless a `RestChanged` said otherwise.
+    pub rest: TaskState,
+    /// Indices (not positions) of tasks in a terminal state, by state; big arrays stay cheap.
+    pub succeeded: super::IntervalSet,
+    /// Likewise.
+    pub failed: super::IntervalSet,
+    /// Likewise.
+    pub cancelled: super::IntervalSet,
+    /// Tasks with a row of their own that are not in a terminal state.
+    pub tasks: Vec<RestoredTask>,
+}
+
+/// An unfinished task that has something of its own to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredTask {
+    /// Its id.
+    pub task: TaskId,
+    /// `Waiting`, `Ready` or `Running`.
+    pub state: TaskState,
+    /// What is counted about it.
+    pub counts: TaskCounts,
+    /// For `Waiting`: not before this instant.
+    pub not_before: Option<Timestamp>,
+    /// For `Running`: its attempts that have not ended.
+    pub live: Vec<RestoredAttempt>,
+}
+
+/// An attempt that was assigned and has not ended, as far as the store knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredAttempt {
+    /// Which.
+    pub id: AttemptId,
+    /// Its fence.
+    pub fence: Fence,
+    /// Who has it.
+    pub worker: NodeId,
+    /// When its process started, if that was heard.
+    pub started_at: Option<Timestamp>,
+}
+
+/// A key in the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnrolledNode {
+    /// The key.
+    pub node: NodeId,
+    /// What it may do.
+    pub role: Role,
+    /// What it is called.
+    pub name: NodeName,
+    /// Workers only: gets no new work.
+    pub draining: bool,
+}
+
+impl Default for Epoch {
+    /// Before the first start.
+    fn default() -> Self {
+        Self(0)
+    }
+}

@@ -1,0 +1,163 @@
+//! What clients ask of a dispatcher: one request a stream, answered there.
+//!
+//! Ordinary requests get one reply. `Watch` gets one `Progress` after another
+//! until all its jobs have ended. `Attach` and `Logs` get one `Reply::Streaming`
+//! and then data frames (`wire::data`).
+
+use serde::{Deserialize, Serialize};
+
+use super::outcome::Cancellation;
+use super::selector::Selector;
+use super::views::{Explanation, JobView, StatusView, TaskView, WorkerView};
+use super::{JobId, SealedSpec, TaskId, TaskState};
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Queue a job; answered by `Submitted` once it is durable.
+    Submit(Submission),
+    /// Send `Progress` for these jobs now, at every change of state (at most ten a second), and when they end.
+    Watch(Vec<JobId>),
+    /// Be the client of a `run`: stdin up, output down.
+    Attach {
+        /// Whose.
+        task: TaskId,
+        /// Output bytes already received, after a reconnect.
+        received: u64,
+    },
+    /// End jobs or tasks.
+    Cancel {
+        /// Which.
+        what: Selector,
+        /// Why.
+        why: Cancellation,
+    },
+    /// Queue failed and cancelled tasks again.
+    Retry {
+        /// Which.
+        what: Selector,
+        /// Only the failed ones.
+        failed_only: bool,
+    },
+    /// Remove ended jobs and their logs.
+    Forget(Selector),
+    /// List jobs.
+    Jobs(JobFilter),
+    /// List tasks of jobs.
+    Tasks(TaskFilter),
+    /// Why tasks do not run.
+    Explain(Selector),
+    /// Output of tasks, stored or live.
+    Logs(LogRequest),
+    /// The roster.
+    Workers,
+    /// The cluster on one screen.
+    Status,
+}
+
+/// What `submit` and `run` send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// What to run.
+    pub spec: SealedSpec,
+    /// The same key never makes a second job; clients make one up when the user gives none.
+    pub idempotency_key: String,
+    /// Refuse when no connected worker could ever run it.
+    pub strict: bool,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobFilter {
+    /// Only these; `None` is all.
+    pub only: Option<Selector>,
+    /// In one of these states; empty is any.
+    pub states: Vec<TaskState>,
+    /// At most this many, newest first; 0 means the server's bound.
+    pub limit: u32,
+}
+
+/// Which tasks to list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskFilter {
+    /// Of which jobs (or which tasks).
+    pub of: Selector,
+    /// In one of these states; empty is any.
+    pub states: Vec<TaskState>,
+    /// Behind this task, for paging.
+    pub after: Option<TaskId>,
+    /// At most this many, in order; 0 means the server's bound.
+    pub limit: u32,
+}
+
+/// Which output to send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRequest {
+    /// Of which tasks.
+    pub of: Selector,
+    /// Keep sending until the tasks have ended.
+    pub follow: bool,
+}
+
+/// A reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// The job is durable.
+    Submitted {
+        /// Its number.
+        job: JobId,
+        /// No connected worker could ever run it, and why.
+        unplaceable: Option<String>,
+    },
+    /// How watched jobs stand.
+    Progress(Vec<JobView>),
+    /// Data frames follow.
+    Streaming,
+    /// How many tasks (cancel, retry) or jobs (forget) it touched.
+    Done {
+        /// That many.
+        affected: u64,
+    },
+    /// Jobs.
+    Jobs(Vec<JobView>),
+    /// Tasks.
+    Tasks(Vec<TaskView>),
+    /// Explanations.
+    Explained(Vec<Explanation>),
+    /// Workers.
+    Workers(Vec<WorkerView>),
+    /// Status.
+    Status(StatusView),
+    /// It cannot be done.
+    Failed(Failure),
+}
+
+/// Why a request failed: a code for programs, a sentence for people, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The reason.
+    pub code: FailureCode,
+    /// One line for people.
+    pub text: String,
+    /// What to do about it, when there is something.
+    pub hint: Option<String>,
+}
+
+/// Reasons for a failed request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureCode {
+    /// There is no such job or task.
+    NotFound,
+    /// The role of this key does not allow it, or the job is somebody else's.
+    Forbidden,
+    /// The request makes no sense (an array without tasks, a dependency on itself).
+    Invalid,
+    /// `--strict`, and no connected worker could ever run it.
+    Unplaceable,
+    /// The dispatcher's disk is full or the queue is at its bound: nothing was taken.
+    Full,
+    /// It is in the wrong state for this (forget a running job).
+    Conflict,
+    /// The dispatcher failed.
+    Internal,
+}

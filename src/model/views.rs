@@ -1,0 +1,229 @@
+//! What people and programs are shown: snapshots of jobs, tasks, workers and
+//! the cluster. The command line turns them into tables and into the JSON of
+//! INTERFACE §5; they are not that JSON themselves.
+
+use serde::{Deserialize, Serialize};
+
+use super::records::TaskCounts;
+use super::{AttemptId, Fence, JobId, JobState, NodeId, NodeName, Outcome, SealedSpec, TaskId, TaskState, Timestamp};
+
+/// One job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobView {
+    /// Its number.
+    pub job: JobId,
+    /// `--name`, else the command line.
+    pub name: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// Its tasks by state.
+    pub tasks: TaskTotals,
+    /// Who submitted it.
+    pub owner: NodeId,
+    /// When it was accepted.
+    pub submitted_at: Timestamp,
+    /// When its first attempt was assigned.
+    pub started_at: Option<Timestamp>,
+    /// When its last task ended.
+    pub ended_at: Option<Timestamp>,
+    /// For a job of a single task that has ended: how.
+    pub outcome: Option<Outcome>,
+    /// The spec, when one job was asked for.
+    pub spec: Option<SealedSpec>,
+}
+
+/// Tasks of a job by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the states of `TaskState`, counted")]
+pub struct TaskTotals {
+    pub total: u64,
+    pub waiting: u64,
+    pub ready: u64,
+    pub running: u64,
+    pub succeeded: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+}
+
+impl TaskTotals {
+    /// Tasks in a terminal state.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.succeeded + self.failed + self.cancelled
+    }
+
+    /// The job state that these totals amount to.
+    #[must_use]
+    pub fn state(&self) -> JobState {
+        if self.ended() == self.total {
+            match (self.failed, self.cancelled) {
+                (0, 0) => TaskState::Succeeded,
+                (0, _) => TaskState::Cancelled,
+                _ => TaskState::Failed,
+            }
+        } else if self.running > 0 {
+            TaskState::Running
+        } else if self.ready > 0 {
+            TaskState::Ready
+        } else {
+            TaskState::Waiting
+        }
+    }
+}
+
+/// One task with its attempts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskView {
+    /// Which.
+    pub task: TaskId,
+    /// Where it stands.
+    pub state: TaskState,
+    /// What is counted about it.
+    pub counts: TaskCounts,
+    /// For `Waiting`: not before this instant.
+    pub not_before: Option<Timestamp>,
+    /// When its job was accepted.
+    pub submitted_at: Timestamp,
+    /// How it ended, when it has.
+    pub outcome: Option<Outcome>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Its attempts in order.
+    pub attempts: Vec<AttemptView>,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// Which.
+    pub id: AttemptId,
+    /// Its fence.
+    pub fence: Fence,
+    /// Who ran it.
+    pub worker: NodeName,
+    /// When it was handed out.
+    pub assigned_at: Timestamp,
+    /// When its process started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// How, when it has.
+    pub outcome: Option<Outcome>,
+    /// Largest resident set in bytes; 0 when unknown.
+    pub peak_memory_bytes: u64,
+    /// Bytes written to stdout.
+    pub stdout_bytes: u64,
+    /// Bytes written to stderr.
+    pub stderr_bytes: u64,
+}
+
+/// What a worker is doing, as the roster shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the words of INTERFACE §5")]
+pub enum WorkerState {
+    Pending,
+    Idle,
+    Busy,
+    Draining,
+    Suspect,
+    Lost,
+    Revoked,
+}
+
+/// A capacity and how much of it is taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// All of it.
+    pub total: u64,
+    /// Reserved by tasks.
+    pub used: u64,
+}
+
+/// One worker of the roster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerView {
+    /// Its name.
+    pub name: NodeName,
+    /// Its key.
+    pub node: NodeId,
+    /// What it is doing.
+    pub state: WorkerState,
+    /// Job slots.
+    pub slots: Usage,
+    /// CPU in thousandths of a core.
+    pub cpu: Usage,
+    /// Memory in bytes.
+    pub memory_bytes: Usage,
+    /// GPUs.
+    pub gpus: Usage,
+    /// Where its link comes from; filled in by the shell.
+    pub address: Option<String>,
+    /// Round trip of its link in microseconds; filled in by the shell.
+    pub latency_us: Option<u64>,
+    /// Its software version.
+    pub version: String,
+    /// Its labels, the implicit ones among them.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Tasks whose recorded result came from it since the dispatcher started.
+    pub tasks_done: u64,
+}
+
+/// Why a task does not run, worker by worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Which task.
+    pub task: TaskId,
+    /// Where it stands.
+    pub state: TaskState,
+    /// What it waits for when that is no worker's fault: a dependency, a backoff, `%MAX`, a task ahead.
+    pub waits_for: Option<String>,
+    /// Each connected worker and what it lacks; empty when it could take the task now.
+    pub workers: Vec<WorkerLack>,
+}
+
+/// What one worker lacks for one task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerLack {
+    /// Which worker.
+    pub worker: NodeName,
+    /// What it lacks now: `slots: 4 of 4 taken`, `memory: wants 8.0 GiB, 2.1 GiB free`, `label: zone=a`.
+    pub lacks: Vec<String>,
+    /// Whether it could never take it, even when idle.
+    pub never: bool,
+}
+
+/// The cluster on one screen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// The dispatcher's key.
+    pub dispatcher: NodeId,
+    /// Its software version.
+    pub version: String,
+    /// Its current epoch.
+    pub epoch: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Dispatcher time now.
+    pub now: Timestamp,
+    /// Where it listens.
+    pub address: String,
+    /// Connected workers.
+    pub workers: u32,
+    /// `--max-workers`.
+    pub max_workers: u32,
+    /// Their slots.
+    pub slots: Usage,
+    /// Jobs not ended.
+    pub jobs_active: u64,
+    /// Their tasks.
+    pub tasks: TaskTotals,
+    /// Results recorded since the start.
+    pub tasks_done: u64,
+    /// Results recorded in the last minute.
+    pub tasks_last_minute: u64,
+    /// Bytes of the store's files.
+    pub store_bytes: u64,
+    /// Late or unknown results discarded since the start (G3).
+    pub results_discarded: u64,
+}
