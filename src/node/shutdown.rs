@@ -1,0 +1,97 @@
+//! The wish to stop: one flag that everything in a node watches.
+//!
+//! It goes up once and never comes down. Who raises it (a signal, a test, the
+//! embedded cluster's owner) and what a node does about it are elsewhere; here
+//! is only the flag and its connection to SIGINT and SIGTERM.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// A wish to stop that many can wait for. Clones share one flag.
+#[derive(Debug, Clone)]
+pub struct Shutdown {
+    flag: Arc<watch::Sender<bool>>,
+}
+
+impl Shutdown {
+    /// A flag that nobody has raised.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { flag: Arc::new(watch::Sender::new(false)) }
+    }
+
+    /// A flag that SIGINT or SIGTERM raises (Ctrl-C on Windows). Needs a running tokio runtime.
+    ///
+    /// Further signals change nothing: a stop that is under way goes on in its order.
+    ///
+    /// # Errors
+    /// When the system refuses the signal handlers.
+    pub fn on_signals() -> std::io::Result<Self> {
+        let shutdown = Self::new();
+        let raised = shutdown.clone();
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                raised.raise();
+            });
+        }
+        #[cfg(not(unix))]
+        tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                raised.raise();
+            }
+        });
+        Ok(shutdown)
+    }
+
+    /// Raises the flag; raising it again changes nothing.
+    pub fn raise(&self) {
+        self.flag.send_replace(true);
+    }
+
+    /// Whether the flag is up.
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        *self.flag.borrow()
+    }
+
+    /// Waits until the flag is up; at once when it already is.
+    pub async fn raised(&self) {
+        let mut watch = self.flag.subscribe();
+        // The sender lives as long as `self`, so the wait cannot fail.
+        let _ = watch.wait_for(|up| *up).await;
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_raised_flag_is_seen_by_every_clone_before_and_after() {
+        let shutdown = Shutdown::new();
+        let early = tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move { shutdown.raised().await }
+        });
+        assert!(!shutdown.is_raised());
+        shutdown.raise();
+        early.await.expect("the waiter ends");
+        shutdown.raised().await;
+        assert!(shutdown.is_raised());
+    }
+}
