@@ -10,6 +10,7 @@ pub mod clock;
 pub mod dispatcher;
 pub mod embedded;
 pub mod error;
+pub mod hardware;
 pub mod shutdown;
 pub mod worker;
 

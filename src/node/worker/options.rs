@@ -1,0 +1,116 @@
+//! What a worker is told at its start, and what it advertises because of it.
+//!
+//! The one invariant: an option that was not given is `None`, so that "given
+//! and equal to the default" can be told apart. Absent: how options are typed
+//! and which variable overrides them (`cli`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::model::limits::MAX_JOBS;
+use crate::model::node::WorkerProfile;
+use crate::model::spec::Isolation;
+use crate::model::{Capacity, MilliCpu, NodeName};
+use crate::node::hardware::Hardware;
+
+/// The port a dispatcher listens on unless told otherwise (the seed's 7878).
+pub const DISPATCHER_PORT: u16 = 7878;
+
+/// What a worker is told at its start.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// The home directory (`--home`), already resolved.
+    pub home: PathBuf,
+    /// `--name`; `None` lets the dispatcher pick `worker-N`, kept with the identity from then on.
+    pub name: Option<NodeName>,
+    /// `--dispatcher` and `--port`.
+    pub dispatcher: DispatcherAddress,
+    /// `--max-jobs`: tasks at once; `None` is 4.
+    pub max_jobs: Option<u32>,
+    /// `--cpu-cores`; `None` is what [`Hardware::detect`] finds.
+    pub cpu_cores: Option<u32>,
+    /// `--memory` in MiB; `None` is what is found.
+    pub memory_mb: Option<u64>,
+    /// `--gpu`: whether to offer GPUs; the number is what is found, at least one.
+    pub gpu: bool,
+    /// `--label k=v`, without the implicit `name`, `os` and `arch`.
+    pub labels: BTreeMap<String, String>,
+    /// `--resource k=N`.
+    pub resources: BTreeMap<String, u64>,
+    /// The `octaskly` binary that guard and shims are started from; `None` is the running one.
+    pub program: Option<PathBuf>,
+}
+
+/// Where a worker was told to look for its dispatcher.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DispatcherAddress {
+    /// `--dispatcher`: a host name or address; `None` is what the access file says, else `localhost`.
+    pub host: Option<String>,
+    /// `--port`; `None` is what the access file says, else [`DISPATCHER_PORT`].
+    pub port: Option<u16>,
+}
+
+impl WorkerOptions {
+    /// A worker of `home` with everything else at its default.
+    #[must_use]
+    pub fn new(home: PathBuf) -> Self {
+        Self {
+            home,
+            name: None,
+            dispatcher: DispatcherAddress::default(),
+            max_jobs: None,
+            cpu_cores: None,
+            memory_mb: None,
+            gpu: false,
+            labels: BTreeMap::new(),
+            resources: BTreeMap::new(),
+            program: None,
+        }
+    }
+
+    /// What it advertises on a machine with `hardware`.
+    #[must_use]
+    pub fn profile(&self, hardware: &Hardware) -> WorkerProfile {
+        WorkerProfile {
+            name: self.name.clone(),
+            capacity: Capacity {
+                slots: self.max_jobs.unwrap_or(MAX_JOBS),
+                cpu: self.cpu_cores.map_or(hardware.cpu, MilliCpu::from_cores),
+                memory_bytes: self.memory_mb.map_or(hardware.memory_bytes, |mb| mb.saturating_mul(1024 * 1024)),
+                // Who declares a GPU that nothing was found of knows better than we do.
+                gpus: if self.gpu { hardware.gpu_count().max(1) } else { 0 },
+                resources: self.resources.clone(),
+            },
+            labels: self.labels.clone(),
+            os: hardware.os.to_owned(),
+            arch: hardware.arch.to_owned(),
+            isolation: Isolation::Basic,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hardware() -> Hardware {
+        Hardware { cpu: MilliCpu(6000), memory_bytes: 8 << 30, gpus: Vec::new(), os: "linux", arch: "x86_64" }
+    }
+
+    #[test]
+    fn a_plain_worker_advertises_four_slots_and_the_machine_but_no_gpu() {
+        let profile = WorkerOptions::new("/nowhere".into()).profile(&hardware());
+        assert_eq!((profile.capacity.slots, profile.capacity.cpu), (4, MilliCpu(6000)));
+        assert_eq!((profile.capacity.memory_bytes, profile.capacity.gpus), (8 << 30, 0));
+    }
+
+    #[test]
+    fn what_the_user_declares_wins_over_what_is_found() {
+        let mut options = WorkerOptions::new("/nowhere".into());
+        options.cpu_cores = Some(16);
+        options.memory_mb = Some(32_768);
+        options.gpu = true;
+        let capacity = options.profile(&hardware()).capacity;
+        assert_eq!((capacity.cpu, capacity.memory_bytes, capacity.gpus), (MilliCpu(16_000), 32 << 30, 1));
+    }
+}
