@@ -1,3 +1,5 @@
 //! The `octaskly` binary: everything is in the library's `cli` room.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    octaskly::cli::main()
+}
