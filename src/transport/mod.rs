@@ -1,1 +1,23 @@
-//! (being built)
+//! QUIC: the only room that names quinn.
+//!
+//! An [`Endpoint`] is one UDP socket; a [`Link`] is one connection whose both
+//! ends have proved their keys; [`FrameSend`] and [`FrameRecv`] are the two
+//! directions of one stream of frames. Invariant: nothing a stranger sends
+//! makes this room hold more than a bounded amount of memory for a bounded
+//! time. Absent: roles and enrolment (the engine decides who is welcome).
+
+mod close;
+mod endpoint;
+mod error;
+mod handshake;
+mod link;
+mod stream;
+
+pub use close::{CloseCode, LinkEnd};
+pub use endpoint::Endpoint;
+pub use error::TransportError;
+pub use handshake::{Incoming, hello, negotiate};
+pub use link::Link;
+pub use stream::{FrameRecv, FrameSend};
+
+pub use crate::trust::Alpn;

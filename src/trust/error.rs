@@ -1,0 +1,113 @@
+//! What can go wrong with keys and their folders: one variant a cause.
+//!
+//! Each text is a fragment that completes "failed to …". Absent: refusals of
+//! peers, which are messages (`model::handshake`), not errors.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a key, a key folder or an access file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// Neither `--home` nor `$OCTASKLY_HOME` nor `$XDG_DATA_HOME` nor `$HOME` says where to keep keys.
+    #[error("find a home folder: neither OCTASKLY_HOME nor XDG_DATA_HOME nor HOME is set")]
+    NoHome,
+    /// A folder could not be created.
+    #[error("create the folder {}", path.display())]
+    CreateDir {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others may read or write a folder or file that holds a secret.
+    #[error("use {}: others may access it (mode {mode:04o})", path.display())]
+    LoosePermissions {
+        /// Which.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// The bits it may have.
+        wanted: u32,
+    },
+    /// A folder or file that holds a secret belongs to somebody else.
+    #[error("use {}: it belongs to another user (uid {owner})", path.display())]
+    ForeignOwner {
+        /// Which.
+        path: PathBuf,
+        /// Whose.
+        owner: u32,
+    },
+    /// Another process holds the lock of this identity.
+    #[error("use the identity in {}: another running node has it", path.display())]
+    Locked {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A file could not be read.
+    #[error("read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error("write {}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A key file holds no Ed25519 key in PKCS#8.
+    #[error("use the key in {}: it is no Ed25519 key in PKCS#8", path.display())]
+    BadKey {
+        /// Which.
+        path: PathBuf,
+        /// What the decoder said.
+        source: rcgen::Error,
+    },
+    /// An access file does not decode.
+    #[error("use the access file {}: it is damaged or from another version", path.display())]
+    BadAccessFile {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A key or certificate could not be made.
+    #[error("make a key or certificate")]
+    Generate(#[source] rcgen::Error),
+    /// The system gave no random bits.
+    #[error("get random bits from the system")]
+    Random(#[source] getrandom::Error),
+    /// The TLS library refused a configuration; only a bug of ours can cause it.
+    #[error("configure TLS")]
+    Tls(#[source] rustls::Error),
+}
+
+impl TrustError {
+    /// What the user can do about it, as a command to type where there is one.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::LoosePermissions { path, wanted, .. } => Some(format!("chmod {wanted:o} {}", shell_quoted(path))),
+            Self::ForeignOwner { .. } => Some("run as its owner, or choose another folder with --home".to_owned()),
+            Self::Locked { .. } => {
+                Some("stop the other one, or give this one a --name or a --home of its own".to_owned())
+            }
+            Self::NoHome => Some("give a folder with --home".to_owned()),
+            Self::BadAccessFile { .. } => Some("restart the dispatcher: it writes a new one".to_owned()),
+            Self::BadKey { path, .. } => {
+                Some(format!("restore the key from a backup, or remove {} to become a new node", shell_quoted(path)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// `path` as a POSIX shell takes it back.
+fn shell_quoted(path: &std::path::Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | '@' | '%' | ',');
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
