@@ -20,6 +20,14 @@ pub const RESTART_GRACE: Millis = LOST_AFTER;
 /// A gap in the dispatcher's own loop longer than this stops the clock of everybody's silence.
 pub const LOOP_GAP: Millis = Millis::from_secs(1);
 
+/// The lease of an `--exclusive` attempt, counted from when the last acknowledged heartbeat was sent.
+pub const EXCLUSIVE_LEASE: Millis = Millis::from_secs(60);
+/// An exclusive attempt that goes unrenewed this long gets SIGTERM, and [`KILL_GRACE`] later SIGKILL.
+pub const EXCLUSIVE_TERMINATE_AFTER: Millis = Millis::from_secs(40);
+/// How long the dispatcher waits after its last acknowledgement, or its own start, before an exclusive
+/// task may run elsewhere: the lease and a tenth for clocks that run apart.
+pub const EXCLUSIVE_REASSIGN_AFTER: Millis = Millis(EXCLUSIVE_LEASE.0 + EXCLUSIVE_LEASE.0 / 10);
+
 /// Between SIGTERM and SIGKILL when a task is ended.
 pub const KILL_GRACE: Millis = Millis::from_secs(10);
 /// How long a `run` outlives its client.
@@ -76,6 +84,10 @@ pub const DATA_FRAME: usize = 64 * 1024;
 pub const CLIENT_TIMEOUT: Millis = Millis::from_secs(5);
 
 const _: () = assert!(SUSPECT_AFTER.0 < LOST_AFTER.0, "a worker is suspect before it is lost");
+const _: () = assert!(
+    EXCLUSIVE_TERMINATE_AFTER.0 + KILL_GRACE.0 < EXCLUSIVE_LEASE.0,
+    "an exclusive attempt is gone before its lease is"
+);
 const _: () = assert!(MAX_ITEMS_BYTES < MAX_SPEC_BYTES, "items fit into a spec");
 const _: () = assert!(MAX_SPEC_BYTES < MAX_FRAME as usize, "a spec fits into a frame");
 const _: () = assert!(MAX_INLINE_STDIN < MAX_SPEC_BYTES, "inline stdin fits into a spec");

@@ -12,8 +12,9 @@ use super::{AttemptId, AttemptNo, AttemptReport, Fence, JobId, Millis, SealedSpe
 /// From a worker to its dispatcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerMessage {
-    /// First after every welcome: everything this worker holds. What it does
-    /// not name it does not have; results it has not been thanked for follow as `Ended`.
+    /// First after every welcome: everything this worker holds, ended attempts
+    /// it has not been thanked for among them (their `Ended` follows at once).
+    /// What it does not name it does not have.
     Holding(Vec<HeldAttempt>),
     /// Still there. Renews the leases of everything it holds.
     Heartbeat {
@@ -25,7 +26,7 @@ pub enum WorkerMessage {
     /// These attempts ended; repeated until recorded.
     Ended(Vec<EndedAttempt>),
     /// These attempts were never started here and are given back; counts as nothing.
-    Returned(Vec<AttemptId>),
+    Returned(Vec<FencedAttempt>),
     /// Assignments arrived for a job whose spec is not here.
     SpecMissing(JobId),
     /// The worker is stopping: no new work, please.
@@ -49,13 +50,27 @@ pub enum DispatcherMessage {
     /// End these and report how they ended; the report is `Cancelled` unless they ended first.
     Cancel(Vec<CancelAttempt>),
     /// Their ends are recorded and durable (or of no interest): forget them.
-    Recorded(Vec<AttemptId>),
+    Recorded(Vec<FencedAttempt>),
     /// No attempt of these jobs will come any more: forget their specs.
     ForgetJobs(Vec<JobId>),
     /// Give back what has not started, finish what runs, take nothing new (`drain`).
     Drain,
     /// Take work again.
     Resume,
+}
+
+/// One attempt, beyond doubt.
+///
+/// After a power loss the dispatcher may number a try as it did before, and an
+/// attempt given back unstarted leaves its number to the next one; a fence is
+/// never issued twice. So whatever is said about an attempt names both, and a
+/// late or repeated message cannot touch the attempt's namesake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FencedAttempt {
+    /// Which.
+    pub id: AttemptId,
+    /// Its fence.
+    pub fence: Fence,
 }
 
 /// An attempt that a worker holds at the moment of a reconnect.
@@ -74,6 +89,8 @@ pub struct HeldAttempt {
 pub struct StartedAttempt {
     /// Which.
     pub id: AttemptId,
+    /// Its fence.
+    pub fence: Fence,
     /// When, in dispatcher time.
     pub at: Timestamp,
 }
@@ -125,6 +142,8 @@ impl Assignment {
 pub struct CancelAttempt {
     /// Which.
     pub id: AttemptId,
+    /// Its fence.
+    pub fence: Fence,
     /// Between SIGTERM and SIGKILL; [`super::limits::KILL_GRACE`] unless in a hurry.
     pub grace: Millis,
     /// What its report is to say.
