@@ -61,6 +61,8 @@ pub const MAX_SPEC_BYTES: usize = 64 * 1024 * 1024;
 pub const MAX_ITEMS_BYTES: usize = 60 * 1024 * 1024;
 /// Most tasks of one job.
 pub const MAX_TASKS_PER_JOB: u64 = 10_000_000;
+/// Greatest index of a task: what SQLite's integers hold. Greater ones are refused at submission.
+pub const MAX_TASK_INDEX: u64 = i64::MAX as u64;
 /// Largest stdin kept with a job instead of streamed.
 pub const MAX_INLINE_STDIN: usize = 4 * 1024 * 1024;
 /// Entries in any list of one message (assignments, results, held attempts).

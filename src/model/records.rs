@@ -13,6 +13,13 @@ use super::{
     AttemptId, AttemptReport, Epoch, Fence, JobId, NodeId, NodeName, Role, SealedSpec, TaskId, TaskState, Timestamp,
 };
 
+/// The number a shell gives to one appended batch of records: ascending from 1 within a start.
+///
+/// The store reports by it what is written and what is durable; an engine
+/// holds a message back until the batch it depends on is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchNo(pub u64);
+
 /// A fact of the dispatcher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
