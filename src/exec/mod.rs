@@ -1,1 +1,26 @@
-//! (being built)
+//! Running tasks: real processes, contained, with their output captured.
+//!
+//! ```text
+//! worker ──socketpair──▶ shim (one a slot, a session and subreaper of its own) ──posix_spawn──▶ task
+//!    ▲                                                                                          │
+//!    └───────────────────────────── stdout, stderr: pipes straight back ────────────────────────┘
+//! guard: watches the worker; when it dies, says so and removes its scratch
+//! ```
+//!
+//! The one invariant (G9): when an attempt's end is reported, no process of it
+//! is left, whoever was killed meanwhile: the task, its shim, the guard or the
+//! worker. Deliberately absent: which task runs when, time limits and reports
+//! (the worker engine's), and any network.
+
+mod attempt;
+mod error;
+mod executor;
+pub mod guard;
+pub mod shim;
+mod spool;
+
+pub use attempt::{AttachedIo, Ending, ExecEvent, Kept, OutputChunk, StartAttempt, Stream};
+pub use error::ExecError;
+pub use executor::{ExecConfig, Executor};
+pub use guard::{Guard, GuardConfig, Presence};
+pub use spool::LogReader;

@@ -1,0 +1,104 @@
+//! What the executor is asked for and what it says: plain data. The one
+//! invariant: every [`StartAttempt`] is answered by exactly one
+//! [`ExecEvent::Ended`]. Absent: any behaviour.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::model::messages::Assignment;
+use crate::model::{AttemptId, NodeName, Outcome, RawString, SealedSpec};
+
+/// One attempt to be run.
+#[derive(Debug)]
+pub struct StartAttempt {
+    /// Which one, with its fence and its GPUs.
+    pub assignment: Assignment,
+    /// The job's spec.
+    pub spec: SealedSpec,
+    /// What this worker is called (`OCTASKLY_WORKER`).
+    pub worker: NodeName,
+    /// The ends of an attached client, for a spec whose output or stdin is attached.
+    pub attached: Option<AttachedIo>,
+}
+
+/// The live channels of an attempt whose client is attached.
+#[derive(Debug)]
+pub struct AttachedIo {
+    /// Gets every byte in order. While it is full the task's pipes are not
+    /// read, which holds the task back; when its receiver is dropped, output is
+    /// only stored from there on.
+    pub output: mpsc::Sender<OutputChunk>,
+    /// Feeds the task's stdin; closing the sender is end of file. Dropped when
+    /// the task closes its stdin. Unused unless the spec says `StdinSource::Attached`.
+    pub stdin: mpsc::Receiver<Vec<u8>>,
+}
+
+/// Which of its two streams a task wrote to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Some output, as it was read; at most `DATA_FRAME` bytes, never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputChunk {
+    /// Where it was written.
+    pub stream: Stream,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What the executor tells its worker.
+#[derive(Debug)]
+pub enum ExecEvent {
+    /// The attempt has a process. Told a few milliseconds late on purpose, so
+    /// that a quick task costs one wakeup instead of two; not told at all when
+    /// it never had one.
+    Started {
+        /// Which.
+        id: AttemptId,
+        /// How long ago.
+        ago: Duration,
+    },
+    /// The attempt is over: its process has ended, no descendant is left, and
+    /// its output is complete.
+    Ended {
+        /// Which.
+        id: AttemptId,
+        /// How.
+        ending: Ending,
+    },
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub struct Ending {
+    /// `Exited`, `Signalled`, `SpawnFailed`, or `Lost` when its shim was killed.
+    pub outcome: Outcome,
+    /// Largest resident set of any of its processes; 0 when unknown.
+    pub peak_memory_bytes: u64,
+    /// Bytes it wrote to stdout, kept or not.
+    pub stdout_bytes: u64,
+    /// Bytes it wrote to stderr, kept or not.
+    pub stderr_bytes: u64,
+    /// Its stored output.
+    pub kept: Kept,
+}
+
+/// Where the stored output of an ended attempt is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// There was none.
+    Nothing,
+    /// All of it, as the frames of a log file.
+    Inline(RawString),
+    /// Too much for that: on this worker's disk until `Executor::forget_log`.
+    Spooled {
+        /// Bytes that `Executor::read_log` will yield.
+        bytes: u64,
+    },
+}
