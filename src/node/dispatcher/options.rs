@@ -1,0 +1,74 @@
+//! What a dispatcher is told at its start; the defaults are the seed's.
+//!
+//! Absent: how options are typed and which variable overrides them (`cli`).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::model::Millis;
+use crate::model::limits::{LOST_AFTER, MAX_WORKERS, TASK_RETRIES, TASK_TIMEOUT};
+
+/// The port of a dispatcher unless told otherwise (the seed's `--port 7878`).
+pub const DISPATCHER_PORT: u16 = 7878;
+
+/// The port of the beacons (the seed's `--discovery-port 5555`).
+pub const DISCOVERY_PORT: u16 = 5555;
+
+/// What a dispatcher is told at its start.
+#[derive(Debug, Clone)]
+pub struct DispatcherOptions {
+    /// The home directory (`--home`), already resolved.
+    pub home: PathBuf,
+    /// `--bind`: the address to listen on; default `0.0.0.0`, every interface.
+    pub bind: IpAddr,
+    /// `--port`: default 7878; 0 takes any free one.
+    pub port: u16,
+    /// `--max-workers`: workers connected at once; default 10. One more is refused and may ask again.
+    pub max_workers: u32,
+    /// `--task-timeout`: the time limit of tasks that name none; default 300 s.
+    pub task_timeout: Millis,
+    /// `--task-retries`: tries after failed ones for jobs that name none; default 3.
+    pub task_retries: u32,
+    /// `--heartbeat-timeout`: silence after which a worker is lost; default 60 s.
+    pub heartbeat_timeout: Millis,
+    /// `--store`: the database file; `None` is `dispatcher/store.sqlite` in the home.
+    pub store: Option<PathBuf>,
+    /// `--p2p-enabled`: whether workers may talk to each other; default true. Nothing does yet.
+    pub p2p_enabled: bool,
+    /// `--discovery-port`: where beacons go; default 5555. Nothing sends any yet.
+    pub discovery_port: u16,
+    /// Says nothing about where it listens and how to add workers: set when it serves one `run` only.
+    pub embedded: bool,
+}
+
+impl DispatcherOptions {
+    /// A dispatcher of `home` with everything else as in the seed.
+    #[must_use]
+    pub fn new(home: PathBuf) -> Self {
+        Self {
+            home,
+            bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port: DISPATCHER_PORT,
+            max_workers: MAX_WORKERS,
+            task_timeout: TASK_TIMEOUT,
+            task_retries: TASK_RETRIES,
+            heartbeat_timeout: LOST_AFTER,
+            store: None,
+            p2p_enabled: true,
+            discovery_port: DISCOVERY_PORT,
+            embedded: false,
+        }
+    }
+
+    /// A dispatcher of `home` that only this machine can reach, on any free port.
+    #[must_use]
+    pub fn loopback(home: PathBuf) -> Self {
+        Self { bind: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 0, embedded: true, ..Self::new(home) }
+    }
+
+    /// Where it is to listen.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.bind, self.port)
+    }
+}
