@@ -1,0 +1,59 @@
+//! Why the store does not do what it was asked.
+
+use std::path::PathBuf;
+
+/// What went wrong with a store. Each text completes "failed to …".
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file could not be opened or made.
+    #[error("open the store {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another process has the store open for writing.
+    #[error("open the store {}: another dispatcher or worker is using it", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is an SQLite database, but not one of ours.
+    #[error("open the store {}: it belongs to another program", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was written by a newer version.
+    #[error("open the store {}: its schema is {found}, this version knows up to {known}", path.display())]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// What this build knows.
+        known: u32,
+    },
+    /// The file is no database, or is damaged.
+    #[error("read the store: it is damaged")]
+    Corrupt(#[source] rusqlite::Error),
+    /// A row holds what this program never writes.
+    #[error("read the store: column {column} holds a value it cannot have")]
+    BadValue {
+        /// Which column.
+        column: &'static str,
+    },
+    /// No space is left on the device.
+    #[error("write to the store: the disk is full")]
+    Full(#[source] rusqlite::Error),
+    /// Reading or writing the file failed.
+    #[error("reach the store's disk")]
+    Io(#[source] rusqlite::Error),
+    /// SQLite refused a statement: a mistake of this program.
+    #[error("have the store run a statement")]
+    Statement(#[source] rusqlite::Error),
+    /// The writer has stopped, by `close` or after a failure that it reported.
+    #[error("write to the store: it has stopped")]
+    Stopped,
+}

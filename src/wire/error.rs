@@ -1,0 +1,52 @@
+//! Why bytes are no frame, or a value cannot become one.
+
+/// Why a frame was refused, by the side that reads it or by the side that writes it.
+///
+/// Each text completes "failed to …".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Its length is beyond what this stream may carry now.
+    #[error("take a frame of {length} bytes where at most {cap} are allowed")]
+    TooLong {
+        /// What the frame says, or would have, of itself.
+        length: u64,
+        /// The bound it exceeds.
+        cap: u32,
+    },
+    /// It ends before it is complete.
+    #[error("read a frame that ends too early")]
+    Truncated,
+    /// Something follows the message inside its frame.
+    #[error("read a message with {0} bytes behind its end")]
+    Trailing(usize),
+    /// It is not CBOR, is nested too deeply, or has another shape than the message expected.
+    #[error("read a message: {0}")]
+    Malformed(String),
+    /// The value has no encoding.
+    #[error("write a message: {0}")]
+    Unwritable(String),
+    /// A list in it is longer than any honest sender makes it.
+    #[error("take a message with {length} {what} where at most {bound} are allowed")]
+    ListTooLong {
+        /// What the list holds.
+        what: &'static str,
+        /// How many it has.
+        length: usize,
+        /// How many it may have.
+        bound: usize,
+    },
+    /// A data frame of a kind that this build does not know.
+    #[error("read a data frame of the unknown kind {0}")]
+    UnknownKind(u8),
+    /// A data frame whose payload has not the length that its kind demands.
+    #[error("read a data frame of kind {kind} with {length} bytes of payload")]
+    WrongLength {
+        /// The kind.
+        kind: u8,
+        /// Its payload's length.
+        length: usize,
+    },
+    /// A data frame that has no place in a log.
+    #[error("read a log that holds a data frame of kind {0}")]
+    NotInLogs(u8),
+}

@@ -1,0 +1,76 @@
+//! Which values of the vocabulary travel as frames, and the bounds of their lists.
+
+use super::WireError;
+use super::frame::Message;
+use crate::model::handshake::{Answer, Hello};
+use crate::model::limits::{MAX_BATCH, MAX_ROWS};
+use crate::model::messages::{DispatcherMessage, StreamPurpose, WorkerMessage};
+use crate::model::requests::{Reply, Request};
+use crate::model::selector::Selector;
+
+impl Message for Hello {}
+impl Message for Answer {}
+impl Message for StreamPurpose {}
+
+impl Message for WorkerMessage {
+    fn check_bounds(&self) -> Result<(), WireError> {
+        match self {
+            Self::Holding(held) => at_most("held attempts", held.len(), MAX_BATCH),
+            Self::Started(started) => at_most("started attempts", started.len(), MAX_BATCH),
+            Self::Ended(ended) => at_most("ended attempts", ended.len(), MAX_BATCH),
+            Self::Returned(returned) => at_most("returned attempts", returned.len(), MAX_BATCH),
+            Self::Heartbeat { .. } | Self::SpecMissing(_) | Self::Stopping => Ok(()),
+        }
+    }
+}
+
+impl Message for DispatcherMessage {
+    fn check_bounds(&self) -> Result<(), WireError> {
+        match self {
+            Self::Learn(jobs) => at_most("jobs", jobs.len(), MAX_BATCH),
+            Self::Assign(assignments) => at_most("assignments", assignments.len(), MAX_BATCH),
+            Self::Cancel(orders) => at_most("cancellations", orders.len(), MAX_BATCH),
+            Self::Recorded(recorded) => at_most("recorded attempts", recorded.len(), MAX_BATCH),
+            Self::ForgetJobs(jobs) => at_most("forgotten jobs", jobs.len(), MAX_BATCH),
+            Self::HeartbeatSeen { .. } | Self::Drain | Self::Resume => Ok(()),
+        }
+    }
+}
+
+impl Message for Request {
+    fn check_bounds(&self) -> Result<(), WireError> {
+        match self {
+            Self::Watch(jobs) => at_most("watched jobs", jobs.len(), MAX_ROWS as usize),
+            Self::Cancel { what, .. } | Self::Retry { what, .. } | Self::Forget(what) | Self::Explain(what) => {
+                selector(what)
+            }
+            Self::Jobs(filter) => filter.only.as_ref().map_or(Ok(()), selector),
+            Self::Tasks(filter) => selector(&filter.of),
+            Self::Logs(request) => selector(&request.of),
+            Self::Submit(_) | Self::Attach { .. } | Self::Workers | Self::Status => Ok(()),
+        }
+    }
+}
+
+impl Message for Reply {
+    fn check_bounds(&self) -> Result<(), WireError> {
+        match self {
+            Self::Progress(jobs) | Self::Jobs(jobs) => at_most("jobs", jobs.len(), MAX_ROWS as usize),
+            Self::Tasks(tasks) => at_most("tasks", tasks.len(), MAX_ROWS as usize),
+            Self::Explained(tasks) => at_most("explanations", tasks.len(), MAX_ROWS as usize),
+            Self::Workers(workers) => at_most("workers", workers.len(), MAX_ROWS as usize),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn selector(selector: &Selector) -> Result<(), WireError> {
+    match selector {
+        Selector::These(parts) => at_most("parts of a selector", parts.len(), MAX_ROWS as usize),
+        Selector::All | Selector::Last => Ok(()),
+    }
+}
+
+fn at_most(what: &'static str, length: usize, bound: usize) -> Result<(), WireError> {
+    if length > bound { Err(WireError::ListTooLong { what, length, bound }) } else { Ok(()) }
+}

@@ -1,0 +1,78 @@
+//! What a worker and one of its shims say to each other over a Unix socket.
+//!
+//! Message frames (`wire::frame`) with [`SHIM_FRAME`] as their cap, both ways.
+//! The descriptors that become the task's 0, 1 and 2 travel beside the `Start`
+//! frame and are no part of it. A shim runs one task at a time and may be given
+//! another after `Ended`. Absent: how descriptors travel, and everything a shim
+//! does (`exec/`).
+
+use serde::{Deserialize, Serialize};
+
+use super::frame::Message;
+use crate::model::outcome::SpawnFailure;
+use crate::model::{Millis, RawString};
+
+/// Largest frame between a worker and its shim: argument vector and environment
+/// of one task; what the kernel takes for them is less.
+pub const SHIM_FRAME: u32 = 8 * 1024 * 1024;
+
+/// From the worker to a shim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ShimOrder {
+    /// Run this; three descriptors travel beside it.
+    Start(StartTask),
+    /// End the running task: SIGTERM to all of it, and after `grace` SIGKILL to
+    /// what is left. Without a running task it means nothing.
+    Terminate {
+        /// Between the two signals; zero kills at once.
+        grace: Millis,
+    },
+}
+
+/// One process to start, with everything decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartTask {
+    /// The program's path, already looked up in the task's `PATH`.
+    pub program: RawString,
+    /// Its argument vector, `argv[0]` first.
+    pub argv: Vec<RawString>,
+    /// Its whole environment, in order.
+    pub env: Vec<(RawString, RawString)>,
+    /// Where it runs.
+    pub cwd: RawString,
+    /// Memory it may take in bytes; 0 sets no limit. Over it, it ends as `OutOfMemory`.
+    pub memory_bytes: u64,
+}
+
+/// From a shim to its worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ShimFact {
+    /// The process exists.
+    Started {
+        /// Its process id, which is its process group's too.
+        pid: i32,
+    },
+    /// It could not be started; the shim is free again.
+    SpawnFailed(SpawnFailure),
+    /// It has ended and nothing of it is left; the shim is free again.
+    Ended {
+        /// How.
+        status: ShimStatus,
+        /// Largest resident set seen in bytes; 0 when unknown.
+        peak_memory_bytes: u64,
+    },
+}
+
+/// How a process ended, as the shim saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ShimStatus {
+    /// It exited with this code.
+    Exited(i32),
+    /// It died by this signal.
+    Signalled(i32),
+    /// It was ended because it exceeded its memory.
+    OutOfMemory,
+}
+
+impl Message for ShimOrder {}
+impl Message for ShimFact {}
