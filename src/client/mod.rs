@@ -1,1 +1,272 @@
-//! (being built)
+//! A client's side of the conversation: connect, ask, watch, attach.
+//!
+//! One [`Client`] is one authenticated link; every request is a stream of its
+//! own on it, so a slow listing never delays a submission. The one invariant:
+//! a submission that is repeated after a broken link carries the same
+//! idempotency key, so that it is never queued twice. Absent on purpose: any
+//! output for people, exit codes, and the choice to start an embedded cluster
+//! (all `cli/`).
+
+pub mod error;
+pub mod streams;
+pub mod target;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+pub use error::ClientError;
+pub use streams::{Attachment, LogStream, OutputReceiver, StdinSender, Watch};
+pub use target::{Target, find, resolve};
+
+use crate::model::handshake::{Hello, Intent, Welcome};
+use crate::model::limits::{CLIENT_TIMEOUT, MAX_FRAME, PROTOCOL_OLDEST, PROTOCOL_VERSION};
+use crate::model::outcome::Cancellation;
+use crate::model::requests::{JobFilter, LogRequest, Reply, Request, Submission, TaskFilter};
+use crate::model::selector::Selector;
+use crate::model::views::{Explanation, JobView, StatusView, TaskView, WorkerView};
+use crate::model::{InstanceId, JobId, TaskId};
+use crate::transport::{CloseCode, Endpoint, FrameRecv, FrameSend, Link, TransportError};
+use crate::trust::{Alpn, Identity};
+
+/// What the dispatcher answered to a submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitted {
+    /// The job's number; durable.
+    pub job: JobId,
+    /// No connected worker could ever run it, and why.
+    pub unplaceable: Option<String>,
+}
+
+/// One authenticated link to a dispatcher.
+///
+/// Dropping it closes the link. All methods may run at the same time.
+pub struct Client {
+    endpoint: Endpoint,
+    link: Link,
+    welcome: Welcome,
+    /// The control stream: nothing more is said on it, but its end would end the link.
+    _control: (FrameSend, FrameRecv),
+}
+
+impl Client {
+    /// Connects to `target` and waits for its welcome, five seconds at most over all addresses.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] when no address answers in time,
+    /// [`ClientError::Refused`] when the dispatcher turns this client away.
+    pub async fn connect(identity: &Identity, target: &Target, software: &str) -> Result<Self, ClientError> {
+        let deadline = tokio::time::Instant::now() + CLIENT_TIMEOUT.as_duration();
+        let mut failed = None;
+        for (i, address) in target.addresses.iter().enumerate() {
+            // The time left is shared among the addresses left, so that a dead first one leaves room for the next.
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let share = left / u32::try_from(target.addresses.len() - i).unwrap_or(u32::MAX).max(1);
+            match Self::connect_to(identity, *address, target, software, share).await {
+                Ok(client) => return Ok(client),
+                Err(TransportError::Refused(refusal)) => return Err(TransportError::Refused(refusal).into()),
+                Err(reason) => failed = Some((*address, reason)),
+            }
+        }
+        Err(match failed {
+            Some((address, reason)) => ClientError::Unreachable { address, reason: Box::new(reason) },
+            None => ClientError::NoDispatcher,
+        })
+    }
+
+    async fn connect_to(
+        identity: &Identity,
+        address: SocketAddr,
+        target: &Target,
+        software: &str,
+        patience: Duration,
+    ) -> Result<Self, TransportError> {
+        let any: SocketAddr = match address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let endpoint = Endpoint::bind(identity, any, &[])?;
+        let join = async {
+            let link = endpoint.connect(address, target.dispatcher, Alpn::Client).await?;
+            let hello = Hello {
+                protocol_oldest: PROTOCOL_OLDEST,
+                protocol_newest: PROTOCOL_VERSION,
+                software: software.to_owned(),
+                instance: InstanceId(u64::from(std::process::id())),
+                intent: Intent::Client,
+                credential: target.credential.clone(),
+            };
+            let (welcome, send, recv) = crate::transport::hello(&link, &hello).await?;
+            Ok((link, welcome, send, recv))
+        };
+        let (link, welcome, send, recv) =
+            tokio::time::timeout(patience, join).await.map_err(|_| TransportError::NoAnswer(address))??;
+        Ok(Self { endpoint, link, welcome, _control: (send, recv) })
+    }
+
+    /// What the dispatcher said when it let this client in.
+    #[must_use]
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// Says goodbye and waits until the other side can have heard it.
+    pub async fn close(self) {
+        self.link.close(CloseCode::Done, "done");
+        self.endpoint.close("done").await;
+    }
+
+    /// Queues a job; returns once it is durable.
+    ///
+    /// # Errors
+    /// When it is refused, or the link breaks before the answer: then the same
+    /// submission may be sent again, over a new link.
+    pub async fn submit(&self, submission: Submission) -> Result<Submitted, ClientError> {
+        match self.ask(&Request::Submit(submission)).await? {
+            Reply::Submitted { job, unplaceable } => Ok(Submitted { job, unplaceable }),
+            other => Err(unexpected("submit", other)),
+        }
+    }
+
+    /// Follows `jobs` until all have ended.
+    ///
+    /// # Errors
+    /// When one of them is unknown or somebody else's, or the link breaks.
+    pub async fn watch(&self, jobs: Vec<JobId>) -> Result<Watch, ClientError> {
+        let (send, recv) = self.open(&Request::Watch(jobs)).await?;
+        Ok(Watch::new(send, recv))
+    }
+
+    /// Becomes the client of a `run`, which has already shown `received` bytes of output.
+    ///
+    /// # Errors
+    /// When the task is unknown or not attached to a client, or the link breaks.
+    pub async fn attach(&self, task: TaskId, received: u64) -> Result<Attachment, ClientError> {
+        let (send, mut recv) = self.open(&Request::Attach { task, received }).await?;
+        streaming(&mut recv, "attach").await?;
+        Ok(Attachment::new(send, recv, received))
+    }
+
+    /// Output of tasks, stored or live.
+    ///
+    /// # Errors
+    /// When a task is unknown or somebody else's, or the link breaks.
+    pub async fn logs(&self, of: Selector, follow: bool) -> Result<LogStream, ClientError> {
+        let (send, mut recv) = self.open(&Request::Logs(LogRequest { of, follow })).await?;
+        streaming(&mut recv, "logs").await?;
+        Ok(LogStream::new(send, recv))
+    }
+
+    /// Ends jobs or tasks; returns how many tasks were not ended before.
+    ///
+    /// # Errors
+    /// When one is unknown or somebody else's, or the link breaks.
+    pub async fn cancel(&self, what: Selector, why: Cancellation) -> Result<u64, ClientError> {
+        self.ask_done("cancel", &Request::Cancel { what, why }).await
+    }
+
+    /// Queues failed (and, unless `failed_only`, cancelled) tasks again; returns how many.
+    ///
+    /// # Errors
+    /// When one is unknown or somebody else's, or the link breaks.
+    pub async fn retry(&self, what: Selector, failed_only: bool) -> Result<u64, ClientError> {
+        self.ask_done("retry", &Request::Retry { what, failed_only }).await
+    }
+
+    /// Removes ended jobs with their tasks and logs; returns how many jobs.
+    ///
+    /// # Errors
+    /// When one is unknown, somebody else's or still active, or the link breaks.
+    pub async fn forget(&self, what: Selector) -> Result<u64, ClientError> {
+        self.ask_done("forget", &Request::Forget(what)).await
+    }
+
+    /// Jobs by `filter`, newest first.
+    ///
+    /// # Errors
+    /// When a selected job is unknown, or the link breaks.
+    pub async fn jobs(&self, filter: JobFilter) -> Result<Vec<JobView>, ClientError> {
+        match self.ask(&Request::Jobs(filter)).await? {
+            Reply::Jobs(jobs) => Ok(jobs),
+            other => Err(unexpected("jobs", other)),
+        }
+    }
+
+    /// Tasks by `filter`, in order, at most `MAX_ROWS` a call: page by `TaskFilter::after`.
+    ///
+    /// # Errors
+    /// When a selected job or task is unknown, or the link breaks.
+    pub async fn tasks(&self, filter: TaskFilter) -> Result<Vec<TaskView>, ClientError> {
+        match self.ask(&Request::Tasks(filter)).await? {
+            Reply::Tasks(tasks) => Ok(tasks),
+            other => Err(unexpected("tasks", other)),
+        }
+    }
+
+    /// Why tasks do not run.
+    ///
+    /// # Errors
+    /// When one is unknown or somebody else's, or the link breaks.
+    pub async fn explain(&self, what: Selector) -> Result<Vec<Explanation>, ClientError> {
+        match self.ask(&Request::Explain(what)).await? {
+            Reply::Explained(explanations) => Ok(explanations),
+            other => Err(unexpected("explain", other)),
+        }
+    }
+
+    /// The roster.
+    ///
+    /// # Errors
+    /// When the link breaks.
+    pub async fn workers(&self) -> Result<Vec<WorkerView>, ClientError> {
+        match self.ask(&Request::Workers).await? {
+            Reply::Workers(workers) => Ok(workers),
+            other => Err(unexpected("workers", other)),
+        }
+    }
+
+    /// The cluster on one screen.
+    ///
+    /// # Errors
+    /// When the link breaks.
+    pub async fn status(&self) -> Result<StatusView, ClientError> {
+        match self.ask(&Request::Status).await? {
+            Reply::Status(status) => Ok(status),
+            other => Err(unexpected("status", other)),
+        }
+    }
+
+    async fn ask_done(&self, what: &'static str, request: &Request) -> Result<u64, ClientError> {
+        match self.ask(request).await? {
+            Reply::Done { affected } => Ok(affected),
+            other => Err(unexpected(what, other)),
+        }
+    }
+
+    /// One request, one reply.
+    async fn ask(&self, request: &Request) -> Result<Reply, ClientError> {
+        let (_send, mut recv) = self.open(request).await?;
+        recv.recv(MAX_FRAME).await?.ok_or(ClientError::NoReply)
+    }
+
+    async fn open(&self, request: &Request) -> Result<(FrameSend, FrameRecv), ClientError> {
+        let (mut send, recv) = self.link.open_bi().await?;
+        send.send(request).await?;
+        Ok((send, recv))
+    }
+}
+
+/// Waits for the word that data frames follow.
+async fn streaming(recv: &mut FrameRecv, what: &'static str) -> Result<(), ClientError> {
+    match recv.recv::<Reply>(MAX_FRAME).await? {
+        Some(Reply::Streaming) => Ok(()),
+        Some(other) => Err(unexpected(what, other)),
+        None => Err(ClientError::NoReply),
+    }
+}
+
+fn unexpected(what: &'static str, reply: Reply) -> ClientError {
+    match reply {
+        Reply::Failed(failure) => ClientError::Failed(failure),
+        _ => ClientError::UnexpectedReply(what),
+    }
+}
