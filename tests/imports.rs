@@ -37,8 +37,20 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// Names that would make the pure rooms impure.
-const IMPURE: &[&str] =
-    &["tokio", "Instant", "SystemTime", "HashMap", "HashSet", "rand", "getrandom", "thread", "net", "fs", "process", "env"];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "Instant",
+    "SystemTime",
+    "HashMap",
+    "HashSet",
+    "rand",
+    "getrandom",
+    "thread",
+    "net",
+    "fs",
+    "process",
+    "env",
+];
 /// Rooms that must stay pure.
 const PURE: &[&str] = &["model", "engine", "wire", "sim"];
 /// What a pure room may name all the same, with the reason.

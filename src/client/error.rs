@@ -76,7 +76,8 @@ impl ClientError {
         match self {
             Self::Trust(error) => error.hint(),
             Self::NotEnrolled { .. } => Some(
-                "run this as the user who runs the dispatcher, on its machine and with the same OCTASKLY_HOME".to_owned(),
+                "run this as the user who runs the dispatcher, on its machine and with the same OCTASKLY_HOME"
+                    .to_owned(),
             ),
             Self::NoDispatcher => {
                 Some("start one with `octaskly dispatcher`, or name one with --dispatcher HOST[:PORT]".to_owned())

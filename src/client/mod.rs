@@ -96,7 +96,7 @@ impl Client {
                 credential: target.credential.clone(),
             };
             let (welcome, send, recv) = crate::transport::hello(&link, &hello).await?;
-            Ok((link, welcome, send, recv))
+            Ok::<_, TransportError>((link, welcome, send, recv))
         };
         let (link, welcome, send, recv) =
             tokio::time::timeout(patience, join).await.map_err(|_| TransportError::NoAnswer(address))??;

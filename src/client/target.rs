@@ -67,9 +67,8 @@ pub fn find(home: &Home, named: Option<&str>) -> Result<Option<Target>, ClientEr
 /// When the host is unknown or the text is no address.
 pub fn resolve(named: &str) -> Result<Vec<SocketAddr>, ClientError> {
     let (host, port) = split(named).ok_or_else(|| ClientError::BadAddress(named.to_owned()))?;
-    let found = (host, port)
-        .to_socket_addrs()
-        .map_err(|source| ClientError::UnknownHost { host: host.to_owned(), source })?;
+    let found =
+        (host, port).to_socket_addrs().map_err(|source| ClientError::UnknownHost { host: host.to_owned(), source })?;
     let mut addresses: Vec<SocketAddr> = found.collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);
     addresses.dedup();

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::TransportError;
+use crate::wire::data::DataFrame;
 
 /// The sending half of a stream.
 pub struct FrameSend(());
@@ -35,6 +36,12 @@ impl FrameSend {
         unimplemented!()
     }
 
+    /// Sends one data frame and everything fed before it.
+    pub async fn send_data(&mut self, frame: &DataFrame<'_>) -> Result<(), TransportError> {
+        let _ = frame;
+        unimplemented!()
+    }
+
     /// Sends what was fed and ends this direction in order; the other side sees the end after the last frame.
     pub async fn finish(&mut self) -> Result<(), TransportError> {
         unimplemented!()
@@ -48,6 +55,11 @@ impl FrameRecv {
     /// The next message, of at most `cap` bytes; `None` once the other side has finished.
     pub async fn recv<T: DeserializeOwned>(&mut self, cap: u32) -> Result<Option<T>, TransportError> {
         let _ = cap;
+        unimplemented!()
+    }
+
+    /// The next data frame; `None` once the other side has finished.
+    pub async fn recv_data(&mut self) -> Result<Option<DataFrame<'static>>, TransportError> {
         unimplemented!()
     }
 }
