@@ -79,6 +79,13 @@ pub const MAX_LOG_BYTES: u64 = 100 * 1024 * 1024;
 pub const MAX_INLINE_LOG: usize = 16 * 1024;
 /// Output sent to an attached client and not yet acknowledged by it; then the task is held back.
 pub const ATTACH_WINDOW: usize = 8 * 1024 * 1024;
+/// Stdin sent to an attached task and not yet acknowledged by its worker; the client waits beyond it.
+///
+/// Both directions of an attached stream are acknowledged: without a bound of its own, stdin that the
+/// task does not read would stand before the client's acknowledgements of output in the same stream,
+/// and a task that writes more than it reads would wait for them forever. On every new stream the
+/// worker first says how much stdin it has, and the client goes on from there.
+pub const STDIN_WINDOW: usize = 1024 * 1024;
 /// Payload of one data frame.
 pub const DATA_FRAME: usize = 64 * 1024;
 
@@ -93,3 +100,4 @@ const _: () = assert!(
 const _: () = assert!(MAX_ITEMS_BYTES < MAX_SPEC_BYTES, "items fit into a spec");
 const _: () = assert!(MAX_SPEC_BYTES < MAX_FRAME as usize, "a spec fits into a frame");
 const _: () = assert!(MAX_INLINE_STDIN < MAX_SPEC_BYTES, "inline stdin fits into a spec");
+const _: () = assert!(STDIN_WINDOW > 2 * DATA_FRAME, "a frame of stdin can travel while another is acknowledged");
