@@ -1,4 +1,4 @@
-//! What a worker and one of its shims say to each other over a Unix socket.
+//! What a worker says to its shims and its guard over Unix sockets, and they to it.
 //!
 //! Message frames (`wire::frame`) with [`SHIM_FRAME`] as their cap, both ways.
 //! The descriptors that become the task's 0, 1 and 2 travel beside the `Start`
@@ -32,9 +32,8 @@ pub enum ShimOrder {
 /// One process to start, with everything decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartTask {
-    /// The program's path, already looked up in the task's `PATH`.
-    pub program: RawString,
-    /// Its argument vector, `argv[0]` first.
+    /// Its argument vector. The shim looks `argv[0]` up in the task's own `PATH`, so that a directory
+    /// there which hangs holds up one slot and not the worker.
     pub argv: Vec<RawString>,
     /// Its whole environment, in order.
     pub env: Vec<(RawString, RawString)>,
@@ -47,10 +46,13 @@ pub struct StartTask {
 /// From a shim to its worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ShimFact {
-    /// The process exists.
+    /// The process exists. Said a few milliseconds late, and not at all when it has ended by then:
+    /// a quick task costs its worker one wakeup.
     Started {
         /// Its process id, which is its process group's too.
         pid: i32,
+        /// For how long already, in microseconds.
+        running_us: u64,
     },
     /// It could not be started; the shim is free again.
     SpawnFailed(SpawnFailure),
@@ -58,6 +60,8 @@ pub enum ShimFact {
     Ended {
         /// How.
         status: ShimStatus,
+        /// From its start until nothing of it was left, in microseconds.
+        ran_us: u64,
         /// Largest resident set seen in bytes; 0 when unknown.
         peak_memory_bytes: u64,
     },
@@ -74,5 +78,15 @@ pub enum ShimStatus {
     OutOfMemory,
 }
 
+/// From a worker to its guard. The socket closing without a `Dismiss` is the worker's death.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GuardOrder {
+    /// What to know when the worker dies; replaces what was said before. Opaque here.
+    Brief(RawString),
+    /// The worker stops in good order: do nothing and end.
+    Dismiss,
+}
+
 impl Message for ShimOrder {}
+impl Message for GuardOrder {}
 impl Message for ShimFact {}
