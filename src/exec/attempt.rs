@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::model::messages::Assignment;
 use crate::model::{AttemptId, NodeName, Outcome, RawString, SealedSpec};
+use crate::wire::OutputStream;
 
 /// One attempt to be run.
 #[derive(Debug)]
@@ -34,20 +35,11 @@ pub struct AttachedIo {
     pub stdin: mpsc::Receiver<Vec<u8>>,
 }
 
-/// Which of its two streams a task wrote to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
 /// Some output, as it was read; at most `DATA_FRAME` bytes, never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputChunk {
     /// Where it was written.
-    pub stream: Stream,
+    pub stream: OutputStream,
     /// The bytes.
     pub bytes: Vec<u8>,
 }

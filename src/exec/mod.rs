@@ -19,7 +19,7 @@ pub mod guard;
 pub mod shim;
 mod spool;
 
-pub use attempt::{AttachedIo, Ending, ExecEvent, Kept, OutputChunk, StartAttempt, Stream};
+pub use attempt::{AttachedIo, Ending, ExecEvent, Kept, OutputChunk, StartAttempt};
 pub use error::ExecError;
 pub use executor::{ExecConfig, Executor};
 pub use guard::{Guard, GuardConfig, Presence};
