@@ -9,6 +9,8 @@ use std::str::FromStr;
 use data_encoding::{Encoding, Specification};
 use serde::{Deserialize, Serialize};
 
+use super::compact::as_array;
+
 /// RFC 4648 base32 in lower case without padding: 52 characters for a node id.
 fn base32() -> &'static Encoding {
     static ENCODING: std::sync::OnceLock<Encoding> = std::sync::OnceLock::new();
@@ -113,7 +115,7 @@ impl fmt::Display for TaskId {
 pub struct AttemptNo(pub u32);
 
 /// One try at one task: shown as `5.0 (attempt 2)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId {
     /// The task tried.
     pub task: TaskId,
@@ -180,18 +182,8 @@ pub struct RequestId(pub u64);
 
 // Hot ids travel as short arrays instead of maps with field names: a batch of
 // assignments is mostly ids.
-impl Serialize for TaskId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.job.0, self.index.0).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for TaskId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (job, index) = Deserialize::deserialize(deserializer)?;
-        Ok(Self::new(job, index))
-    }
-}
+as_array!(TaskId { job, index });
+as_array!(AttemptId { task, attempt });
 
 impl Serialize for Fence {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

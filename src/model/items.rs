@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::compact::tasks;
 use super::{IntervalSet, RawString, TaskIndex};
 
 /// What a job ranges over.
@@ -19,7 +20,7 @@ pub enum Items {
         step: u64,
     },
     /// `:::` or `--each-line`: tasks numbered from 1.
-    List(Vec<RawString>),
+    List(#[serde(deserialize_with = "tasks")] Vec<RawString>),
 }
 
 impl Items {

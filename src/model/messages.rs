@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::compact::{as_array, batch};
 use super::{AttemptId, AttemptNo, AttemptReport, Fence, JobId, Millis, SealedSpec, TaskId, Timestamp};
 
 /// From a worker to its dispatcher.
@@ -15,18 +16,18 @@ pub enum WorkerMessage {
     /// First after every welcome: everything this worker holds, ended attempts
     /// it has not been thanked for among them (their `Ended` follows at once).
     /// What it does not name it does not have.
-    Holding(Vec<HeldAttempt>),
+    Holding(#[serde(deserialize_with = "batch")] Vec<HeldAttempt>),
     /// Still there. Renews the leases of everything it holds.
     Heartbeat {
         /// Counts up; echoed.
         sequence: u64,
     },
     /// These attempts now have a process.
-    Started(Vec<StartedAttempt>),
+    Started(#[serde(deserialize_with = "batch")] Vec<StartedAttempt>),
     /// These attempts ended; repeated until recorded.
-    Ended(Vec<EndedAttempt>),
+    Ended(#[serde(deserialize_with = "batch")] Vec<EndedAttempt>),
     /// These attempts were never started here and are given back; counts as nothing.
-    Returned(Vec<FencedAttempt>),
+    Returned(#[serde(deserialize_with = "batch")] Vec<FencedAttempt>),
     /// Assignments arrived for a job whose spec is not here.
     SpecMissing(JobId),
     /// The worker is stopping: no new work, please.
@@ -44,15 +45,15 @@ pub enum DispatcherMessage {
         now: Timestamp,
     },
     /// Specs of jobs that assignments will name; sent once a job and link.
-    Learn(Vec<JobOnWorker>),
+    Learn(#[serde(deserialize_with = "batch")] Vec<JobOnWorker>),
     /// Run these.
-    Assign(Vec<Assignment>),
+    Assign(#[serde(deserialize_with = "batch")] Vec<Assignment>),
     /// End these and report how they ended; the report is `Cancelled` unless they ended first.
-    Cancel(Vec<CancelAttempt>),
+    Cancel(#[serde(deserialize_with = "batch")] Vec<CancelAttempt>),
     /// Their ends are recorded and durable (or of no interest): forget them.
-    Recorded(Vec<FencedAttempt>),
+    Recorded(#[serde(deserialize_with = "batch")] Vec<FencedAttempt>),
     /// No attempt of these jobs will come any more: forget their specs.
-    ForgetJobs(Vec<JobId>),
+    ForgetJobs(#[serde(deserialize_with = "batch")] Vec<JobId>),
     /// Give back what has not started, finish what runs, take nothing new (`drain`).
     Drain,
     /// Take work again.
@@ -65,7 +66,7 @@ pub enum DispatcherMessage {
 /// attempt given back unstarted leaves its number to the next one; a fence is
 /// never issued twice. So whatever is said about an attempt names both, and a
 /// late or repeated message cannot touch the attempt's namesake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FencedAttempt {
     /// Which.
     pub id: AttemptId,
@@ -74,7 +75,7 @@ pub struct FencedAttempt {
 }
 
 /// An attempt that a worker holds at the moment of a reconnect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldAttempt {
     /// Which.
     pub id: AttemptId,
@@ -85,7 +86,7 @@ pub struct HeldAttempt {
 }
 
 /// An attempt whose process exists.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartedAttempt {
     /// Which.
     pub id: AttemptId,
@@ -96,7 +97,7 @@ pub struct StartedAttempt {
 }
 
 /// An attempt that has ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedAttempt {
     /// Which.
     pub id: AttemptId,
@@ -116,7 +117,7 @@ pub struct JobOnWorker {
 }
 
 /// One order to run one task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     /// Which task.
     pub task: TaskId,
@@ -125,7 +126,6 @@ pub struct Assignment {
     /// Its fence.
     pub fence: Fence,
     /// GPU indices it may use, as many as its demand says; given out by the dispatcher.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<u32>,
 }
 
@@ -138,7 +138,7 @@ impl Assignment {
 }
 
 /// An order to end one attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CancelAttempt {
     /// Which.
     pub id: AttemptId,
@@ -175,3 +175,11 @@ pub enum StreamPurpose {
         follow: bool,
     },
 }
+
+// Hot: they travel as arrays. The order is part of the protocol.
+as_array!(FencedAttempt { id, fence });
+as_array!(HeldAttempt { id, fence, started_at });
+as_array!(StartedAttempt { id, fence, at });
+as_array!(EndedAttempt { id, fence, report });
+as_array!(Assignment { task, attempt, fence, gpus });
+as_array!(CancelAttempt { id, fence, grace, why });

@@ -6,6 +6,7 @@
 //! machine that holds it. Deliberately absent: sockets, clocks, files, threads,
 //! and any decision (decisions are `engine/`'s).
 
+mod compact;
 pub mod demand;
 pub mod handshake;
 pub mod ids;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::compact::as_array;
 use super::{Millis, RawString, Timestamp};
 
 /// How one attempt ended. Everything a person is told about a failure derives from this.
@@ -214,7 +215,7 @@ impl fmt::Display for TaskState {
 pub type JobState = TaskState;
 
 /// What a worker reports of an ended attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptReport {
     /// How it ended.
     pub outcome: Outcome,
@@ -229,7 +230,7 @@ pub struct AttemptReport {
 }
 
 /// What is known of an attempt's output.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OutputSummary {
     /// Bytes the task wrote to stdout, kept or not.
     pub stdout_bytes: u64,
@@ -250,6 +251,10 @@ pub enum KeptOutput {
     /// Uploaded to the dispatcher's log folder before this report was sent; that many bytes.
     Uploaded(u64),
 }
+
+// Hot: they travel as arrays. The order is part of the protocol.
+as_array!(AttemptReport { outcome, started_at, ended_at, peak_memory_bytes, output });
+as_array!(OutputSummary { stdout_bytes, stderr_bytes, kept });
 
 #[cfg(test)]
 mod tests {

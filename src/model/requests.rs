@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::compact::rows;
 use super::outcome::Cancellation;
 use super::selector::Selector;
 use super::views::{Explanation, JobView, StatusView, TaskView, WorkerView};
@@ -17,7 +18,7 @@ pub enum Request {
     /// Queue a job; answered by `Submitted` once it is durable.
     Submit(Submission),
     /// Send `Progress` for these jobs now, at every change of state (at most ten a second), and when they end.
-    Watch(Vec<JobId>),
+    Watch(#[serde(deserialize_with = "rows")] Vec<JobId>),
     /// Be the client of a `run`: stdin up, output down.
     Attach {
         /// Whose.
@@ -110,7 +111,7 @@ pub enum Reply {
         unplaceable: Option<String>,
     },
     /// How watched jobs stand.
-    Progress(Vec<JobView>),
+    Progress(#[serde(deserialize_with = "rows")] Vec<JobView>),
     /// Data frames follow.
     Streaming,
     /// How many tasks (cancel, retry) or jobs (forget) it touched.
@@ -119,13 +120,13 @@ pub enum Reply {
         affected: u64,
     },
     /// Jobs.
-    Jobs(Vec<JobView>),
+    Jobs(#[serde(deserialize_with = "rows")] Vec<JobView>),
     /// Tasks.
-    Tasks(Vec<TaskView>),
+    Tasks(#[serde(deserialize_with = "rows")] Vec<TaskView>),
     /// Explanations.
-    Explained(Vec<Explanation>),
+    Explained(#[serde(deserialize_with = "rows")] Vec<Explanation>),
     /// Workers.
-    Workers(Vec<WorkerView>),
+    Workers(#[serde(deserialize_with = "rows")] Vec<WorkerView>),
     /// Status.
     Status(StatusView),
     /// It cannot be done.

@@ -5,10 +5,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::compact::rows;
+use super::limits::MAX_ROWS;
 use super::{JobId, TaskId};
 
 /// Most comma-separated parts of one selector.
-const MAX_PARTS: usize = 10_000;
+const MAX_PARTS: usize = MAX_ROWS as usize;
 
 /// A set of jobs and tasks, by what a person typed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +20,7 @@ pub enum Selector {
     /// The job submitted last by the asker.
     Last,
     /// These.
-    These(Vec<Part>),
+    These(#[serde(deserialize_with = "rows")] Vec<Part>),
 }
 
 /// One comma-separated part of a selector.

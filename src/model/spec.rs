@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::{BACKOFF_MAX, BACKOFF_MIN, CBOR_DEPTH};
+use super::compact::tasks;
+use super::limits::{BACKOFF_MAX, BACKOFF_MIN, CBOR_DEPTH, MAX_SPEC_BYTES};
 use super::{Demand, Items, JobId, Millis, Outcome, RawString};
 
 /// One submission: a command, what it ranges over, and how it is to be treated.
@@ -102,7 +103,7 @@ pub enum CommandLine {
     /// One argument: run by the platform's shell (`/bin/sh -c`, `cmd /C`).
     Shell(RawString),
     /// An exact argument vector, program first; never empty.
-    Exec(Vec<RawString>),
+    Exec(#[serde(deserialize_with = "tasks")] Vec<RawString>),
 }
 
 /// How long one attempt may run.
@@ -258,6 +259,9 @@ pub struct SealedSpec {
 /// The bytes are no job spec.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
+    /// More bytes than any job needs.
+    #[error("decode the job: it has {0} bytes, at most {MAX_SPEC_BYTES} are taken")]
+    TooLong(usize),
     /// Not CBOR, nested too deeply, or of another shape.
     #[error("decode the job: {0}")]
     Malformed(String),
@@ -282,8 +286,11 @@ impl SealedSpec {
     /// Decodes what [`SealedSpec::seal`] made.
     ///
     /// # Errors
-    /// When the bytes are no spec, carry anything behind it, or name no program.
+    /// When the bytes are too many, are no spec, carry anything behind it, or name no program.
     pub fn open(encoded: &[u8]) -> Result<Self, SpecError> {
+        if encoded.len() > MAX_SPEC_BYTES {
+            return Err(SpecError::TooLong(encoded.len()));
+        }
         let mut rest = encoded;
         let spec: JobSpec = ciborium::de::from_reader_with_recursion_limit(&mut rest, CBOR_DEPTH)
             .map_err(|error| SpecError::Malformed(error.to_string()))?;
