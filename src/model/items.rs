@@ -29,7 +29,7 @@ impl Items {
     pub fn count(&self) -> u64 {
         match self {
             Self::Single => 1,
-            Self::Range { first, last, step } if first <= last => (last - first) / (*step).max(1) + 1,
+            Self::Range { first, last, step } if first <= last => ((last - first) / (*step).max(1)).saturating_add(1),
             Self::Range { .. } => 0,
             Self::List(items) => items.len() as u64,
         }
@@ -61,7 +61,7 @@ impl Items {
     pub fn index_at(&self, position: u64) -> TaskIndex {
         TaskIndex(match self {
             Self::Single => 0,
-            Self::Range { first, step, .. } => first + position * (*step).max(1),
+            Self::Range { first, step, .. } => first.saturating_add(position.saturating_mul((*step).max(1))),
             Self::List(_) => position + 1,
         })
     }

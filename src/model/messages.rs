@@ -83,6 +83,8 @@ pub struct HeldAttempt {
     pub fence: Fence,
     /// When its process started; `None` while it waits for a slot.
     pub started_at: Option<Timestamp>,
+    /// The GPU indices it was assigned: a restarted dispatcher learns here which are taken.
+    pub gpus: Vec<u32>,
 }
 
 /// An attempt whose process exists.
@@ -178,7 +180,7 @@ pub enum StreamPurpose {
 
 // Hot: they travel as arrays. The order is part of the protocol.
 as_array!(FencedAttempt { id, fence });
-as_array!(HeldAttempt { id, fence, started_at });
+as_array!(HeldAttempt { id, fence, started_at, gpus });
 as_array!(StartedAttempt { id, fence, at });
 as_array!(EndedAttempt { id, fence, report });
 as_array!(Assignment { task, attempt, fence, gpus });

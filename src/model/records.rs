@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::outcome::Cancellation;
 use super::{
-    AttemptId, AttemptReport, Epoch, Fence, JobId, NodeId, NodeName, Role, SealedSpec, TaskId, TaskState, Timestamp,
+    AttemptId, AttemptNo, AttemptReport, Epoch, Fence, JobId, NodeId, NodeName, Role, SealedSpec, TaskId, TaskState,
+    Timestamp,
 };
 
 /// The number a shell gives to one appended batch of records: ascending from 1 within a start.
@@ -79,7 +80,8 @@ pub enum Record {
     RestChanged {
         /// Which job.
         job: JobId,
-        /// `Cancelled`, `Failed`, or `Ready` again by `retry`.
+        /// `Cancelled`, `Failed`; `Waiting` while a dependency is open; `Ready` when
+        /// it no longer is, or again by `retry`.
         state: TaskState,
         /// For terminal states: how they ended.
         outcome: Option<super::Outcome>,
@@ -116,7 +118,7 @@ pub enum Record {
         /// Which job.
         job: JobId,
     },
-    /// A key may act in a role under a name.
+    /// A key may act in a role under a name. Whatever key had that name in that role before is dropped by it.
     NodeEnrolled {
         /// The key.
         node: NodeId,
@@ -191,6 +193,11 @@ pub struct RestoredJob {
     pub submitted: Arc<SubmittedJob>,
     /// Set when it is being cancelled.
     pub cancelling: Option<Cancellation>,
+    /// When its first attempt was assigned.
+    pub started_at: Option<Timestamp>,
+    /// The greatest attempt number that any of its tasks has had; 0 when none was tried.
+    /// A task that is done again by `retry` counts on from here, so no number is used twice.
+    pub last_attempt: AttemptNo,
     /// What the tasks without a row of their own are: `Ready` unless a `RestChanged` said otherwise.
     pub rest: TaskState,
     /// Indices (not positions) of tasks in a terminal state, by state; big arrays stay cheap.
