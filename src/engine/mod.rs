@@ -5,4 +5,5 @@
 //! passed in. Deliberately absent: sockets, clocks, files, threads, randomness,
 //! and maps without an order.
 
+pub mod dispatcher;
 pub mod worker;

@@ -1,0 +1,164 @@
+//! What goes in and out of the dispatcher's engine: link changes, messages and
+//! calls in; records, messages and notices out.
+//!
+//! Plain data; no decision is made here.
+
+use std::collections::BTreeMap;
+
+use super::Notice;
+use crate::model::handshake::{Answer, Hello};
+use crate::model::messages::{DispatcherMessage, WorkerMessage};
+use crate::model::outcome::Cancellation;
+use crate::model::records::{Record, RestoredJob};
+use crate::model::requests::{Reply, Submission};
+use crate::model::selector::Part;
+use crate::model::views::{StatusView, WorkerView};
+use crate::model::{JobId, JobState, LinkId, NodeId, RequestId, Role};
+
+/// A change of one link.
+#[derive(Debug, Clone)]
+pub enum LinkChange {
+    /// A peer finished TLS and sent its hello; the engine answers with
+    /// [`Outbound::Answer`]. After a refusal the link is unknown to the engine.
+    Up {
+        /// The key that TLS proved.
+        node: NodeId,
+        /// What it said.
+        hello: Hello,
+        /// The role that its verified credential vouches for, when it brought one.
+        vouched: Option<Role>,
+    },
+    /// It is gone. Says nothing about the node behind it.
+    Down,
+}
+
+/// Something a peer said on a link that is up.
+#[derive(Debug, Clone)]
+pub enum Inbound {
+    /// A worker's message.
+    Worker(WorkerMessage),
+    /// A guard: the instance named in its hello has ended, and its processes with it.
+    Guard,
+    /// A client asks.
+    Request {
+        /// The stream to answer on; numbers are not used twice.
+        request: RequestId,
+        /// What.
+        call: Call,
+    },
+    /// The client closed that stream: nobody listens there any more.
+    RequestGone(RequestId),
+}
+
+/// What clients ask of the engine; the shell has resolved selectors against the store.
+#[derive(Debug, Clone)]
+pub enum Call {
+    /// Queue a job; [`Reply::Submitted`] after sync.
+    Submit {
+        /// What to queue.
+        submission: Submission,
+        /// How those of its dependencies ended that the engine may no longer know.
+        ended_dependencies: BTreeMap<JobId, JobState>,
+    },
+    /// Send [`Reply::Progress`] until all of these jobs have ended. Each holds
+    /// every watched job. Jobs the engine does not know fail the call.
+    Watch(Vec<JobId>),
+    /// The client of a `run` is there; not answered.
+    Attached {
+        /// Its job.
+        job: JobId,
+    },
+    /// The client of a `run` is not; not answered. Its link going down says the same.
+    Detached {
+        /// Its job.
+        job: JobId,
+    },
+    /// End jobs and tasks; [`Reply::Done`] after sync counts the tasks.
+    Cancel {
+        /// Which.
+        parts: Vec<Part>,
+        /// Why.
+        why: Cancellation,
+    },
+    /// Queue failed and cancelled tasks again; [`Reply::Done`] after sync counts them.
+    Retry {
+        /// Which.
+        parts: Vec<Part>,
+        /// Only failed ones.
+        failed_only: bool,
+        /// The ended ones among the jobs, as the store has them; ignored where the engine knows the job.
+        recalled: Vec<RestoredJob>,
+    },
+    /// Remove ended jobs; [`Reply::Done`] after sync counts them. The shell
+    /// passes on only what its asker may see.
+    Forget {
+        /// Which.
+        jobs: Vec<JobId>,
+    },
+    /// Why tasks do not run. A whole job is explained by its first task that does not.
+    Explain(Vec<Part>),
+    /// The roster.
+    Workers,
+    /// The cluster on one screen.
+    Status,
+}
+
+/// Something to say on a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outbound {
+    /// To a hello; after a refusal the shell closes the link.
+    Answer(Answer),
+    /// To a worker.
+    ToWorker(DispatcherMessage),
+    /// To a client's request.
+    Reply {
+        /// On which stream.
+        request: RequestId,
+        /// What.
+        reply: Reply,
+    },
+    /// Close the link and tell its peer why. The engine has already forgotten it.
+    Close {
+        /// For people.
+        text: String,
+    },
+}
+
+/// Everything that one or more calls of the engine want done.
+///
+/// The shell appends `records` as one batch, then sends `messages` in order;
+/// `messages_after_sync` leave in order when this batch *and every one before
+/// it* is on disk, also when this one has no records. A message for a link that
+/// has gone is dropped.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct DispatcherEffects {
+    /// To be written, in order and atomically.
+    pub records: Vec<Record>,
+    /// To be sent once they are written.
+    pub messages: Vec<(LinkId, Outbound)>,
+    /// To be sent once they are durable.
+    pub messages_after_sync: Vec<(LinkId, Outbound)>,
+    /// For people, and for the shell's own bookkeeping.
+    pub notices: Vec<Notice>,
+}
+
+impl DispatcherEffects {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+            && self.messages.is_empty()
+            && self.messages_after_sync.is_empty()
+            && self.notices.is_empty()
+    }
+}
+
+/// A snapshot of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterView {
+    /// The roster by name; address and latency are left to the shell.
+    pub workers: Vec<WorkerView>,
+    /// The rest; address and store size are left to the shell.
+    pub status: StatusView,
+}
