@@ -9,6 +9,7 @@ pub mod access;
 mod error;
 pub mod home;
 mod identity;
+mod private;
 pub mod tls;
 
 pub use access::AccessFile;

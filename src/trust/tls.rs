@@ -1,4 +1,30 @@
-//! TLS with pinned keys.
+//! TLS with pinned keys: no certificate authority, no dates, no sessions.
+//!
+//! Invariant: a finished handshake means that the peer signed it with the key
+//! that [`peer_id`] reads from its certificate, and, on the connecting side,
+//! that this is the key the server name asked for. Absent: who is welcome; a
+//! stranger's handshake succeeds and its hello is refused.
+//!
+//! Dates in certificates are ignored: the key is what is trusted, so a node
+//! whose clock is wrong locks nobody out. Sessions are never resumed, because a
+//! resumed one skips client authentication and would outlive a revocation.
+//! Joining a dispatcher whose id is not known yet (the approval by code) needs
+//! a second server verifier, which takes any [`peer_id`]; it belongs beside
+//! [`PinnedServer`] with an ALPN of its own.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientConfig, Resumption};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, ServerConfig};
+use rustls::version::TLS13;
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
+
+use super::{Identity, TrustError};
+use crate::model::NodeId;
 
 /// What a connection is for; agreed on by TLS before the first byte of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +45,261 @@ impl Alpn {
         match self {
             Self::Worker => b"octaskly-worker/1",
             Self::Client => b"octaskly-client/1",
+        }
+    }
+
+    /// The one that TLS carried.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|alpn| alpn.as_bytes() == bytes)
+    }
+}
+
+/// What follows a node id in a server name. `.invalid` is never resolved (RFC 6761 §6.4).
+const NAME_SUFFIX: &str = ".octaskly.invalid";
+
+/// An Ed25519 key as X.509 writes it (RFC 8410 §4): this, then the 32 bytes of the key.
+const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// The server name that asks for the node `id` and no other.
+#[must_use]
+pub fn server_name_text(id: NodeId) -> String {
+    format!("{id}{NAME_SUFFIX}")
+}
+
+/// The node that a server name asks for.
+#[must_use]
+pub fn named_node(name: &ServerName<'_>) -> Option<NodeId> {
+    match name {
+        ServerName::DnsName(name) => name.as_ref().strip_suffix(NAME_SUFFIX)?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// The node whose key `certificate` carries. Proves nothing by itself: the
+/// handshake signature does.
+///
+/// # Errors
+/// When it is no certificate, or its key is no Ed25519 key.
+pub fn peer_id(certificate: &CertificateDer<'_>) -> Result<NodeId, Error> {
+    let spki = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
+    let key = spki.as_ref().strip_prefix(&ED25519_SPKI).and_then(|key| <[u8; 32]>::try_from(key).ok());
+    key.map(NodeId).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))
+}
+
+/// How a node answers connections that ask for one of `accept`.
+///
+/// # Errors
+/// Only by a bug of ours: the key and certificate were made by this room.
+pub fn server_config(identity: &Identity, accept: &[Alpn]) -> Result<ServerConfig, TrustError> {
+    let provider = provider();
+    let verifier = AnyClient(provider.signature_verification_algorithms);
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(TrustError::Tls)?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_single_cert(vec![identity.certificate()], identity.private_key())
+        .map_err(TrustError::Tls)?;
+    config.alpn_protocols = accept.iter().map(|alpn| alpn.as_bytes().to_vec()).collect();
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+/// How a node connects for the purpose `alpn`; one configuration serves all peers, because the server
+/// name says whom to expect.
+///
+/// # Errors
+/// Only by a bug of ours: the key and certificate were made by this room.
+pub fn client_config(identity: &Identity, alpn: Alpn) -> Result<ClientConfig, TrustError> {
+    let provider = provider();
+    let verifier = PinnedServer(provider.signature_verification_algorithms);
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(TrustError::Tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_auth_cert(vec![identity.certificate()], identity.private_key())
+        .map_err(TrustError::Tls)?;
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    Ok(config)
+}
+
+/// ring with one key exchange, and the ciphers ordered for speed: AES with 128 bits where the processor
+/// does AES, ChaCha20 where it does not (Raspberry Pi). The connecting side's order decides.
+fn provider() -> Arc<CryptoProvider> {
+    use ring::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
+    let mut provider = ring::default_provider();
+    provider.kx_groups = vec![ring::kx_group::X25519];
+    provider.cipher_suites = vec![TLS13_AES_128_GCM_SHA256, TLS13_CHACHA20_POLY1305_SHA256, TLS13_AES_256_GCM_SHA384];
+    if !processor_does_aes() {
+        provider.cipher_suites.swap(0, 1);
+    }
+    Arc::new(provider)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn processor_does_aes() -> bool {
+    std::arch::is_x86_feature_detected!("aes")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn processor_does_aes() -> bool {
+    std::arch::is_aarch64_feature_detected!("aes")
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn processor_does_aes() -> bool {
+    false
+}
+
+/// The connecting side's verifier: the one leaf must carry the key that the server name asks for.
+#[derive(Debug)]
+struct PinnedServer(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for PinnedServer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let found = lone_leaf(end_entity, intermediates)?;
+        match named_node(server_name) {
+            Some(expected) if expected == found => Ok(ServerCertVerified::assertion()),
+            _ => Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::Tls12NotOffered.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+/// The accepting side's verifier: any Ed25519 leaf, whose key becomes the peer's id.
+#[derive(Debug)]
+struct AnyClient(WebPkiSupportedAlgorithms);
+
+impl ClientCertVerifier for AnyClient {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        lone_leaf(end_entity, intermediates).map(|_| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::Tls12NotOffered.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+/// The node of a certificate that came alone: a chain has no meaning here, so it is refused, not ignored.
+fn lone_leaf(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<NodeId, Error> {
+    if intermediates.is_empty() { peer_id(leaf) } else { Err(Error::InvalidCertificate(CertificateError::BadEncoding)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_server_name_carries_the_id_it_was_made_from() {
+        let id = Identity::ephemeral().unwrap().id();
+        let name = ServerName::try_from(server_name_text(id)).unwrap();
+        assert_eq!(named_node(&name), Some(id));
+        for other in ["octaskly.invalid", "localhost", "127.0.0.1", "aaaa.octaskly.invalid"] {
+            assert_eq!(named_node(&ServerName::try_from(other).unwrap()), None);
+        }
+    }
+
+    #[test]
+    fn a_certificate_carries_the_id_of_the_key_that_made_it() {
+        let identity = Identity::ephemeral().unwrap();
+        assert_eq!(peer_id(&identity.certificate()).unwrap(), identity.id());
+    }
+
+    #[test]
+    fn a_key_of_another_kind_is_no_identity() {
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["a.invalid".into()]).unwrap().self_signed(&pair).unwrap();
+        assert!(peer_id(certificate.der()).is_err());
+    }
+
+    #[test]
+    fn only_the_node_that_was_asked_for_passes_and_only_alone() {
+        let verifier = PinnedServer(provider().signature_verification_algorithms);
+        let (wanted, other) = (Identity::ephemeral().unwrap(), Identity::ephemeral().unwrap());
+        let name = ServerName::try_from(server_name_text(wanted.id())).unwrap();
+        let now = UnixTime::since_unix_epoch(std::time::Duration::ZERO);
+        let verify = |leaf: &Identity, chain: &[CertificateDer<'_>]| {
+            verifier.verify_server_cert(&leaf.certificate(), chain, &name, &[], now).is_ok()
+        };
+        assert!(verify(&wanted, &[]));
+        assert!(!verify(&other, &[]));
+        assert!(!verify(&wanted, &[other.certificate()]));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_of_a_stranger_break_the_certificate_reader(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = peer_id(&CertificateDer::from(bytes));
+        }
+
+        #[test]
+        fn a_damaged_certificate_is_refused_or_read_but_never_breaks_the_reader(at in 0usize..400, to in any::<u8>()) {
+            let mut bytes = Identity::ephemeral().unwrap().certificate().to_vec();
+            let at = at % bytes.len();
+            bytes[at] = to;
+            let _ = peer_id(&CertificateDer::from(bytes));
         }
     }
 }
