@@ -13,7 +13,9 @@ pub mod frame;
 pub mod log;
 mod messages;
 pub mod shim;
+mod tail;
 
 pub use data::{DataFrame, DataHeader, OutputStream};
 pub use error::WireError;
 pub use frame::Message;
+pub use tail::TailLines;
