@@ -169,8 +169,8 @@ pub struct TaskCounts {
 pub enum OutboxRecord {
     /// This attempt ended; kept until the dispatcher has it.
     Kept(super::messages::EndedAttempt),
-    /// The dispatcher has it.
-    Settled(AttemptId),
+    /// The dispatcher has it. Named by fence: the same number may be kept again by then.
+    Settled(super::messages::FencedAttempt),
 }
 
 /// Everything a dispatcher's engine needs to go on after a restart.
