@@ -2,19 +2,41 @@
 //! and which results the dispatcher has not thanked it for.
 //!
 //! Invariant: an attempt that was accepted stays until its result is recorded
-//! by the dispatcher, or it was given back unstarted, or nobody can be waiting
-//! for it any more; and what runs at once never exceeds the capacity.
-//! Deliberately absent: processes, output and log files (the executor's), the
-//! link's bytes, and any view of other workers.
+//! by the dispatcher, or it was given back unstarted, or the worker stops; and
+//! what runs at once never exceeds the capacity. Deliberately absent:
+//! processes, output and log files (the executor's), the link's bytes, and any
+//! view of other workers.
 
+mod audit;
 mod effects;
+mod held;
+mod intake;
+mod jobs;
+mod link;
+mod outbox;
+mod outgoing;
+mod recent;
+mod room;
+mod running;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use effects::{ExecFact, ExecOrder, WorkerEffects, WorkerNotice};
 
+use self::held::{Held, Place};
+use self::jobs::Jobs;
+use self::link::Link;
+use self::outbox::Outbox;
+use self::outgoing::Outgoing;
+use self::recent::Recent;
+use self::room::Room;
 use crate::model::handshake::Welcome;
+use crate::model::limits::TASK_TIMEOUT;
 use crate::model::messages::{DispatcherMessage, EndedAttempt};
 use crate::model::records::BatchNo;
-use crate::model::{Capacity, Millis, Timestamp};
+use crate::model::{AttemptId, Capacity, Fence, Millis, Timestamp};
 
 /// What a worker is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +50,9 @@ pub struct WorkerConfig {
 /// A change of the one link a worker has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerLinkChange {
-    /// The dispatcher has welcomed this worker on a new link.
+    /// The dispatcher has welcomed this worker on a new link. Replaces a link that is still up.
     Up(Welcome),
-    /// The link is gone.
+    /// The link is gone. Nothing that came on it may be handed in afterwards.
     Down,
 }
 
@@ -42,57 +64,158 @@ pub enum WorkerLinkChange {
 /// the dispatcher is in dispatcher time.
 #[derive(Debug)]
 pub struct WorkerEngine {
-    config: WorkerConfig,
+    link: Link,
+    /// For tasks that name no limit of their own; from the latest welcome.
+    task_timeout: Millis,
+    jobs: Jobs,
+    /// Keyed by fence, not by number: two attempts of one number can meet here (see `FencedAttempt`).
+    attempts: BTreeMap<Fence, Held>,
+    /// Attempts that wait for room, in the order to start them.
+    queue: BTreeSet<Place>,
+    room: Room,
+    /// Who of several attempts with one number the executor and the outbox
+    /// file mean by it; from the start order until the result is settled.
+    bearers: BTreeMap<AttemptId, Fence>,
+    /// Ends of time limits, in this node's time.
+    deadlines: BTreeSet<(Timestamp, Fence)>,
+    /// Exclusive attempts that the executor has and that are not being ended.
+    leased: BTreeSet<Fence>,
+    outbox: Outbox,
+    recent: Recent,
+    draining: bool,
+    stop: Stop,
+    outgoing: Outgoing,
+    effects: WorkerEffects,
+    /// Batches of records handed out so far.
+    batches: BatchNo,
+    synced: BatchNo,
+}
+
+/// How far a graceful stop has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Nobody asked for it.
+    No,
+    /// What runs is being ended.
+    Ending,
+    /// Nothing runs; until this instant the dispatcher may acknowledge results.
+    Lingering(Timestamp),
+    /// The wait is over.
+    Waited,
 }
 
 impl WorkerEngine {
     /// A worker that holds nothing but `outbox`: results of earlier starts
     /// which the dispatcher has not acknowledged.
     #[must_use]
-    pub fn restore(config: WorkerConfig, _now: Timestamp, _outbox: Vec<EndedAttempt>) -> Self {
-        Self { config }
+    pub fn restore(config: WorkerConfig, _now: Timestamp, outbox: Vec<EndedAttempt>) -> Self {
+        let bearers = outbox.iter().map(|ended| (ended.id, ended.fence)).collect();
+        let outbox = Outbox::restore(outbox);
+        Self {
+            link: Link::new(config.heartbeat_interval),
+            task_timeout: TASK_TIMEOUT,
+            jobs: Jobs::default(),
+            attempts: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            room: Room::new(config.capacity),
+            bearers,
+            deadlines: BTreeSet::new(),
+            leased: BTreeSet::new(),
+            outbox,
+            recent: Recent::default(),
+            draining: false,
+            stop: Stop::No,
+            outgoing: Outgoing::default(),
+            effects: WorkerEffects::default(),
+            batches: BatchNo(0),
+            synced: BatchNo(0),
+        }
     }
 
     /// The link came up or went down.
-    pub fn handle_link(&mut self, _now: Timestamp, _change: WorkerLinkChange) {}
+    pub fn handle_link(&mut self, now: Timestamp, change: WorkerLinkChange) {
+        // What was gathered for the old link is in the holding, or the dispatcher learns that it is not.
+        self.outgoing = Outgoing::default();
+        match change {
+            WorkerLinkChange::Up(welcome) => self.link_up(now, &welcome),
+            WorkerLinkChange::Down => self.link.lost(),
+        }
+        self.settle_down(now);
+    }
 
     /// The dispatcher said something on the link that is up.
-    pub fn handle_message(&mut self, _now: Timestamp, _message: DispatcherMessage) {}
+    pub fn handle_message(&mut self, now: Timestamp, message: DispatcherMessage) {
+        assert!(self.link.is_up(), "a message came without a link");
+        self.intake(now, message);
+        self.settle_down(now);
+    }
 
     /// The executor said something.
-    pub fn handle_exec(&mut self, _now: Timestamp, _fact: ExecFact) {}
+    pub fn handle_exec(&mut self, now: Timestamp, fact: ExecFact) {
+        match fact {
+            ExecFact::Started { id, at } => self.process_started(id, at),
+            ExecFact::Ended { id, report } => self.process_ended(id, report),
+        }
+        self.settle_down(now);
+    }
 
     /// The instant of [`WorkerEngine::poll_timeout`] has come. Safe to call early.
-    pub fn handle_timeout(&mut self, _now: Timestamp) {}
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.settle_down(now);
+    }
 
     /// The outbox has every batch up to `upto` on disk. Every `take_effects` that
     /// returned records made one batch, the first of them number 1.
-    pub fn handle_synced(&mut self, _upto: BatchNo) {}
+    pub fn handle_synced(&mut self, upto: BatchNo) {
+        assert!(upto <= self.batches, "the disk has what was never written");
+        self.synced = self.synced.max(upto);
+    }
 
     /// Stops gracefully: gives back what has not started, ends what runs, and
     /// takes nothing new. [`WorkerEngine::is_stopped`] says when all is done.
-    pub fn stop(&mut self, _now: Timestamp) {}
+    pub fn stop(&mut self, now: Timestamp) {
+        if self.stop == Stop::No {
+            self.stop = Stop::Ending;
+            self.give_back_unstarted();
+            self.end_all_running(now);
+            self.outgoing.stopping = self.link.is_up();
+        }
+        self.settle_down(now);
+    }
 
-    /// Whether a stop is complete: nothing runs, and every result was either
-    /// acknowledged or is on disk and has had a moment to be.
+    /// Whether a stop is complete: nothing runs, and every result is on disk and
+    /// was either acknowledged or has had a moment to be.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        false
+        let said = match self.stop {
+            Stop::No | Stop::Ending => false,
+            Stop::Lingering(_) => !self.link.is_up() || self.outbox.len() == 0,
+            Stop::Waited => true,
+        };
+        said && self.synced == self.batches && self.effects.records.is_empty()
     }
 
     /// What the calls since the last time want done.
     pub fn take_effects(&mut self) -> WorkerEffects {
-        WorkerEffects::default()
+        let mut effects = std::mem::take(&mut self.effects);
+        effects.messages = self.outgoing.take();
+        if !effects.records.is_empty() {
+            self.batches.0 += 1;
+        }
+        effects
     }
 
     /// When [`WorkerEngine::handle_timeout`] wants to be called next, if at all.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        None
+        let lease = if self.leased.is_empty() { None } else { self.link.lease_end() };
+        let limit = self.deadlines.first().map(|(deadline, _)| *deadline);
+        let linger = if let Stop::Lingering(until) = self.stop { Some(until) } else { None };
+        [self.link.next_heartbeat(), lease, limit, linger].into_iter().flatten().min()
     }
 
     /// Panics with what is broken, if anything is.
     pub fn check_invariants(&self) {
-        assert!(self.config.heartbeat_interval > Millis(0), "a worker that sends heartbeats without pause");
+        self.audit();
     }
 }

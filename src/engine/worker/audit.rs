@@ -1,0 +1,78 @@
+//! Every invariant of the worker's engine, checked from scratch.
+//!
+//! Costs a walk over everything held: for tests and simulations.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::held::Phase;
+use super::room::Room;
+use super::{Stop, WorkerEngine};
+use crate::model::JobId;
+use crate::model::limits::MAX_BATCH;
+
+impl WorkerEngine {
+    /// Panics with what is broken.
+    pub(super) fn audit(&self) {
+        self.link.check();
+        self.recent.check();
+        self.room.check();
+        self.audit_attempts();
+        self.audit_indices();
+        self.audit_results();
+        assert!(self.link.is_up() || self.outgoing.is_empty(), "something is to be said and nobody there to hear it");
+        assert!(self.synced <= self.batches, "the disk has what was never written");
+    }
+
+    fn audit_attempts(&self) {
+        let mut jobs: BTreeMap<JobId, (u32, usize)> = BTreeMap::new();
+        for (fence, held) in &self.attempts {
+            let id = held.assignment.id();
+            assert_eq!(*fence, held.assignment.fence, "{id} is kept under another fence");
+            assert!(!self.recent.knows(*fence), "{id} is held though this worker is done with it");
+            let (count, waiting) = jobs.entry(id.task.job).or_default();
+            *count += 1;
+            *waiting += usize::from(matches!(held.phase, Phase::AwaitsSpec));
+            if held.executing().is_some() {
+                assert_eq!(self.bearers.get(&id), Some(fence), "{id} runs under a number that is another's");
+            }
+            if self.stop != Stop::No {
+                let ending = held.executing().is_some_and(|executing| executing.ending.is_some());
+                assert!(ending, "{id} is left alone by a worker that stops");
+            }
+        }
+        self.jobs.check(&jobs);
+        assert!(matches!(self.stop, Stop::No | Stop::Ending) || self.attempts.is_empty(), "it stopped too early");
+    }
+
+    fn audit_indices(&self) {
+        let queue: BTreeSet<_> = self.attempts.values().filter_map(|held| held.place()).collect();
+        assert_eq!(self.queue, queue, "the queue is not what is queued");
+        let running = || self.attempts.iter().filter_map(|(fence, held)| Some((fence, held.executing()?)));
+        let deadlines: BTreeSet<_> = running().filter_map(|(fence, it)| Some((it.limit?.0, *fence))).collect();
+        assert_eq!(self.deadlines, deadlines, "the deadlines are not those of what runs");
+        let leased = running().filter(|(_, it)| it.ending.is_none() && it.spec.spec().exclusive);
+        assert_eq!(self.leased, leased.map(|(fence, _)| *fence).collect(), "the leases are not those of what runs");
+        assert!(self.leased.is_empty() || self.link.lease_end().is_some(), "a lease that was never given");
+        let mut room: Room = self.room.emptied();
+        for held in self.attempts.values() {
+            if let Some(executing) = held.executing() {
+                room.take(&executing.spec.spec().demand, &held.assignment.gpus);
+            }
+        }
+        assert_eq!(self.room, room, "the room taken is not what the running attempts take");
+    }
+
+    fn audit_results(&self) {
+        for ended in self.outbox.results() {
+            let known = self.attempts.contains_key(&ended.fence) || self.recent.knows(ended.fence);
+            assert!(!known, "{} has a result and is held or done with", ended.id);
+            let sane = ended.report.started_at.is_none_or(|started| started <= ended.report.ended_at);
+            assert!(sane, "{} ended before it started", ended.id);
+        }
+        let running = self.attempts.values().filter(|held| held.executing().is_some()).map(|held| held.fenced());
+        let bearers: BTreeMap<_, _> =
+            running.chain(self.outbox.on_disk()).map(|attempt| (attempt.id, attempt.fence)).collect();
+        assert_eq!(self.bearers, bearers, "a number is with an attempt that is neither running nor kept");
+        assert!(self.attempts.len() + self.outbox.len() <= MAX_BATCH, "more is held than one holding can name");
+    }
+}

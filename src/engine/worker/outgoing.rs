@@ -1,0 +1,90 @@
+//! What is to be said on the link, gathered into few messages.
+//!
+//! Invariant: whatever was gathered, the holding comes first, and an attempt's
+//! start before its end. Nothing is gathered while no link is up.
+
+use std::collections::BTreeSet;
+
+use crate::model::JobId;
+use crate::model::limits::MAX_BATCH;
+use crate::model::messages::{EndedAttempt, FencedAttempt, HeldAttempt, StartedAttempt, WorkerMessage};
+use crate::model::outcome::KeptOutput;
+
+/// Inline output in one message: far below the frame's bound, so that heartbeats are not stuck behind it for long.
+const MAX_OUTPUT: usize = 1024 * 1024;
+
+/// Things to say, by kind.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Outgoing {
+    pub(super) holding: Option<Vec<HeldAttempt>>,
+    pub(super) started: Vec<StartedAttempt>,
+    pub(super) ended: Vec<EndedAttempt>,
+    pub(super) returned: Vec<FencedAttempt>,
+    pub(super) missing: BTreeSet<JobId>,
+    pub(super) heartbeat: Option<u64>,
+    pub(super) stopping: bool,
+}
+
+impl Outgoing {
+    /// Everything gathered, as messages in the order to send them.
+    pub(super) fn take(&mut self) -> Vec<WorkerMessage> {
+        let all = std::mem::take(self);
+        let mut messages = Vec::new();
+        messages.extend(all.holding.map(WorkerMessage::Holding));
+        messages.extend(batches(all.started, |_| 0).map(WorkerMessage::Started));
+        messages.extend(batches(all.ended, inline_output).map(WorkerMessage::Ended));
+        messages.extend(batches(all.returned, |_| 0).map(WorkerMessage::Returned));
+        messages.extend(all.missing.into_iter().map(WorkerMessage::SpecMissing));
+        messages.extend(all.heartbeat.map(|sequence| WorkerMessage::Heartbeat { sequence }));
+        messages.extend(all.stopping.then_some(WorkerMessage::Stopping));
+        messages
+    }
+
+    /// Whether there is nothing to say.
+    pub(super) fn is_empty(&self) -> bool {
+        self.holding.is_none()
+            && self.started.is_empty()
+            && self.ended.is_empty()
+            && self.returned.is_empty()
+            && self.missing.is_empty()
+            && self.heartbeat.is_none()
+            && !self.stopping
+    }
+}
+
+fn inline_output(ended: &EndedAttempt) -> usize {
+    match &ended.report.output.kept {
+        KeptOutput::Inline(bytes) => bytes.len(),
+        KeptOutput::Nothing | KeptOutput::Uploaded(_) => 0,
+    }
+}
+
+/// `list` in pieces of at most [`MAX_BATCH`] entries and about [`MAX_OUTPUT`] bytes of `size`.
+fn batches<T>(list: Vec<T>, size: impl Fn(&T) -> usize) -> impl Iterator<Item = Vec<T>> {
+    let mut rest = list.into_iter().peekable();
+    std::iter::from_fn(move || {
+        rest.peek()?;
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(next) =
+            rest.next_if(|next| batch.is_empty() || (batch.len() < MAX_BATCH && bytes + size(next) <= MAX_OUTPUT))
+        {
+            bytes += size(&next);
+            batch.push(next);
+        }
+        assert!((1..=MAX_BATCH).contains(&batch.len()), "a batch of {} entries", batch.len());
+        Some(batch)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_leave_in_bounded_pieces() {
+        let lengths = |list: Vec<usize>| batches(list, |bytes| *bytes).map(|batch| batch.len()).collect::<Vec<_>>();
+        assert_eq!(lengths(vec![0; 2 * MAX_BATCH + 1]), [MAX_BATCH, MAX_BATCH, 1]);
+        assert_eq!(lengths(vec![MAX_OUTPUT, 1, 2, 2 * MAX_OUTPUT]), [1, 2, 1]);
+        assert_eq!(lengths(vec![]), [0; 0]);
+    }
+}
