@@ -72,7 +72,8 @@ impl Held {
     /// As it is told after a reconnect.
     pub(super) fn as_told(&self) -> HeldAttempt {
         let FencedAttempt { id, fence } = self.fenced();
-        HeldAttempt { id, fence, started_at: self.executing().and_then(|executing| executing.started_at) }
+        let started_at = self.executing().and_then(|executing| executing.started_at);
+        HeldAttempt { id, fence, started_at, gpus: self.assignment.gpus.clone() }
     }
 
     /// What the executor has of it.

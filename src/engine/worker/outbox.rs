@@ -51,7 +51,7 @@ impl Outbox {
         let Some(kept) = self.results.get(&attempt.fence).filter(|kept| kept.ended.id == attempt.id) else {
             return (None, false);
         };
-        let record = kept.on_disk.then_some(OutboxRecord::Settled(attempt.id));
+        let record = kept.on_disk.then_some(OutboxRecord::Settled(attempt));
         self.results.remove(&attempt.fence);
         (record, true)
     }
@@ -77,12 +77,13 @@ impl Outbox {
         self.results.values().filter(|kept| kept.on_disk).map(named)
     }
 
-    /// All of them as they are told after a reconnect.
+    /// All of them as they are told after a reconnect; their GPUs are free again.
     pub(super) fn as_told(&self) -> impl Iterator<Item = HeldAttempt> + '_ {
         let told = |ended: &EndedAttempt| HeldAttempt {
             id: ended.id,
             fence: ended.fence,
             started_at: ended.report.started_at,
+            gpus: Vec::new(),
         };
         self.results().map(told)
     }

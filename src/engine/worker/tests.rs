@@ -192,7 +192,7 @@ fn a_result_is_repeated_on_every_link_until_it_is_recorded() {
         assert_eq!(ends(&effects), [(1, Outcome::Exited(7))]);
     }
     let effects = bench.recorded(1, 1);
-    assert_eq!(effects.records, [OutboxRecord::Settled(id(1))]);
+    assert_eq!(effects.records, [OutboxRecord::Settled(named(1, 1))]);
     assert!(effects.orders.contains(&ExecOrder::ForgetLog(id(1))));
     assert_eq!(ends(&bench.up()), []);
 }
@@ -342,7 +342,7 @@ fn what_an_earlier_start_left_is_told_again() {
     let mut bench = worker_with(1, vec![kept]);
     let effects = bench.up();
     assert_eq!(ends(&effects), [(1, Outcome::Exited(3))]);
-    assert_eq!(bench.recorded(1, 1).records, [OutboxRecord::Settled(id(1))]);
+    assert_eq!(bench.recorded(1, 1).records, [OutboxRecord::Settled(named(1, 1))]);
 }
 
 #[test]
