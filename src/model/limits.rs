@@ -70,6 +70,9 @@ pub const MAX_BATCH: usize = 4096;
 /// Rows in one reply of a listing; clients page.
 pub const MAX_ROWS: u32 = 10_000;
 
+/// Characters of a job's title in lists; longer ones are cut there and shown whole by `show`.
+pub const MAX_TITLE: usize = 200;
+
 /// Longest node name.
 pub const MAX_NODE_NAME: usize = 63;
 

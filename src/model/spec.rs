@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::compact::tasks;
-use super::limits::{BACKOFF_MAX, BACKOFF_MIN, CBOR_DEPTH, MAX_SPEC_BYTES};
+use super::limits::{BACKOFF_MAX, BACKOFF_MIN, CBOR_DEPTH, MAX_SPEC_BYTES, MAX_TITLE};
 use super::{Demand, Items, JobId, Millis, Outcome, RawString};
 
 /// One submission: a command, what it ranges over, and how it is to be treated.
@@ -94,6 +94,25 @@ impl JobSpec {
             isolation: Isolation::default(),
             after: Vec::new(),
         }
+    }
+
+    /// What lists call it: `--name`, else the command as it was typed, on one line of at most [`MAX_TITLE`] characters.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let whole = match (&self.name, &self.command) {
+            (Some(name), _) => name.clone(),
+            (None, CommandLine::Shell(line)) => line.to_string(),
+            (None, CommandLine::Exec(argv)) => {
+                let words: Vec<_> = argv.iter().take(MAX_TITLE).map(RawString::to_string).collect();
+                words.join(" ")
+            }
+        };
+        let mut title: String = whole.chars().take(MAX_TITLE).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if whole.chars().nth(MAX_TITLE).is_some() {
+            title.pop();
+            title.push('…');
+        }
+        title
     }
 }
 
@@ -342,6 +361,14 @@ mod tests {
         let back: SealedSpec = ciborium::from_reader(&wire[..]).expect("decodes");
         assert_eq!(back.encoded(), sealed.encoded());
         assert_eq!(back, sealed);
+    }
+
+    #[test]
+    fn a_title_is_one_short_line() {
+        let title = |command| JobSpec::single(command).title();
+        assert_eq!(title(CommandLine::Exec(vec!["echo".into(), "a\tb\n".into()])), "echo a b ");
+        let long = title(CommandLine::Shell("x".repeat(MAX_TITLE + 1).into()));
+        assert_eq!((long.chars().count(), long.ends_with('…')), (MAX_TITLE, true));
     }
 
     #[test]
