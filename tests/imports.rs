@@ -28,6 +28,7 @@ const TABLE: &[(&str, &[&str])] = &[
 /// Crates that one room keeps to itself.
 const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("quinn", &["transport"]),
+    ("quinn_proto", &["transport"]),
     ("rustls", &["trust", "transport"]),
     ("rcgen", &["trust"]),
     ("rusqlite", &["store"]),

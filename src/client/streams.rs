@@ -110,7 +110,7 @@ impl OutputReceiver {
                 if let DataFrame::Output { bytes, .. } = &frame {
                     self.received += bytes.len() as u64;
                 }
-                Ok(Some(frame))
+                Ok(Some(frame.into_owned()))
             }
             None => Err(ClientError::NoReply),
         }
@@ -150,7 +150,7 @@ impl LogStream {
     pub async fn next(&mut self) -> Result<Option<DataFrame<'static>>, ClientError> {
         match self.recv.recv_data().await? {
             Some(DataFrame::End) => Ok(None),
-            Some(frame) => Ok(Some(frame)),
+            Some(frame) => Ok(Some(frame.into_owned())),
             None => Err(ClientError::NoReply),
         }
     }

@@ -5,9 +5,11 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::LinkEnd;
+use super::{Alpn, LinkEnd};
 use crate::model::NodeId;
 use crate::model::handshake::Refusal;
+use crate::trust::TrustError;
+use crate::wire::WireError;
 
 /// Why an endpoint, a link or a stream failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +31,9 @@ pub enum TransportError {
     /// This endpoint was closed.
     #[error("use a closed endpoint")]
     EndpointClosed,
-    /// The TLS configuration was not accepted.
-    #[error("configure TLS")]
-    Trust(#[from] crate::trust::TrustError),
+    /// The identity could not be made into a TLS configuration.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// An address that cannot be dialled from this socket (wrong family, port 0).
     #[error("connect to {0}: not an address this node can reach")]
     BadAddress(SocketAddr),
@@ -49,27 +51,60 @@ pub enum TransportError {
         /// Who was expected.
         expected: NodeId,
     },
+    /// The node at this address takes no connections for this purpose.
+    #[error("connect to {address}: it does not speak {}", String::from_utf8_lossy(alpn.as_bytes()))]
+    NotOffered {
+        /// Where.
+        address: SocketAddr,
+        /// What was asked for.
+        alpn: Alpn,
+    },
     /// The dispatcher answered the hello with a refusal.
     #[error("join: {}", .0.text)]
     Refused(Refusal),
     /// The link is gone.
     #[error("keep the link: {0}")]
     LinkLost(LinkEnd),
-    /// The other side ended or reset this stream alone.
+    /// The other side gave up this stream alone.
     #[error("use the stream: the other side closed it")]
     StreamClosed,
     /// The other side took too long over a frame.
     #[error("receive a frame in time")]
     FrameTooSlow,
-    /// The other side announced a frame over the cap.
-    #[error("receive a frame of {announced} bytes: the cap is {cap}")]
-    FrameTooLarge {
-        /// Announced length.
-        announced: u32,
-        /// What was allowed.
-        cap: u32,
-    },
     /// The other side ended the stream in the middle of a frame.
     #[error("receive a whole frame: the stream ended inside one")]
     FrameCut,
+    /// A frame is beyond its bounds or makes no sense. Received ones have closed the link.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+impl From<quinn::ConnectionError> for TransportError {
+    fn from(error: quinn::ConnectionError) -> Self {
+        Self::LinkLost(error.into())
+    }
+}
+
+impl From<quinn::WriteError> for TransportError {
+    fn from(error: quinn::WriteError) -> Self {
+        match error {
+            quinn::WriteError::ConnectionLost(error) => error.into(),
+            // Early data is switched off, so what is left is one stream that one side gave up.
+            quinn::WriteError::Stopped(_) | quinn::WriteError::ClosedStream | quinn::WriteError::ZeroRttRejected => {
+                Self::StreamClosed
+            }
+        }
+    }
+}
+
+impl From<quinn::ReadError> for TransportError {
+    fn from(error: quinn::ReadError) -> Self {
+        match error {
+            quinn::ReadError::ConnectionLost(error) => error.into(),
+            quinn::ReadError::Reset(_)
+            | quinn::ReadError::ClosedStream
+            | quinn::ReadError::IllegalOrderedRead
+            | quinn::ReadError::ZeroRttRejected => Self::StreamClosed,
+        }
+    }
 }

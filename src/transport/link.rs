@@ -1,69 +1,120 @@
 //! One connection between two nodes that have proved their keys.
+//!
+//! Invariant: `peer()` is the key with which the other side signed this very
+//! handshake. Absent: roles, and the state of whatever is said over the link.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::{Alpn, CloseCode, FrameRecv, FrameSend, LinkEnd, TransportError};
-use crate::model::NodeId;
+use quinn::VarInt;
+use quinn::crypto::rustls::HandshakeData;
+use rustls::pki_types::CertificateDer;
 
-/// One authenticated connection; clones share it. It stays open until somebody closes it or the
-/// last clone and the last of its streams are dropped.
+use super::{Alpn, CloseCode, FrameRecv, FrameSend, LinkEnd, TransportError, close, settings};
+use crate::model::NodeId;
+use crate::trust::tls;
+
+/// One authenticated connection; clones share it. It stays open until somebody
+/// closes it, or until the last clone and the last of its streams are dropped.
 #[derive(Clone)]
-pub struct Link(());
+pub struct Link {
+    connection: quinn::Connection,
+    peer: NodeId,
+    alpn: Alpn,
+}
 
 impl Link {
+    /// The link that a finished handshake made; `None` when TLS let through what it must not, which it does not.
+    pub(super) fn new(connection: quinn::Connection) -> Option<Self> {
+        let certificates = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+        let peer = tls::peer_id(certificates.first()?).ok()?;
+        let agreed = connection.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol?;
+        let alpn = Alpn::from_bytes(&agreed)?;
+        Some(Self { connection, peer, alpn })
+    }
+
     /// The other side's key.
     #[must_use]
     pub fn peer(&self) -> NodeId {
-        unimplemented!()
+        self.peer
     }
 
     /// What the connection is for.
     #[must_use]
     pub fn alpn(&self) -> Alpn {
-        unimplemented!()
+        self.alpn
     }
 
     /// Where the other side is now.
     #[must_use]
     pub fn remote_addr(&self) -> SocketAddr {
-        unimplemented!()
+        canonical(self.connection.remote_address())
     }
 
     /// Current estimate of the round trip.
     #[must_use]
     pub fn rtt(&self) -> Duration {
-        unimplemented!()
+        self.connection.rtt()
     }
 
-    /// Opens a stream both ways; waits while the other side allows no more of them.
+    /// Opens a stream both ways; waits while the other side allows no more of them. The other side
+    /// hears of it with the first frame sent.
+    ///
+    /// # Errors
+    /// When the link is gone.
     pub async fn open_bi(&self) -> Result<(FrameSend, FrameRecv), TransportError> {
-        unimplemented!()
+        Ok(self.framed(self.connection.open_bi().await?))
     }
 
     /// The next stream that the other side opened both ways.
+    ///
+    /// # Errors
+    /// When the link is gone.
     pub async fn accept_bi(&self) -> Result<(FrameSend, FrameRecv), TransportError> {
-        unimplemented!()
+        Ok(self.framed(self.connection.accept_bi().await?))
     }
 
-    /// Opens a stream to the other side only.
+    /// Opens a stream to the other side only; waits while it allows no more of them.
+    ///
+    /// # Errors
+    /// When the link is gone.
     pub async fn open_uni(&self) -> Result<FrameSend, TransportError> {
-        unimplemented!()
+        Ok(FrameSend::new(self.connection.open_uni().await?))
     }
 
     /// The next stream that the other side opened to this one only.
+    ///
+    /// # Errors
+    /// When the link is gone.
     pub async fn accept_uni(&self) -> Result<FrameRecv, TransportError> {
-        unimplemented!()
+        Ok(FrameRecv::new(self.connection.accept_uni().await?, self.connection.clone()))
     }
 
-    /// Closes the link at once; what was not yet delivered may be lost.
+    /// Closes the link at once; the other side can read `code` and `text`. What was not yet delivered
+    /// may be lost.
     pub fn close(&self, code: CloseCode, text: &str) {
-        let _ = (code, text);
-        unimplemented!()
+        close::close(&self.connection, code, text);
     }
 
     /// Waits for the link's end and says how it came.
     pub async fn closed(&self) -> LinkEnd {
-        unimplemented!()
+        self.connection.closed().await.into()
     }
+
+    /// Gives a welcome peer the streams and the window that strangers do not get.
+    pub(super) fn raise_limits(&self) {
+        self.connection.set_receive_window(VarInt::from_u32(settings::LINK_WINDOW));
+        self.connection.set_max_concurrent_bi_streams(VarInt::from_u32(settings::MAX_BIDI_STREAMS));
+        self.connection.set_max_concurrent_uni_streams(VarInt::from_u32(settings::MAX_UNI_STREAMS));
+    }
+
+    fn framed(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> (FrameSend, FrameRecv) {
+        (FrameSend::new(send), FrameRecv::new(recv, self.connection.clone()))
+    }
+}
+
+/// An IPv4 address as such, also when it came over a socket for both families.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = address.ip().to_canonical();
+    SocketAddr::new(ip, address.port())
 }

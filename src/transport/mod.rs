@@ -6,11 +6,17 @@
 //! makes this room hold more than a bounded amount of memory for a bounded
 //! time. Absent: roles and enrolment (the engine decides who is welcome).
 
+mod accept;
+mod buffer;
 mod close;
 mod endpoint;
 mod error;
+mod gate;
 mod handshake;
 mod link;
+mod probe;
+mod settings;
+mod socket;
 mod stream;
 
 pub use close::{CloseCode, LinkEnd};

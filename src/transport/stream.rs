@@ -1,65 +1,234 @@
-//! Frames over one stream: u32 length, then CBOR or data.
+//! Frames over one stream: messages and data, one behind the other.
+//!
+//! Invariant: what comes out of a [`FrameRecv`] is what was put into the
+//! [`FrameSend`] at the other end, whole frames in order. A frame that breaks a
+//! bound or makes no sense closes the link it came by, and nothing else.
+//! Absent: queues; a reader that does not read holds back the writer through
+//! the stream's window.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use std::time::Duration;
 
-use super::TransportError;
-use crate::wire::data::DataFrame;
+use tokio::time::{Instant, timeout_at};
+
+use super::buffer::ReadBuffer;
+use super::{CloseCode, TransportError, close};
+use crate::model::limits::MAX_FRAME;
+use crate::wire::data::{DATA_HEADER_BYTES, DataFrame, DataHeader};
+use crate::wire::frame::{self, HEADER_BYTES, Message};
+
+/// A batch leaves when it is this long, whether it is complete or not.
+const BATCH_BYTES: usize = 64 * 1024;
+/// What a sender's batch keeps after a large frame.
+const KEEP_BYTES: usize = 2 * BATCH_BYTES;
+/// A frame has this long from its first byte, and a second more for each of these bytes.
+const FRAME_DEADLINE: Duration = Duration::from_secs(10);
+const BYTES_PER_EXTRA_SECOND: usize = 1024 * 1024;
 
 /// The sending half of a stream.
-pub struct FrameSend(());
+///
+/// Every method may be cancelled: frames that were fed and not sent stay in the
+/// batch, whole, and leave with the next call. Dropping it ends the stream in
+/// order, behind what was sent; [`FrameSend::abandon`] does not.
+pub struct FrameSend {
+    stream: quinn::SendStream,
+    /// Frames not yet given to quinn, of which `sent` bytes are.
+    batch: Vec<u8>,
+    sent: usize,
+}
 
 impl FrameSend {
+    pub(super) fn new(stream: quinn::SendStream) -> Self {
+        Self { stream, batch: Vec::new(), sent: 0 }
+    }
+
     /// Sends one message and everything fed before it.
-    pub async fn send<T: Serialize>(&mut self, message: &T) -> Result<(), TransportError> {
-        let _ = message;
-        unimplemented!()
+    ///
+    /// # Errors
+    /// When the message is beyond its bounds (then nothing of it was sent), or the stream or link is gone.
+    pub async fn send<T: Message>(&mut self, message: &T) -> Result<(), TransportError> {
+        frame::encode(message, &mut self.batch, MAX_FRAME)?;
+        self.flush().await
     }
 
     /// Puts one message into the batch; it leaves with the next `flush` or `send`, or when the batch is full.
-    pub async fn feed<T: Serialize>(&mut self, message: &T) -> Result<(), TransportError> {
-        let _ = message;
-        unimplemented!()
-    }
-
-    /// Sends what was fed.
-    pub async fn flush(&mut self) -> Result<(), TransportError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// As for [`FrameSend::send`].
+    pub async fn feed<T: Message>(&mut self, message: &T) -> Result<(), TransportError> {
+        frame::encode(message, &mut self.batch, MAX_FRAME)?;
+        self.flush_when_full().await
     }
 
     /// Sends these messages as one batch.
-    pub async fn send_all<'a, T: Serialize + 'a>(
+    ///
+    /// # Errors
+    /// As for [`FrameSend::send`].
+    pub async fn send_all<'a, T: Message + 'a>(
         &mut self,
         messages: impl IntoIterator<Item = &'a T>,
     ) -> Result<(), TransportError> {
-        let _ = messages.into_iter();
-        unimplemented!()
+        for message in messages {
+            self.feed(message).await?;
+        }
+        self.flush().await
     }
 
     /// Sends one data frame and everything fed before it.
-    pub async fn send_data(&mut self, frame: &DataFrame<'_>) -> Result<(), TransportError> {
-        let _ = frame;
-        unimplemented!()
+    ///
+    /// # Errors
+    /// When the stream or link is gone.
+    pub async fn send_data(&mut self, data: &DataFrame<'_>) -> Result<(), TransportError> {
+        data.encode(&mut self.batch);
+        self.flush().await
+    }
+
+    /// Puts one data frame into the batch.
+    ///
+    /// # Errors
+    /// When the stream or link is gone.
+    pub async fn feed_data(&mut self, data: &DataFrame<'_>) -> Result<(), TransportError> {
+        data.encode(&mut self.batch);
+        self.flush_when_full().await
+    }
+
+    /// Sends what was fed. Waits while the other side does not read.
+    ///
+    /// # Errors
+    /// When the stream or link is gone.
+    pub async fn flush(&mut self) -> Result<(), TransportError> {
+        while self.sent < self.batch.len() {
+            self.sent += self.stream.write(&self.batch[self.sent..]).await?;
+        }
+        self.sent = 0;
+        self.batch.clear();
+        self.batch.shrink_to(KEEP_BYTES);
+        Ok(())
     }
 
     /// Sends what was fed and ends this direction in order; the other side sees the end after the last frame.
+    ///
+    /// # Errors
+    /// When the stream or link is gone.
     pub async fn finish(&mut self) -> Result<(), TransportError> {
-        unimplemented!()
+        self.flush().await?;
+        self.stream.finish().map_err(|_| TransportError::StreamClosed)
+    }
+
+    /// After [`FrameSend::finish`]: waits until the other side's machine has everything. Its program need
+    /// not have read it, and a close may still overtake it.
+    ///
+    /// # Errors
+    /// When the other side gave up the stream, or the link is gone.
+    pub async fn delivered(&mut self) -> Result<(), TransportError> {
+        match self.stream.stopped().await {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) | Err(quinn::StoppedError::ZeroRttRejected) => Err(TransportError::StreamClosed),
+            Err(quinn::StoppedError::ConnectionLost(error)) => Err(error.into()),
+        }
+    }
+
+    /// Breaks this direction off: the other side sees that it is incomplete.
+    pub fn abandon(mut self) {
+        let _ = self.stream.reset(CloseCode::Done.number().into());
+    }
+
+    /// Lets this stream go first among those of its link.
+    pub(super) fn prefer(&self) {
+        let _ = self.stream.set_priority(1);
+    }
+
+    async fn flush_when_full(&mut self) -> Result<(), TransportError> {
+        if self.batch.len() >= BATCH_BYTES { self.flush().await } else { Ok(()) }
     }
 }
 
-/// The receiving half of a stream. All its methods may be cancelled and called again without loss.
-pub struct FrameRecv(());
+/// The receiving half of a stream. All its methods may be cancelled and called
+/// again without loss. Dropping it tells the other side to stop sending.
+pub struct FrameRecv {
+    stream: quinn::RecvStream,
+    /// For closing it over what came by this stream.
+    connection: quinn::Connection,
+    buffer: ReadBuffer,
+    /// When the frame that has begun must be complete.
+    deadline: Option<Instant>,
+}
 
 impl FrameRecv {
-    /// The next message, of at most `cap` bytes; `None` once the other side has finished.
-    pub async fn recv<T: DeserializeOwned>(&mut self, cap: u32) -> Result<Option<T>, TransportError> {
-        let _ = cap;
-        unimplemented!()
+    pub(super) fn new(stream: quinn::RecvStream, connection: quinn::Connection) -> Self {
+        Self { stream, connection, buffer: ReadBuffer::default(), deadline: None }
     }
 
-    /// The next data frame; `None` once the other side has finished.
-    pub async fn recv_data(&mut self) -> Result<Option<DataFrame<'static>>, TransportError> {
-        unimplemented!()
+    /// The next message, of at most `cap` bytes; `None` once the other side has finished.
+    ///
+    /// # Errors
+    /// When what came is no such message (the link is then closed), came too slowly, or the stream or link is gone.
+    pub async fn recv<T: Message>(&mut self, cap: u32) -> Result<Option<T>, TransportError> {
+        let Some(header) = self.peek::<HEADER_BYTES>().await? else { return Ok(None) };
+        let length = frame::body_length(header, cap).map_err(|error| self.protest(error))?;
+        self.fill(HEADER_BYTES + length).await?;
+        let message = frame::decode(&self.buffer.take(HEADER_BYTES + length)[HEADER_BYTES..]);
+        self.taken();
+        message.map(Some).map_err(|error| self.protest(error))
     }
+
+    /// The next data frame, borrowed until the next call; `None` once the other side has finished.
+    ///
+    /// # Errors
+    /// When what came is no data frame (the link is then closed), came too slowly, or the stream or link is gone.
+    pub async fn recv_data(&mut self) -> Result<Option<DataFrame<'_>>, TransportError> {
+        let Some(front) = self.peek::<DATA_HEADER_BYTES>().await? else { return Ok(None) };
+        let header = DataHeader::parse(front).map_err(|error| self.protest(error))?;
+        let length = DATA_HEADER_BYTES + header.payload_bytes();
+        self.fill(length).await?;
+        self.taken();
+        let connection = &self.connection;
+        let payload = &self.buffer.take(length)[DATA_HEADER_BYTES..];
+        DataFrame::from_parts(header, payload).map(Some).map_err(|error| protest(connection, error))
+    }
+
+    /// The first `N` bytes of the next frame; `None` at an end between frames.
+    async fn peek<const N: usize>(&mut self) -> Result<Option<[u8; N]>, TransportError> {
+        if !self.fill(N).await? {
+            return Ok(None);
+        }
+        Ok(self.buffer.unread().first_chunk().copied())
+    }
+
+    /// Reads until `wanted` bytes of the next frame are there; `false` at an end between frames.
+    async fn fill(&mut self, wanted: usize) -> Result<bool, TransportError> {
+        while self.buffer.len() < wanted {
+            let begun = self.buffer.len() > 0;
+            let room = self.buffer.room(wanted);
+            let read = if begun {
+                // Kept across cancelled calls: otherwise a reader that also listens to something else never gives up.
+                let extra = Duration::from_secs((wanted / BYTES_PER_EXTRA_SECOND) as u64);
+                let start = *self.deadline.get_or_insert_with(|| Instant::now() + FRAME_DEADLINE);
+                timeout_at(start + extra, self.stream.read(room)).await.map_err(|_| TransportError::FrameTooSlow)?
+            } else {
+                self.stream.read(room).await
+            };
+            match read? {
+                Some(count) => self.buffer.arrived(count),
+                None if begun => return Err(TransportError::FrameCut),
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// A frame is complete: the next one gets a deadline of its own.
+    fn taken(&mut self) {
+        self.deadline = None;
+        self.buffer.shrink();
+    }
+
+    fn protest(&self, error: crate::wire::WireError) -> TransportError {
+        protest(&self.connection, error)
+    }
+}
+
+/// Closes a link over what came by it.
+fn protest(connection: &quinn::Connection, error: crate::wire::WireError) -> TransportError {
+    close::close(connection, CloseCode::Malformed, &format!("failed to {error}"));
+    error.into()
 }
