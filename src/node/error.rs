@@ -32,6 +32,9 @@ pub enum NodeError {
     /// The dispatcher does not let this worker in, and waiting would not help.
     #[error("join the dispatcher: {}", .0.text)]
     Refused(Refusal),
+    /// The same key joined from elsewhere, and the dispatcher keeps one link a key.
+    #[error("stay connected: another worker joined with this worker's key")]
+    Superseded,
     /// `--dispatcher` names a host that the system cannot resolve.
     #[error("find the host {host:?}")]
     UnknownHost {
@@ -60,6 +63,7 @@ impl NodeError {
                 Some("stop what listens there, or choose another port with --port".to_owned())
             }
             Self::Refused(refusal) => refusal.hint.clone(),
+            Self::Superseded => Some("give each worker a --home of its own; never copy one".to_owned()),
             Self::UnknownHost { .. } => Some("check the name, or give --dispatcher an IP address".to_owned()),
             Self::PrivateHome { .. } => {
                 Some("set XDG_RUNTIME_DIR or TMPDIR to a folder that this user can write to".to_owned())

@@ -124,6 +124,13 @@ pub struct NodeDir {
 }
 
 impl NodeDir {
+    /// The folder of a worker that has died, for the guard that speaks for it once. Not locked: the
+    /// worker's next start may have it already.
+    #[must_use]
+    pub fn of_dead_worker(path: PathBuf) -> Self {
+        Self { path, lock: None }
+    }
+
     /// Where it is; changes with [`NodeDir::adopt_name`].
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -1,28 +1,142 @@
 //! The worker's shell: a process that joins a dispatcher and runs what it is
 //! given.
 //!
-//! The one invariant: what is reported as ended is in the synced outbox first,
-//! so neither a lost link nor a killed worker loses a result. Deliberately
-//! absent: which task runs when and what is reported (the worker engine's), and
-//! how a process is run and contained (`exec`'s).
+//! ```text
+//! connector ── events ──▶ shell ──▶ engine ──▶ effects ──▶ executor, outbox, connector
+//!    │                      ▲
+//!    └── streams: attached, logs         executor, outbox, user
+//! ```
+//!
+//! The one invariant: a result that was reported is repeated until the
+//! dispatcher has recorded it, across lost links and restarts of either side.
+//! Deliberately absent: which task runs when and what is reported (the worker
+//! engine's), and how a process is run and contained (`exec`'s).
 
+mod attached;
+mod connector;
+mod dial;
+mod effects;
+pub mod last_words;
+mod life;
+mod logs;
 mod options;
+mod outbox;
+mod reports;
+mod shell;
+mod window;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use options::{DispatcherAddress, WorkerOptions};
 
-use super::{NodeError, Shutdown};
+use self::dial::AccessSource;
+use self::life::Setup;
+use self::shell::LoopEnd;
+use super::hardware::Hardware;
+use super::{Clock, NodeError, Shutdown};
+use crate::model::NodeName;
+use crate::trust::{AccessFile, Home, Identity};
 
-/// Runs a worker until `shutdown` is raised or it cannot go on.
+/// Runs a worker until `shutdown` is raised or it cannot go on. Needs a tokio runtime.
 ///
 /// A worker without a dispatcher waits for one; a lost dispatcher is waited for
-/// while the tasks keep running. Once stopped it has given back what it had not
-/// started, ended its tasks and reported them.
+/// while the tasks keep running. Once `shutdown` is raised it gives back what it
+/// has not started, ends its tasks, reports them, and returns; a further SIGINT
+/// or SIGTERM meanwhile takes away the tasks' time to end by themselves.
 ///
 /// # Errors
 /// When it cannot start (home, identity, guard, shim, outbox, an unknown host)
 /// or the dispatcher refuses it for good.
-#[expect(clippy::unused_async, clippy::unimplemented, reason = "being built")]
 pub async fn run(options: WorkerOptions, shutdown: Shutdown) -> Result<(), NodeError> {
-    let _ = (options, shutdown);
-    unimplemented!()
+    dial::check_host(&options.dispatcher).await?;
+    let home = Home::locate(Some(options.home.clone()))?;
+    let folder = match &options.name {
+        Some(name) => home.worker(name)?,
+        None => home.unnamed_worker()?,
+    };
+    let mut setup = Setup {
+        clock: Clock::anchored_now(),
+        identity: Arc::new(Identity::load_or_create(&folder)?),
+        source: AccessSource::File(home.access_file()),
+        address: options.dispatcher.clone(),
+        profile: options.profile(&Hardware::detect()),
+        program: program(options.program),
+        // Beside the worker's folder and not in it: that one may be renamed while tasks run.
+        work_root: home.root().join("work"),
+        folder: Some(folder),
+        stop: StopWishes::by_signals(shutdown),
+    };
+    while setup.live().await? == LoopEnd::OtherDispatcher {
+        tracing::warn!("Another dispatcher has taken the place of the one before; starting over with it");
+    }
+    Ok(())
+}
+
+/// Runs a worker for the dispatcher of `access` in this same process, without a
+/// folder: nothing of it is meant to outlive the process. Ends at once when
+/// `shutdown` is raised.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn run_embedded(
+    access: AccessFile,
+    name: NodeName,
+    slots: u32,
+    work_root: PathBuf,
+    binary: Option<PathBuf>,
+    shutdown: Shutdown,
+) -> Result<(), NodeError> {
+    let mut options = WorkerOptions::new(work_root.clone());
+    options.name = Some(name);
+    options.max_jobs = Some(slots);
+    let mut setup = Setup {
+        clock: Clock::anchored_now(),
+        identity: Arc::new(Identity::ephemeral()?),
+        source: AccessSource::Fixed(access),
+        address: DispatcherAddress::default(),
+        profile: options.profile(&Hardware::detect()),
+        program: program(binary),
+        work_root,
+        folder: None,
+        stop: StopWishes { wanted: shutdown.clone(), hurry: shutdown },
+    };
+    setup.live().await.map(|_| ())
+}
+
+/// What a user may want of a worker that runs.
+#[derive(Clone)]
+struct StopWishes {
+    /// To stop.
+    wanted: Shutdown,
+    /// To stop now.
+    hurry: Shutdown,
+}
+
+impl StopWishes {
+    /// A signal that comes after `shutdown` was raised hurries.
+    fn by_signals(shutdown: Shutdown) -> Self {
+        let wishes = Self { wanted: shutdown, hurry: Shutdown::new() };
+        let watched = wishes.clone();
+        tokio::spawn(async move {
+            watched.wanted.raised().await;
+            // Listens for new signals only: the one that raised the flag is over.
+            if let Ok(second) = Shutdown::on_signals() {
+                second.raised().await;
+                watched.hurry.raise();
+            }
+        });
+        wishes
+    }
+}
+
+/// The binary that guard and shims are started from: this one, also after its file was replaced by a newer version.
+fn program(given: Option<PathBuf>) -> PathBuf {
+    given.unwrap_or_else(|| {
+        if cfg!(target_os = "linux") {
+            PathBuf::from("/proc/self/exe")
+        } else {
+            std::env::current_exe().unwrap_or_else(|_| PathBuf::from("octaskly"))
+        }
+    })
 }

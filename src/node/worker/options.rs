@@ -13,9 +13,6 @@ use crate::model::spec::Isolation;
 use crate::model::{Capacity, MilliCpu, NodeName};
 use crate::node::hardware::Hardware;
 
-/// The port a dispatcher listens on unless told otherwise (the seed's 7878).
-pub const DISPATCHER_PORT: u16 = 7878;
-
 /// What a worker is told at its start.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
@@ -46,7 +43,7 @@ pub struct WorkerOptions {
 pub struct DispatcherAddress {
     /// `--dispatcher`: a host name or address; `None` is what the access file says, else `localhost`.
     pub host: Option<String>,
-    /// `--port`; `None` is what the access file says, else [`DISPATCHER_PORT`].
+    /// `--port`; `None` is what the access file says, else the seed's 7878.
     pub port: Option<u16>,
 }
 

@@ -1,0 +1,270 @@
+//! The live side of a `run`: a task's output on its way to the attached client,
+//! and the client's input on its way to the task, across any number of streams.
+//!
+//! Invariant: every byte is handed on once and in order; what the client has
+//! not acknowledged is kept ([`Window`]) and sent again on the next stream.
+//! Nothing here blocks anything there: stdin that the task does not read never
+//! stands before an acknowledgement, because it is taken off the stream into a
+//! queue that the client keeps within `STDIN_WINDOW`. Absent: storing output
+//! for `logs` (`exec`), and pairing streams with clients (the dispatcher).
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::window::{Cursor, Window};
+use crate::exec::{AttachedIo, OutputChunk};
+use crate::model::AttemptId;
+use crate::model::limits::{CLIENT_GONE_AFTER, STDIN_WINDOW};
+use crate::model::messages::StreamPurpose;
+use crate::transport::{FrameRecv, FrameSend, Link, TransportError};
+use crate::wire::DataFrame;
+
+/// Chunks between the executor and the window: enough that reading a pipe and
+/// filling the window take turns without waiting for each other.
+const OUTPUT_QUEUE: usize = 4;
+
+/// A pause before a stream that broke alone is opened again on the same link.
+const REOPEN_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// The two ends of an attached attempt's channels.
+pub(super) struct Attached {
+    id: AttemptId,
+    /// Whether the client's stdin goes to the task.
+    takes_stdin: bool,
+    output: mpsc::Receiver<OutputChunk>,
+    stdin: mpsc::Sender<Vec<u8>>,
+    /// The current link, if there is one.
+    link: watch::Receiver<Option<Link>>,
+    /// Fires (or is dropped) when the attempt's result is recorded: nobody waits for ever from then on.
+    recorded: oneshot::Receiver<()>,
+}
+
+/// What the halves of this room share. Locked for a few instructions only.
+#[derive(Default)]
+struct Shared {
+    window: Window,
+    /// Input that the task has not taken yet.
+    input: VecDeque<Vec<u8>>,
+    /// Bytes of input taken off streams.
+    accepted: u64,
+    /// Bytes of input given to the task.
+    delivered: u64,
+    /// The client has no more input.
+    input_ended: bool,
+}
+
+/// [`Shared`] with the wakeups of those who wait for a change of it.
+#[derive(Default)]
+struct Desk {
+    shared: Mutex<Shared>,
+    /// There is something to be sent, or everything is done.
+    to_send: Notify,
+    /// The window may have room.
+    room: Notify,
+    /// There is input, or its end.
+    input: Notify,
+    /// The input queue may have room.
+    input_room: Notify,
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // Every change is complete when the lock is released, a panic elsewhere included.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attached {
+    /// Makes the channels of attempt `id`: one end for the executor, one to be [`Attached::run`].
+    pub(super) fn new(
+        id: AttemptId,
+        takes_stdin: bool,
+        link: watch::Receiver<Option<Link>>,
+    ) -> (Self, AttachedIo, oneshot::Sender<()>) {
+        let (output_in, output) = mpsc::channel(OUTPUT_QUEUE);
+        let (stdin, stdin_out) = mpsc::channel(1);
+        let (recorded_in, recorded) = oneshot::channel();
+        let io = AttachedIo { output: output_in, stdin: stdin_out };
+        (Self { id, takes_stdin, output, stdin, link, recorded }, io, recorded_in)
+    }
+
+    /// Moves bytes both ways until the client has all output, or the result was
+    /// recorded and the client has not come for the rest in time.
+    pub(super) async fn run(self) {
+        let Self { id, takes_stdin, output, stdin, link, recorded } = self;
+        let desk = Desk::default();
+        let overdue = async {
+            let _ = recorded.await;
+            tokio::time::sleep(CLIENT_GONE_AFTER.as_duration()).await;
+        };
+        tokio::select! {
+            () = serve(id, takes_stdin, link, &desk) => {}
+            () = overdue => {}
+            // Never ends before the others, it only has to run beside them.
+            _ = async { tokio::join!(fill(output, &desk), feed(stdin, &desk), std::future::pending::<()>()) } => {}
+        }
+    }
+}
+
+/// Takes what the task writes into the window, as far as it has room.
+async fn fill(mut output: mpsc::Receiver<OutputChunk>, desk: &Desk) {
+    loop {
+        while !desk.lock().window.has_room() {
+            desk.room.notified().await;
+        }
+        let chunk = output.recv().await;
+        let ended = chunk.is_none();
+        match chunk {
+            Some(chunk) => desk.lock().window.push(chunk),
+            None => desk.lock().window.close(),
+        }
+        desk.to_send.notify_one();
+        if ended {
+            return;
+        }
+    }
+}
+
+/// Gives the task its input, piece by piece. Input of a task that reads no more is dropped.
+async fn feed(stdin: mpsc::Sender<Vec<u8>>, desk: &Desk) {
+    loop {
+        let (piece, ended) = {
+            let mut shared = desk.lock();
+            (shared.input.pop_front(), shared.input_ended)
+        };
+        match piece {
+            Some(piece) => {
+                let length = piece.len() as u64;
+                let _ = stdin.send(piece).await;
+                desk.lock().delivered += length;
+                desk.input_room.notify_one();
+                desk.to_send.notify_one();
+            }
+            // Dropping the sender is the task's end of file.
+            None if ended => return,
+            None => desk.input.notified().await,
+        }
+    }
+}
+
+/// Opens a stream on every link there is, until one of them has brought the client everything.
+async fn serve(id: AttemptId, takes_stdin: bool, mut link: watch::Receiver<Option<Link>>, desk: &Desk) {
+    loop {
+        let current = link.borrow_and_update().clone();
+        if let Some(current) = current {
+            match stream(id, takes_stdin, &current, desk).await {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(%id, %error, "the stream of an attached task broke"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(REOPEN_PAUSE) => {}
+                changed = link.changed() => if changed.is_err() { return },
+            }
+        } else if link.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One stream from its opening to the client's last word.
+async fn stream(id: AttemptId, takes_stdin: bool, link: &Link, desk: &Desk) -> Result<(), TransportError> {
+    let (mut send, mut recv) = link.open_bi().await?;
+    let (from, first, accepted) = {
+        let shared = desk.lock();
+        (shared.window.acknowledged(), shared.window.first(), shared.accepted)
+    };
+    send.send(&StreamPurpose::Attached { id, from }).await?;
+    if takes_stdin {
+        send.send_data(&DataFrame::Ack { received: accepted }).await?;
+    }
+    tokio::try_join!(send_output(&mut send, takes_stdin, first, accepted, desk), receive(&mut recv, desk))?;
+    send.finish().await
+}
+
+/// Sends what the window gets, and how much input was taken, up to the end of the output.
+async fn send_output(
+    send: &mut FrameSend,
+    takes_stdin: bool,
+    mut cursor: Cursor,
+    mut told: u64,
+    desk: &Desk,
+) -> Result<(), TransportError> {
+    enum Next {
+        Ack(u64),
+        Output(super::window::Piece, Cursor),
+        End,
+        Nothing,
+    }
+    loop {
+        let next = {
+            let shared = desk.lock();
+            // A quarter of the window at a time: often enough never to stop the client, rarely enough to be cheap.
+            let due = takes_stdin && shared.delivered >= told + STDIN_WINDOW as u64 / 4;
+            match shared.window.at(cursor) {
+                _ if due => Next::Ack(shared.delivered),
+                Some((piece, behind)) => Next::Output(piece, behind),
+                None if shared.window.is_closed() => Next::End,
+                None => Next::Nothing,
+            }
+        };
+        match next {
+            Next::Ack(received) => {
+                told = received;
+                send.send_data(&DataFrame::Ack { received }).await?;
+            }
+            Next::Output(piece, behind) => {
+                let frame = DataFrame::Output { stream: piece.chunk.stream, bytes: Cow::Borrowed(piece.bytes()) };
+                send.send_data(&frame).await?;
+                cursor = behind;
+            }
+            Next::End => return send.send_data(&DataFrame::End).await,
+            Next::Nothing => desk.to_send.notified().await,
+        }
+    }
+}
+
+/// Takes acknowledgements and input until the client is through.
+async fn receive(recv: &mut FrameRecv, desk: &Desk) -> Result<(), TransportError> {
+    loop {
+        if desk.lock().window.is_complete() {
+            return Ok(());
+        }
+        match recv.recv_data().await? {
+            Some(DataFrame::Ack { received }) => {
+                desk.lock().window.acknowledge(received);
+                desk.room.notify_one();
+            }
+            Some(DataFrame::Stdin(bytes)) => take_input(bytes.into_owned(), desk).await,
+            Some(DataFrame::StdinEnd) => {
+                desk.lock().input_ended = true;
+                desk.input.notify_one();
+            }
+            Some(_) => {}
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Queues input; waits only for a client that sends more than it was allowed.
+async fn take_input(bytes: Vec<u8>, desk: &Desk) {
+    loop {
+        let waiting = {
+            let shared = desk.lock();
+            shared.accepted - shared.delivered
+        };
+        if waiting < STDIN_WINDOW as u64 {
+            break;
+        }
+        desk.input_room.notified().await;
+    }
+    let mut shared = desk.lock();
+    if !shared.input_ended {
+        shared.accepted += bytes.len() as u64;
+        shared.input.push_back(bytes);
+    }
+    drop(shared);
+    desk.input.notify_one();
+}

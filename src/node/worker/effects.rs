@@ -1,0 +1,175 @@
+//! The worker's hands: what the engine's effects and the executor's news come
+//! to. Split from the loop (`shell`) only for its length; one thought a method.
+
+use super::attached::Attached;
+use super::logs;
+use super::shell::{Event, Running, Shell, Up};
+use crate::engine::worker::{ExecFact, ExecOrder, WorkerLinkChange, WorkerNotice};
+use crate::exec::{Ending, ExecEvent, Kept, StartAttempt};
+use crate::model::limits::MAX_BATCH;
+use crate::model::messages::{Assignment, WorkerMessage};
+use crate::model::outcome::{KeptOutput, OutputSummary};
+use crate::model::spec::{OutputMode, StdinSource};
+use crate::model::{AttemptId, AttemptReport, Millis, Outcome, SealedSpec, Timestamp};
+use crate::store::StoreError;
+
+impl Shell {
+    /// The dispatcher has let this worker in, for the first time or again.
+    pub(super) fn joined(&mut self, now: Timestamp, up: Up) {
+        let Up { address, welcome, outgoing, .. } = up;
+        tracing::info!("Joined the dispatcher at {address} as {}", welcome.name);
+        self.name = welcome.name.clone();
+        self.outgoing = Some(outgoing);
+        if let Some(briefer) = &self.wires.briefer {
+            briefer.brief(address);
+        }
+        self.pending.clear();
+        self.engine.handle_link(now, WorkerLinkChange::Up(welcome));
+    }
+
+    /// Performs everything that the engine wants done, in its order.
+    pub(super) fn perform(&mut self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let effects = self.engine.take_effects();
+        self.keeper.take(now, effects.records)?;
+        // Whoever stops waits for nothing but the disk.
+        if self.stopping || self.keeper.due().is_some_and(|due| due <= now) {
+            self.keeper.flush()?;
+        }
+        self.engine.handle_synced(self.keeper.settled());
+        for message in effects.messages {
+            match message {
+                WorkerMessage::Ended(ended) => {
+                    let ready: Vec<_> = ended.into_iter().filter_map(|ended| self.reports.release(ended)).collect();
+                    self.queue(WorkerMessage::Ended(ready));
+                }
+                other => self.queue(other),
+            }
+        }
+        effects.orders.into_iter().for_each(|order| self.carry_out(now, order));
+        effects.notices.into_iter().for_each(log);
+        Ok(())
+    }
+
+    /// Puts a message behind those that wait; neighbours of one kind become one message.
+    pub(super) fn queue(&mut self, message: WorkerMessage) {
+        match (self.pending.last_mut(), message) {
+            (_, WorkerMessage::Ended(more)) if more.is_empty() => {}
+            (Some(WorkerMessage::Ended(list)), WorkerMessage::Ended(more)) if list.len() + more.len() <= MAX_BATCH => {
+                list.extend(more);
+            }
+            (Some(WorkerMessage::Started(list)), WorkerMessage::Started(more))
+                if list.len() + more.len() <= MAX_BATCH =>
+            {
+                list.extend(more);
+            }
+            // Of several heartbeats that wait together only the last has anything to say.
+            (Some(WorkerMessage::Heartbeat { sequence }), WorkerMessage::Heartbeat { sequence: newer }) => {
+                *sequence = newer;
+            }
+            (_, message) => self.pending.push(message),
+        }
+    }
+
+    fn carry_out(&mut self, now: Timestamp, order: ExecOrder) {
+        match order {
+            ExecOrder::Start { assignment, spec } => self.start(now, assignment, spec),
+            ExecOrder::Terminate { id, grace } => {
+                self.executor.terminate(id, if self.hurried { Millis(0) } else { grace });
+            }
+            ExecOrder::ForgetLog(id) => {
+                self.executor.forget_log(id);
+                self.reports.forget(id);
+                // Dropping the sender tells the stream that the result is recorded.
+                self.attached.remove(&id);
+            }
+            // Specs live in the engine and in the attempts that need them.
+            ExecOrder::ForgetSpec(_) => {}
+        }
+    }
+
+    fn start(&mut self, now: Timestamp, assignment: Assignment, spec: SealedSpec) {
+        let id = assignment.id();
+        let takes_stdin = spec.spec().stdin == StdinSource::Attached;
+        let attached = (takes_stdin || spec.spec().output == OutputMode::Attached).then(|| {
+            let (attached, io, recorded) = Attached::new(id, takes_stdin, self.wires.live.clone());
+            self.tasks.spawn(attached.run());
+            self.attached.insert(id, recorded);
+            io
+        });
+        self.running.insert(id, Running { ordered_at: now, started_at: None });
+        self.executor.run(StartAttempt { assignment, spec, worker: self.name.clone(), attached });
+    }
+
+    /// Turns what the executor says into facts for the engine.
+    pub(super) fn executed(&mut self, now: Timestamp, event: ExecEvent) {
+        let fact = match event {
+            ExecEvent::Started { id, ago } => {
+                let ago = u64::try_from(ago.as_micros()).unwrap_or(u64::MAX);
+                let at = Timestamp(now.0.saturating_sub(ago));
+                if let Some(running) = self.running.get_mut(&id) {
+                    running.started_at = Some(at);
+                }
+                ExecFact::Started { id, at }
+            }
+            ExecEvent::Ended { id, ending } => {
+                let running = self.running.remove(&id);
+                ExecFact::Ended { id, report: self.report(now, id, running, ending) }
+            }
+        };
+        self.engine.handle_exec(now, fact);
+    }
+
+    fn report(&mut self, now: Timestamp, id: AttemptId, running: Option<Running>, ending: Ending) -> AttemptReport {
+        let ran = !matches!(ending.outcome, Outcome::SpawnFailed(_));
+        // A task that is over before its start was told started when it was ordered to.
+        let started_at = running.filter(|_| ran).map(|running| running.started_at.unwrap_or(running.ordered_at));
+        let kept = match ending.kept {
+            Kept::Nothing => KeptOutput::Nothing,
+            Kept::Inline(log) => KeptOutput::Inline(log),
+            Kept::Spooled { bytes } => {
+                self.upload(id, bytes);
+                KeptOutput::Uploaded(bytes)
+            }
+        };
+        AttemptReport {
+            outcome: ending.outcome,
+            started_at,
+            ended_at: now,
+            peak_memory_bytes: ending.peak_memory_bytes,
+            output: OutputSummary { stdout_bytes: ending.stdout_bytes, stderr_bytes: ending.stderr_bytes, kept },
+        }
+    }
+
+    /// Sends stored output ahead of the report that will name it.
+    fn upload(&mut self, id: AttemptId, bytes: u64) {
+        self.reports.upload_started(id);
+        let upload = logs::upload(id, bytes, self.executor.clone(), self.wires.live.clone());
+        let events = self.wires.events.clone();
+        self.tasks.spawn(async move {
+            let arrived = match upload.await {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::warn!("The output of task {id} is not kept: failed to {error}");
+                    false
+                }
+            };
+            let _ = events.send(Event::Uploaded { id, arrived }).await;
+        });
+    }
+}
+
+fn log(notice: WorkerNotice) {
+    match notice {
+        WorkerNotice::Started(id) => tracing::debug!("Task {id} started"),
+        WorkerNotice::Ended { id, outcome } => tracing::debug!("Task {id} {outcome}"),
+        WorkerNotice::TimedOut { id, limit } => tracing::info!("Task {id} exceeded its time limit of {limit}"),
+        WorkerNotice::LeaseExpired(id) => {
+            tracing::warn!("Ending exclusive task {id}: the dispatcher has not been heard for too long");
+        }
+        WorkerNotice::Dropped(id) => tracing::debug!("Task {id} was ended here and nobody waits for its result"),
+        WorkerNotice::Returned(count) => tracing::debug!("Gave {count} assignments back unstarted"),
+        WorkerNotice::Draining => tracing::info!("Draining: finishing what runs, taking no new work"),
+        WorkerNotice::Resumed => tracing::info!("Taking work again"),
+    }
+}

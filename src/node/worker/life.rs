@@ -1,0 +1,187 @@
+//! One life of a worker, from its first process to its last: what is started
+//! in which order, and what is ended in which.
+//!
+//! Invariant: whatever ends a life (a wish, an error, another dispatcher), its
+//! tasks are gone before it returns. Absent: the loop in between (`shell`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::StopWishes;
+use super::connector::Connector;
+use super::dial::{AccessSource, Dialler};
+use super::last_words::Briefer;
+use super::options::DispatcherAddress;
+use super::outbox::ResultKeeper;
+use super::shell::{Event, Inbox, LoopEnd, Shell, Up, Wires};
+use crate::engine::worker::{WorkerConfig, WorkerEngine};
+use crate::exec::{ExecConfig, ExecEvent, Executor, Guard, GuardConfig, Presence};
+use crate::model::limits::HEARTBEAT_INTERVAL;
+use crate::model::messages::EndedAttempt;
+use crate::model::node::WorkerProfile;
+use crate::model::records::BatchNo;
+use crate::model::{InstanceId, NodeId};
+use crate::node::{Clock, NodeError, Shutdown};
+use crate::store::{Outbox, Progress, StoreError};
+use crate::transport::Link;
+use crate::trust::{Identity, NodeDir, TrustError};
+
+/// Events from the connector and from uploads between two turns of the loop;
+/// beyond that the connector reads no more from its link.
+const EVENTS: usize = 256;
+/// Shims started before anything else: more come as slots are used.
+const READY_SHIMS: u32 = 2;
+/// How long a worker that stops waits for output that its clients have not read.
+const LAST_OUTPUT: Duration = Duration::from_millis(500);
+/// How long it waits for its link to be closed in order.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Everything that outlives one life.
+pub(super) struct Setup {
+    pub(super) clock: Clock,
+    pub(super) identity: Arc<Identity>,
+    pub(super) source: AccessSource,
+    pub(super) address: DispatcherAddress,
+    pub(super) profile: WorkerProfile,
+    /// The binary that guard and shims are started from.
+    pub(super) program: PathBuf,
+    /// Scratch directories and spools.
+    pub(super) work_root: PathBuf,
+    /// The worker's folder; an embedded worker has none, and neither guard nor outbox.
+    pub(super) folder: Option<NodeDir>,
+    pub(super) stop: StopWishes,
+}
+
+/// What a life is made of before its dispatcher is known.
+struct Parts {
+    guard: Option<Guard>,
+    executor: Executor,
+    instance: InstanceId,
+    events: mpsc::Sender<Event>,
+    live: watch::Receiver<Option<Link>>,
+    leave: Shutdown,
+    connector: JoinHandle<()>,
+}
+
+impl Setup {
+    /// Starts everything, runs until stopped, and ends everything.
+    pub(super) async fn live(&mut self) -> Result<LoopEnd, NodeError> {
+        let instance = InstanceId(getrandom::u64().map_err(TrustError::Random)?);
+        let (guard, executor, exec) = self.start_processes()?;
+        let (events, inbox_events) = mpsc::channel(EVENTS);
+        let (live_in, live) = watch::channel(None);
+        let leave = Shutdown::new();
+        let connector = Connector {
+            dialler: Dialler::new(Arc::clone(&self.identity), self.source.clone(), self.address.clone()),
+            profile: self.profile.clone(),
+            instance,
+            executor: executor.clone(),
+            events: events.clone(),
+            live: live_in,
+            leave: leave.clone(),
+            told: None,
+        };
+        let connector = tokio::spawn(connector.run());
+        let parts = Parts { guard, executor, instance, events, live, leave, connector };
+        let ended = self.wait_and_work(&parts, inbox_events, exec).await;
+        parts.leave.raise();
+        let _ = tokio::time::timeout(LAST_WORDS, parts.connector).await;
+        parts.executor.shutdown().await;
+        if let Some(guard) = parts.guard {
+            guard.dismiss().await;
+        }
+        ended
+    }
+
+    /// Guard and shims first, while this process is small and has one thread or two.
+    #[expect(clippy::type_complexity, reason = "three parts of one start, taken apart at once")]
+    fn start_processes(&self) -> Result<(Option<Guard>, Executor, mpsc::Receiver<ExecEvent>), NodeError> {
+        let (program, work_root) = (self.program.clone(), self.work_root.clone());
+        let mut guard = None;
+        let mut presence = None;
+        if self.folder.is_some() {
+            let shared = Presence::new()?;
+            presence = Some(shared.clone());
+            let config = GuardConfig { program: program.clone(), work_root: work_root.clone(), presence: shared };
+            guard = Some(Guard::start(config)?);
+        }
+        let ready_shims = self.profile.capacity.slots.min(READY_SHIMS) as usize;
+        let config = ExecConfig { shim_program: program, work_root, ready_shims, presence };
+        let (executor, exec) = Executor::start(config)?;
+        Ok((guard, executor, exec))
+    }
+
+    /// Waits for the first welcome, then works.
+    async fn wait_and_work(
+        &mut self,
+        parts: &Parts,
+        mut events: mpsc::Receiver<Event>,
+        exec: mpsc::Receiver<ExecEvent>,
+    ) -> Result<LoopEnd, NodeError> {
+        let first = loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(Event::Up(up)) => break up,
+                    Some(Event::Fatal(error)) => return Err(error),
+                    // Nothing else happens before a welcome.
+                    _ => {}
+                },
+                () = self.stop.wanted.raised() => return Ok(LoopEnd::Stopped),
+            }
+        };
+        let (synced_in, synced) = watch::channel(BatchNo(0));
+        let (failed_in, failed) = mpsc::channel(1);
+        let (outbox, unsettled) = self.open_outbox(&first, synced_in, failed_in)?;
+        let config = WorkerConfig { capacity: self.profile.capacity.clone(), heartbeat_interval: HEARTBEAT_INTERVAL };
+        let engine = WorkerEngine::restore(config, self.clock.now(), unsettled);
+        let briefer = self.briefer(parts, first.dispatcher);
+        let wires = Wires { events: parts.events.clone(), live: parts.live.clone(), briefer };
+        let keeper = ResultKeeper::new(outbox);
+        let mut shell = Shell::new(self.clock, engine, parts.executor.clone(), keeper, &first, wires);
+        let mut inbox = Inbox { events, exec, synced, failed, stop: self.stop.clone() };
+        let ended = shell.run(&mut inbox, Event::Up(first)).await;
+        if matches!(ended, Ok(LoopEnd::Stopped)) {
+            let _ = tokio::time::timeout(LAST_OUTPUT, async { while shell.tasks.join_next().await.is_some() {} }).await;
+        }
+        let closed = shell.keeper.close();
+        let ended = ended?;
+        closed?;
+        Ok(ended)
+    }
+
+    /// The outbox of this dispatcher's results. Another dispatcher's are of no use to it, and its numbers may be
+    /// the same.
+    #[expect(clippy::type_complexity, reason = "what `Outbox::open` gives, or nothing of it")]
+    fn open_outbox(
+        &mut self,
+        up: &Up,
+        synced: watch::Sender<BatchNo>,
+        failed: mpsc::Sender<StoreError>,
+    ) -> Result<(Option<Outbox>, Vec<EndedAttempt>), NodeError> {
+        let Some(folder) = &mut self.folder else { return Ok((None, Vec::new())) };
+        if let Err(error) = folder.adopt_name(&up.welcome.name) {
+            // The key is what counts; the folder's name is for people.
+            tracing::warn!("The folder {} keeps its name: failed to {error}", folder.path().display());
+        }
+        let path = folder.path().join(format!("outbox-{}.sqlite", up.dispatcher.short()));
+        let progress = move |progress| match progress {
+            Progress::Synced(upto) => {
+                synced.send_replace(upto);
+            }
+            // The first failure is the last word of an outbox.
+            Progress::Failed(error) => drop(failed.try_send(error)),
+            Progress::Written(_) => {}
+        };
+        let (outbox, unsettled) = Outbox::open(&path, Box::new(progress))?;
+        Ok((Some(outbox), unsettled))
+    }
+
+    fn briefer(&self, parts: &Parts, dispatcher: NodeId) -> Option<Briefer> {
+        let folder = self.folder.as_ref()?.path().to_owned();
+        Some(Briefer { guard: parts.guard.clone()?, folder, instance: parts.instance, dispatcher })
+    }
+}

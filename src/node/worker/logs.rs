@@ -1,0 +1,106 @@
+//! Stored output on its way to the dispatcher: as uploads of ended attempts,
+//! and as answers to whoever reads or follows a running one.
+//!
+//! Invariant: a log leaves as the frames it was stored as, in order. Absent:
+//! storing it (`exec`), and when a result may be reported (`reports`).
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::exec::{Executor, LogReader};
+use crate::model::AttemptId;
+use crate::model::limits::MAX_FRAME_UNAUTHENTICATED;
+use crate::model::messages::StreamPurpose;
+use crate::transport::{FrameRecv, FrameSend, Link, TransportError};
+use crate::wire::{DataFrame, WireError};
+
+/// Why a log did not get through.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LogTransferError {
+    /// The link or the stream broke; worth another try on the next link.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// It cannot be read back from this worker's disk.
+    #[error(transparent)]
+    Read(#[from] crate::exec::ExecError),
+    /// What was stored is no log.
+    #[error(transparent)]
+    Damaged(#[from] WireError),
+    /// It is not here any more.
+    #[error("find the stored output")]
+    Gone,
+}
+
+/// Uploads the stored output of `id`, on as many links as it takes.
+///
+/// # Errors
+/// When the log itself is the problem, so that another try would not help.
+pub(super) async fn upload(
+    id: AttemptId,
+    bytes: u64,
+    executor: Executor,
+    mut link: watch::Receiver<Option<Link>>,
+) -> Result<(), LogTransferError> {
+    loop {
+        let current = link.borrow_and_update().clone();
+        if let Some(current) = current {
+            match upload_once(id, bytes, &executor, &current).await {
+                Err(LogTransferError::Transport(error)) => tracing::debug!(%id, %error, "an upload broke"),
+                settled => return settled,
+            }
+        }
+        // The worker is gone when nobody can set a link any more.
+        link.changed().await.map_err(|_| LogTransferError::Gone)?;
+    }
+}
+
+async fn upload_once(id: AttemptId, bytes: u64, executor: &Executor, link: &Link) -> Result<(), LogTransferError> {
+    let mut log = executor.read_log(id, false).ok_or(LogTransferError::Gone)?;
+    let mut send = link.open_uni().await?;
+    send.send(&StreamPurpose::LogUpload { id, bytes }).await?;
+    copy(&mut log, &mut send).await?;
+    Ok(send.finish().await?)
+}
+
+/// Answers every `LogRead` that the dispatcher sends on `link`, until the link ends.
+pub(super) async fn serve_reads(link: &Link, executor: &Executor) -> TransportError {
+    // Bounded by the number of streams that a link allows at once.
+    let mut readers = JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = link.accept_bi() => match stream {
+                Ok((send, recv)) => {
+                    let executor = executor.clone();
+                    readers.spawn(async move {
+                        if let Err(error) = answer(send, recv, &executor).await {
+                            tracing::debug!(%error, "reading a log for the dispatcher ended early");
+                        }
+                    });
+                }
+                Err(error) => return error,
+            },
+            Some(_) = readers.join_next() => {}
+        }
+    }
+}
+
+async fn answer(mut send: FrameSend, mut recv: FrameRecv, executor: &Executor) -> Result<(), LogTransferError> {
+    let purpose = recv.recv::<StreamPurpose>(MAX_FRAME_UNAUTHENTICATED).await?;
+    if let Some(StreamPurpose::LogRead { id, follow }) = purpose
+        && let Some(mut log) = executor.read_log(id, follow)
+    {
+        copy(&mut log, &mut send).await?;
+    }
+    send.send_data(&DataFrame::End).await?;
+    Ok(send.finish().await?)
+}
+
+async fn copy(log: &mut LogReader, send: &mut FrameSend) -> Result<(), LogTransferError> {
+    while let Some(frames) = log.next().await? {
+        let mut rest = &frames[..];
+        while let Some(frame) = DataFrame::take(&mut rest)? {
+            send.send_data(&frame).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! The way of results into the outbox: a moment's delay in which most of them
+//! turn out not to need it.
+//!
+//! Invariant: records are appended in order, and a batch counts as synced only
+//! when everything up to it is on disk or was cancelled out. A result that is
+//! acknowledged within [`DELAY`] never touches the disk: losing it takes a lost
+//! link and a killed worker within that time, and then its task is run again
+//! like any other task of a killed worker. Absent: SQLite (`store`).
+
+use crate::model::records::{BatchNo, OutboxRecord};
+use crate::model::{Millis, Timestamp};
+use crate::store::{Durability, Outbox, StoreError};
+
+/// How long results wait for their acknowledgement before they are written.
+const DELAY: Millis = Millis(25);
+
+/// Records that wait longer than this many others are written at once.
+const MOST_WAITING: usize = 512;
+
+/// The outbox with its waiting room. Without an outbox (an embedded worker,
+/// whose dispatcher dies with it) nothing is ever written.
+pub(super) struct ResultKeeper {
+    outbox: Option<Outbox>,
+    /// Records that are not appended yet; no `Settled` among them has its `Kept` here.
+    waiting: Vec<OutboxRecord>,
+    /// When the oldest of them has waited long enough.
+    due: Option<Timestamp>,
+    /// The last batch that the engine handed out.
+    latest: BatchNo,
+    /// The last batch that was appended.
+    appended: BatchNo,
+    /// What the outbox last said to be on disk.
+    synced: BatchNo,
+}
+
+impl ResultKeeper {
+    pub(super) fn new(outbox: Option<Outbox>) -> Self {
+        let none = BatchNo(0);
+        Self { outbox, waiting: Vec::new(), due: None, latest: none, appended: none, synced: none }
+    }
+
+    /// Takes the engine's next batch.
+    ///
+    /// # Errors
+    /// When the outbox has failed.
+    pub(super) fn take(&mut self, now: Timestamp, records: Vec<OutboxRecord>) -> Result<(), StoreError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.latest = BatchNo(self.latest.0 + 1);
+        for record in records {
+            self.place(record);
+        }
+        if self.waiting.is_empty() {
+            self.due = None;
+        } else {
+            self.due.get_or_insert(now + DELAY);
+        }
+        if self.waiting.len() > MOST_WAITING { self.flush() } else { Ok(()) }
+    }
+
+    fn place(&mut self, record: OutboxRecord) {
+        if let OutboxRecord::Settled(settled) = &record {
+            let fence = settled.fence;
+            let kept = |record: &OutboxRecord| matches!(record, OutboxRecord::Kept(ended) if ended.fence == fence);
+            if let Some(at) = self.waiting.iter().rposition(kept) {
+                self.waiting.remove(at);
+                return;
+            }
+        }
+        self.waiting.push(record);
+    }
+
+    /// When [`ResultKeeper::flush`] is to be called.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        self.due
+    }
+
+    /// Appends what waits.
+    ///
+    /// # Errors
+    /// When the outbox has failed.
+    pub(super) fn flush(&mut self) -> Result<(), StoreError> {
+        self.due = None;
+        let records = std::mem::take(&mut self.waiting);
+        if records.is_empty() {
+            return Ok(());
+        }
+        let kept = records.iter().any(|record| matches!(record, OutboxRecord::Kept(_)));
+        self.appended = self.latest;
+        match &self.outbox {
+            // Forgetting a settled result may be late: it is settled again when it is repeated.
+            Some(outbox) => {
+                outbox.append(self.latest, records, if kept { Durability::Synced } else { Durability::Written })
+            }
+            None => {
+                self.synced = self.latest;
+                Ok(())
+            }
+        }
+    }
+
+    /// The outbox has every batch up to `upto`.
+    pub(super) fn progressed(&mut self, upto: BatchNo) {
+        self.synced = self.synced.max(upto);
+    }
+
+    /// Every batch up to this one needs nothing more.
+    pub(super) fn settled(&self) -> BatchNo {
+        if self.waiting.is_empty() && self.synced >= self.appended { self.latest } else { self.synced }
+    }
+
+    /// Writes everything and closes the outbox.
+    ///
+    /// # Errors
+    /// When the outbox fails or had failed.
+    pub(super) fn close(mut self) -> Result<(), StoreError> {
+        self.flush()?;
+        self.outbox.map_or(Ok(()), Outbox::close)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::messages::{EndedAttempt, FencedAttempt};
+    use crate::model::{AttemptId, AttemptNo, AttemptReport, Epoch, Fence, Outcome, TaskId};
+
+    fn attempt(index: u64) -> FencedAttempt {
+        let id = AttemptId { task: TaskId::new(1, index), attempt: AttemptNo(1) };
+        FencedAttempt { id, fence: Fence { epoch: Epoch(1), counter: index } }
+    }
+
+    fn kept(index: u64) -> OutboxRecord {
+        let FencedAttempt { id, fence } = attempt(index);
+        OutboxRecord::Kept(EndedAttempt {
+            id,
+            fence,
+            report: AttemptReport {
+                outcome: Outcome::Exited(0),
+                started_at: None,
+                ended_at: Timestamp(1),
+                peak_memory_bytes: 0,
+                output: crate::model::outcome::OutputSummary::default(),
+            },
+        })
+    }
+
+    #[test]
+    fn a_result_acknowledged_at_once_is_never_written() {
+        let mut keeper = ResultKeeper::new(None);
+        keeper.take(Timestamp(0), vec![kept(1)]).expect("no outbox to fail");
+        assert_eq!((keeper.due(), keeper.settled()), (Some(Timestamp(0) + DELAY), BatchNo(0)));
+        keeper.take(Timestamp(9), vec![OutboxRecord::Settled(attempt(1))]).expect("no outbox to fail");
+        assert_eq!((keeper.due(), keeper.settled()), (None, BatchNo(2)));
+    }
+
+    #[test]
+    fn a_result_that_nobody_acknowledges_is_written_after_the_delay() {
+        let mut keeper = ResultKeeper::new(None);
+        keeper.take(Timestamp(0), vec![kept(1), kept(2)]).expect("no outbox to fail");
+        keeper.take(Timestamp(5), vec![OutboxRecord::Settled(attempt(2))]).expect("no outbox to fail");
+        assert_eq!(keeper.waiting, vec![kept(1)]);
+        assert_eq!(keeper.due(), Some(Timestamp(0) + DELAY), "the oldest one decides");
+        keeper.flush().expect("no outbox to fail");
+        assert_eq!((keeper.due(), keeper.settled()), (None, BatchNo(2)));
+    }
+
+    #[test]
+    fn an_acknowledgement_of_a_written_result_is_written_too() {
+        let mut keeper = ResultKeeper::new(None);
+        keeper.take(Timestamp(0), vec![OutboxRecord::Settled(attempt(7))]).expect("no outbox to fail");
+        assert_eq!(keeper.waiting, vec![OutboxRecord::Settled(attempt(7))]);
+    }
+}

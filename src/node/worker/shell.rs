@@ -1,0 +1,285 @@
+//! The worker's loop: one event at a time into the engine, its effects out
+//! again.
+//!
+//! Invariant: the engine alone decides; this loop never waits for the network,
+//! so a stalled link delays neither a result nor a time limit. Absent: dialling
+//! (`connector`), processes (`exec`), and everything that takes longer than a
+//! moment, which runs in tasks of its own.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::StopWishes;
+use super::last_words::Briefer;
+use super::outbox::ResultKeeper;
+use super::reports::Reports;
+use crate::engine::worker::{WorkerEngine, WorkerLinkChange};
+use crate::exec::{ExecEvent, Executor};
+use crate::model::handshake::Welcome;
+use crate::model::messages::{DispatcherMessage, WorkerMessage};
+use crate::model::records::BatchNo;
+use crate::model::{AttemptId, Millis, NodeId, NodeName, Timestamp};
+use crate::node::{Clock, NodeError};
+use crate::store::StoreError;
+use crate::transport::Link;
+
+/// Messages that travel together.
+pub(super) type Outgoing = Vec<WorkerMessage>;
+
+/// Events taken before their effects are performed: one wakeup, one write and
+/// one frame for all that happened at the same time.
+const EVENTS_A_TURN: usize = 256;
+
+/// Everything that can happen to a worker.
+pub(super) enum Event {
+    /// The dispatcher said welcome on a new link.
+    Up(Box<Up>),
+    /// It said something.
+    Said(DispatcherMessage),
+    /// The link is gone.
+    Down,
+    /// The executor said something.
+    Exec(ExecEvent),
+    /// An upload is over.
+    Uploaded {
+        /// Whose output.
+        id: AttemptId,
+        /// Whether the dispatcher has it.
+        arrived: bool,
+    },
+    /// The outbox has every batch up to this one on disk.
+    Synced(BatchNo),
+    /// The link takes more messages.
+    Room,
+    /// The engine or the outbox asked to be called at this time.
+    Timeout,
+    /// The user wants the worker to stop.
+    Stop,
+    /// The user wants it to stop at once.
+    Hurry,
+    /// It cannot go on.
+    Fatal(NodeError),
+}
+
+/// A welcome, and how to go on from it.
+pub(super) struct Up {
+    /// The dispatcher's key.
+    pub(super) dispatcher: NodeId,
+    /// Where it was reached.
+    pub(super) address: SocketAddr,
+    /// What it said.
+    pub(super) welcome: Welcome,
+    /// Takes what is to be said on this link.
+    pub(super) outgoing: mpsc::Sender<Outgoing>,
+}
+
+/// Where events come from.
+pub(super) struct Inbox {
+    /// The connector, and tasks that report their end.
+    pub(super) events: mpsc::Receiver<Event>,
+    /// The executor.
+    pub(super) exec: mpsc::Receiver<ExecEvent>,
+    /// What the outbox has on disk.
+    pub(super) synced: watch::Receiver<BatchNo>,
+    /// The outbox failed.
+    pub(super) failed: mpsc::Receiver<StoreError>,
+    /// The user.
+    pub(super) stop: StopWishes,
+}
+
+impl Inbox {
+    /// The next event that needs no waiting.
+    fn ready(&mut self) -> Option<Event> {
+        self.exec.try_recv().map(Event::Exec).or_else(|_| self.events.try_recv()).ok()
+    }
+}
+
+/// An attempt that was handed to the executor.
+pub(super) struct Running {
+    /// When.
+    pub(super) ordered_at: Timestamp,
+    /// When its process started, if that was heard.
+    pub(super) started_at: Option<Timestamp>,
+}
+
+/// How the loop ended, where no error did it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LoopEnd {
+    /// Stopped as asked.
+    Stopped,
+    /// A dispatcher with another key has taken the place of the one whose work is here.
+    OtherDispatcher,
+}
+
+/// What connects a shell with the rest of its life.
+pub(super) struct Wires {
+    /// To the shell itself, for tasks that report their end as an event.
+    pub(super) events: mpsc::Sender<Event>,
+    /// The current link, for tasks that open streams of their own.
+    pub(super) live: watch::Receiver<Option<Link>>,
+    /// Tells the guard where the dispatcher is.
+    pub(super) briefer: Option<Briefer>,
+}
+
+/// A worker that knows its dispatcher.
+pub(super) struct Shell {
+    pub(super) clock: Clock,
+    pub(super) engine: WorkerEngine,
+    pub(super) executor: Executor,
+    pub(super) keeper: ResultKeeper,
+    pub(super) dispatcher: NodeId,
+    pub(super) name: NodeName,
+    pub(super) wires: Wires,
+    /// The link, if there is one.
+    pub(super) outgoing: Option<mpsc::Sender<Outgoing>>,
+    /// What waits until the link takes it. Bounded by what the worker holds:
+    /// neighbours of one kind are merged, and a lost link clears it.
+    pub(super) pending: Outgoing,
+    pub(super) running: BTreeMap<AttemptId, Running>,
+    pub(super) reports: Reports,
+    /// Attached attempts whose results are not recorded yet.
+    pub(super) attached: BTreeMap<AttemptId, oneshot::Sender<()>>,
+    /// Streams and uploads underway.
+    pub(super) tasks: JoinSet<()>,
+    pub(super) stopping: bool,
+    pub(super) hurried: bool,
+}
+
+impl Shell {
+    /// A shell for the dispatcher that was first to say welcome.
+    pub(super) fn new(
+        clock: Clock,
+        engine: WorkerEngine,
+        executor: Executor,
+        keeper: ResultKeeper,
+        first: &Up,
+        wires: Wires,
+    ) -> Self {
+        Self {
+            clock,
+            engine,
+            executor,
+            keeper,
+            dispatcher: first.dispatcher,
+            name: first.welcome.name.clone(),
+            wires,
+            outgoing: None,
+            pending: Outgoing::new(),
+            running: BTreeMap::new(),
+            reports: Reports::default(),
+            attached: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            stopping: false,
+            hurried: false,
+        }
+    }
+
+    /// Runs until stopped, or until it cannot go on.
+    pub(super) async fn run(&mut self, inbox: &mut Inbox, first: Event) -> Result<LoopEnd, NodeError> {
+        let mut next = Some(first);
+        loop {
+            let event = match next.take() {
+                Some(event) => event,
+                None => self.next_event(inbox).await,
+            };
+            let more = std::iter::from_fn(|| inbox.ready()).take(EVENTS_A_TURN);
+            for event in std::iter::once(event).chain(more) {
+                if let Some(end) = self.apply(event)? {
+                    return Ok(end);
+                }
+            }
+            self.perform()?;
+            self.send_pending();
+            if self.stopping && self.has_stopped() {
+                return Ok(LoopEnd::Stopped);
+            }
+        }
+    }
+
+    async fn next_event(&mut self, inbox: &mut Inbox) -> Event {
+        let deadline = [self.engine.poll_timeout(), self.keeper.due()].into_iter().flatten().min();
+        let outgoing = self.outgoing.as_ref().filter(|_| !self.pending.is_empty());
+        let room = async {
+            // A closed channel is a link that is gone: its `Down` is on its way.
+            let open = match outgoing {
+                Some(outgoing) => outgoing.reserve().await.is_ok(),
+                None => false,
+            };
+            if !open {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            Some(event) = inbox.events.recv() => event,
+            Some(event) = inbox.exec.recv() => Event::Exec(event),
+            Some(error) = inbox.failed.recv() => Event::Fatal(error.into()),
+            Ok(()) = inbox.synced.changed() => Event::Synced(*inbox.synced.borrow_and_update()),
+            () = room => Event::Room,
+            () = self.clock.sleep_until(deadline) => Event::Timeout,
+            () = inbox.stop.wanted.raised(), if !self.stopping => Event::Stop,
+            () = inbox.stop.hurry.raised(), if self.stopping && !self.hurried => Event::Hurry,
+            Some(_) = self.tasks.join_next() => Event::Room,
+        }
+    }
+
+    /// Takes one event to where it belongs.
+    fn apply(&mut self, event: Event) -> Result<Option<LoopEnd>, NodeError> {
+        let now = self.clock.now();
+        match event {
+            Event::Up(up) if up.dispatcher != self.dispatcher => return Ok(Some(LoopEnd::OtherDispatcher)),
+            Event::Up(up) => self.joined(now, *up),
+            Event::Said(message) => self.engine.handle_message(now, message),
+            Event::Down => {
+                self.outgoing = None;
+                self.pending.clear();
+                self.reports.link_lost();
+                self.engine.handle_link(now, WorkerLinkChange::Down);
+            }
+            Event::Exec(event) => self.executed(now, event),
+            Event::Uploaded { id, arrived } => {
+                if let Some(ended) = self.reports.upload_ended(id, arrived) {
+                    self.queue(WorkerMessage::Ended(vec![ended]));
+                }
+            }
+            Event::Synced(upto) => self.keeper.progressed(upto),
+            Event::Room => {}
+            Event::Timeout => self.engine.handle_timeout(now),
+            Event::Stop => self.stop(now),
+            Event::Hurry => {
+                self.hurried = true;
+                self.running.keys().for_each(|id| self.executor.terminate(*id, Millis(0)));
+            }
+            Event::Fatal(error) => return Err(error),
+        }
+        Ok(None)
+    }
+
+    /// Ends what runs, once; everything else follows from the engine.
+    fn stop(&mut self, now: Timestamp) {
+        self.stopping = true;
+        match self.running.len() {
+            0 => tracing::info!("Stopping"),
+            1 => tracing::info!("Stopping: ending 1 running task"),
+            several => tracing::info!("Stopping: ending {several} running tasks"),
+        }
+        self.engine.stop(now);
+    }
+
+    /// Whether a stop is complete and its last words are on their way.
+    fn has_stopped(&self) -> bool {
+        self.engine.is_stopped() && (self.pending.is_empty() || self.outgoing.is_none())
+    }
+
+    /// Hands what is to be said to the link, as far as the link takes it.
+    fn send_pending(&mut self) {
+        let Some(outgoing) = &self.outgoing else { return self.pending.clear() };
+        if !self.pending.is_empty()
+            && let Ok(permit) = outgoing.try_reserve()
+        {
+            permit.send(std::mem::take(&mut self.pending));
+        }
+    }
+}
