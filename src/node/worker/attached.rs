@@ -213,15 +213,18 @@ async fn send_output(
         match next {
             Next::Ack(received) => {
                 told = received;
-                send.send_data(&DataFrame::Ack { received }).await?;
+                send.feed_data(&DataFrame::Ack { received }).await?;
             }
             Next::Output(piece, behind) => {
                 let frame = DataFrame::Output { stream: piece.chunk.stream, bytes: Cow::Borrowed(piece.bytes()) };
-                send.send_data(&frame).await?;
+                send.feed_data(&frame).await?;
                 cursor = behind;
             }
             Next::End => return send.send_data(&DataFrame::End).await,
-            Next::Nothing => desk.to_send.notified().await,
+            Next::Nothing => {
+                send.flush().await?;
+                desk.to_send.notified().await;
+            }
         }
     }
 }

@@ -57,9 +57,19 @@ pub(super) async fn upload(
 async fn upload_once(id: AttemptId, bytes: u64, executor: &Executor, link: &Link) -> Result<(), LogTransferError> {
     let mut log = executor.read_log(id, false).ok_or(LogTransferError::Gone)?;
     let mut send = link.open_uni().await?;
-    send.send(&StreamPurpose::LogUpload { id, bytes }).await?;
-    copy(&mut log, &mut send).await?;
-    Ok(send.finish().await?)
+    let sent = async {
+        send.feed(&StreamPurpose::LogUpload { id, bytes }).await?;
+        copy(&mut log, &mut send).await?;
+        send.finish().await?;
+        // The report that names this upload travels on another stream and must not overtake it.
+        Ok(send.delivered().await?)
+    };
+    let sent = sent.await;
+    if sent.is_err() {
+        // Otherwise the part that was sent would look like the whole.
+        send.abandon();
+    }
+    sent
 }
 
 /// Answers every `LogRead` that the dispatcher sends on `link`, until the link ends.
@@ -99,8 +109,10 @@ async fn copy(log: &mut LogReader, send: &mut FrameSend) -> Result<(), LogTransf
     while let Some(frames) = log.next().await? {
         let mut rest = &frames[..];
         while let Some(frame) = DataFrame::take(&mut rest)? {
-            send.send_data(&frame).await?;
+            send.feed_data(&frame).await?;
         }
+        // Whoever follows a log wants what there is now.
+        send.flush().await?;
     }
     Ok(())
 }
