@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::gate::{Gate, Pass};
 use super::settings::HANDSHAKE_DEADLINE;
-use super::{CloseCode, Incoming, Link, TransportError, negotiate};
+use super::{CloseCode, FrameRecv, FrameSend, Incoming, Link, TransportError, negotiate};
 use crate::model::handshake::Hello;
 use crate::model::limits::MAX_FRAME_UNAUTHENTICATED;
 
@@ -32,45 +32,36 @@ pub(super) async fn accept_all(endpoint: quinn::Endpoint, arrivals: mpsc::Sender
     }
 }
 
-/// Takes one stranger through handshake and hello.
+/// Takes one stranger through handshake and hello, and on to the node.
 async fn receive(connecting: quinn::Connecting, pass: Pass, arrivals: mpsc::Sender<Incoming>) {
     let from = connecting.remote_address();
-    let mut link = None;
-    match timeout(HANDSHAKE_DEADLINE, greet(connecting, pass, &mut link)).await {
-        Ok(Ok(Some(incoming))) => {
-            // Full only when the engine is far behind; waiting here is still bounded by the gate.
-            let _ = arrivals.send(incoming).await;
-        }
-        Ok(Ok(None)) => {}
-        Ok(Err(error)) => tracing::debug!(%from, "failed to greet a connecting node: failed to {error}"),
+    let (link, hello, control) = match timeout(HANDSHAKE_DEADLINE, greet(connecting, &pass)).await {
+        Ok(Ok(Some(greeted))) => greeted,
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => return tracing::debug!(%from, "failed to greet a connecting node: failed to {error}"),
         Err(_) => {
-            if let Some(link) = link {
-                link.close(CloseCode::TooSlow, "no hello within 5 s");
-            }
             tracing::debug!(%from, "a connecting node said no hello in time");
+            return pass.turn_away(CloseCode::TooSlow, "no hello in time");
         }
+    };
+    let negotiated = negotiate(&hello);
+    let incoming = Incoming::new(link, hello, *negotiated.as_ref().unwrap_or(&0), control, pass);
+    match negotiated {
+        // Full only when the engine is far behind; waiting here is still bounded by the gate.
+        Ok(_) => drop(arrivals.send(incoming).await),
+        Err(refusal) => incoming.refuse(refusal).await,
     }
 }
 
-/// Handshake and hello; leaves the link in `link` as soon as there is one. `None` for a stranger that was answered here.
+/// Handshake and hello; `None` for a stranger that ended its stream without a word.
 async fn greet(
     connecting: quinn::Connecting,
-    pass: Pass,
-    link: &mut Option<Link>,
-) -> Result<Option<Incoming>, TransportError> {
+    pass: &Pass,
+) -> Result<Option<(Link, Hello, (FrameSend, FrameRecv))>, TransportError> {
     let connection = connecting.await?;
     pass.shook_hands(&connection);
-    let Some(made) = Link::new(connection) else { return Ok(None) };
-    let made = link.insert(made).clone();
-    let (send, mut recv) = made.accept_bi().await?;
-    let Some(hello) = recv.recv::<Hello>(MAX_FRAME_UNAUTHENTICATED).await? else { return Ok(None) };
-    let negotiated = negotiate(&hello);
-    let incoming = Incoming::new(made, hello, *negotiated.as_ref().unwrap_or(&0), (send, recv), pass);
-    match negotiated {
-        Ok(_) => Ok(Some(incoming)),
-        Err(refusal) => {
-            incoming.refuse(refusal).await;
-            Ok(None)
-        }
-    }
+    let Some(link) = Link::new(connection) else { return Ok(None) };
+    let (send, mut recv) = link.accept_bi().await?;
+    let hello = recv.recv::<Hello>(MAX_FRAME_UNAUTHENTICATED).await?;
+    Ok(hello.map(|hello| (link, hello, (send, recv))))
 }

@@ -107,6 +107,18 @@ impl Pass {
         });
     }
 
+    /// Closes its connection, if it has one, with a reason that it can read.
+    pub(super) fn turn_away(self, code: CloseCode, text: &str) {
+        self.leave(code, text);
+    }
+
+    fn leave(&self, code: CloseCode, text: &str) {
+        if let Some(stranger) = self.gate.with(|strangers| strangers.remove(self.number)) {
+            // Its task is the one that drops the pass, or is finished.
+            Stranger { task: None, ..stranger }.leave(code, text);
+        }
+    }
+
     /// It is welcome: its connection no longer counts and no longer depends on this pass.
     pub(super) fn admit(self) {
         // Only the entry goes; what is left of the pass finds nothing to close.
@@ -124,10 +136,7 @@ impl Strangers {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        if let Some(stranger) = self.gate.with(|strangers| strangers.remove(self.number)) {
-            // The task is the one that is dropping this, or is finished.
-            Stranger { task: None, ..stranger }.leave(CloseCode::Done, "not let in");
-        }
+        self.leave(CloseCode::Done, "not let in");
     }
 }
 
