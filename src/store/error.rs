@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rusqlite::ErrorCode;
+
 /// What went wrong with a store. Each text completes "failed to …".
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -26,7 +28,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The file was written by a newer version.
-    #[error("open the store {}: its schema is {found}, this version knows up to {known}", path.display())]
+    #[error("open the store {}: it was written by a newer version (schema {found}, this one knows {known})", path.display())]
     NewerSchema {
         /// The file.
         path: PathBuf,
@@ -36,7 +38,7 @@ pub enum StoreError {
         known: u32,
     },
     /// The file is no database, or is damaged.
-    #[error("read the store: it is damaged")]
+    #[error("read the store: its file is damaged or no database")]
     Corrupt(#[source] rusqlite::Error),
     /// A row holds what this program never writes.
     #[error("read the store: column {column} holds a value it cannot have")]
@@ -47,13 +49,37 @@ pub enum StoreError {
     /// No space is left on the device.
     #[error("write to the store: the disk is full")]
     Full(#[source] rusqlite::Error),
-    /// Reading or writing the file failed.
+    /// Reading, writing or syncing the file failed.
     #[error("reach the store's disk")]
     Io(#[source] rusqlite::Error),
+    /// Some other program held a lock on the database for too long.
+    #[error("write to the store: another program keeps it locked")]
+    Busy(#[source] rusqlite::Error),
     /// SQLite refused a statement: a mistake of this program.
     #[error("have the store run a statement")]
     Statement(#[source] rusqlite::Error),
+    /// A value has no encoding within the bounds of the wire.
+    #[error("write to the store")]
+    TooLarge(#[source] crate::wire::WireError),
     /// The writer has stopped, by `close` or after a failure that it reported.
     #[error("write to the store: it has stopped")]
     Stopped,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full(error),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error),
+            Some(
+                ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::PermissionDenied
+                | ErrorCode::FileLockingProtocolFailed,
+            ) => Self::Io(error),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(error),
+            _ => Self::Statement(error),
+        }
+    }
 }

@@ -6,14 +6,92 @@
 //! written. Listings are read from here, on connections of their own. Absent:
 //! decisions about jobs (the engine's) and log files (the shell's).
 
+mod apply;
+mod checkpoint;
 mod error;
+mod file;
+mod jobs;
+mod lookup;
 mod outbox;
 mod read;
+mod restore;
+mod rows;
+mod schema;
+mod tasks;
 mod writer;
+
+use std::path::{Path, PathBuf};
 
 pub use error::StoreError;
 pub use outbox::Outbox;
 pub use read::{Reader, Resolution, Viewer};
-pub use writer::{Durability, Progress, Store, open};
+pub use writer::{Durability, OnProgress, Progress};
 
+use crate::model::Timestamp;
 pub use crate::model::records::BatchNo;
+use crate::model::records::{Record, RestoredState};
+use apply::Records;
+use writer::Writer;
+
+/// A handle to the dispatcher's store and its writer thread. Cloning is cheap.
+///
+/// When the last handle goes, the writer writes what is queued and ends; to
+/// wait for that, [`Store::close`] it.
+#[derive(Clone)]
+pub struct Store {
+    writer: Writer<Record>,
+    path: PathBuf,
+}
+
+/// Opens the store at `path` (made when missing, readable by its owner alone),
+/// takes a new epoch durably, and reads what an engine needs to go on.
+///
+/// `on_progress` is called from the writer's thread and must not block for long.
+///
+/// # Errors
+/// See [`StoreError`]: locked, damaged, of a newer version, or the disk fails.
+pub fn open(path: &Path, on_progress: OnProgress, now: Timestamp) -> Result<(Store, RestoredState), StoreError> {
+    let (file, connection) = file::open(path, &schema::DISPATCHER)?;
+    let epoch = restore::take_epoch(&connection, now)?;
+    let state = restore::state(&connection, epoch)?;
+    let records = Records::new(&connection)?;
+    let writer = Writer::start(file, connection, records, on_progress)?;
+    Ok((Store { writer, path: path.to_owned() }, state))
+}
+
+impl Store {
+    /// Queues one batch. Blocks while the queue is full.
+    ///
+    /// A batch without records is allowed; [`Durability::Synced`] then makes
+    /// durable what was appended before it.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] once the writer has failed or was closed.
+    pub fn append(&self, batch: BatchNo, records: Vec<Record>, durability: Durability) -> Result<(), StoreError> {
+        self.writer.append(batch, records, durability)
+    }
+
+    /// Returns when everything appended so far is written: readers see it. Blocks until then.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] when the writer stopped before that.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.writer.flush()
+    }
+
+    /// A connection of its own for listings; each call sees what is written at its beginning.
+    ///
+    /// # Errors
+    /// When the file cannot be opened again.
+    pub fn reader(&self) -> Result<Reader, StoreError> {
+        Reader::open(&self.path)
+    }
+
+    /// Writes and syncs what is queued, and ends the writer. Blocks until it has.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] when it had failed; what failed was reported as [`Progress::Failed`].
+    pub fn close(self) -> Result<(), StoreError> {
+        self.writer.close()
+    }
+}

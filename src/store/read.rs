@@ -1,6 +1,14 @@
-//! Listings and look-ups, on a read-only connection.
+//! A read-only connection for listings and look-ups.
+//!
+//! Invariant: every call reads one consistent state, the one written at its
+//! beginning, and never waits for the writer. What a viewer may not see does
+//! not exist for him.
 
-use super::StoreError;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, Transaction};
+
+use super::{StoreError, file, jobs, lookup, restore, tasks};
 use crate::model::outcome::KeptOutput;
 use crate::model::records::RestoredJob;
 use crate::model::requests::{JobFilter, TaskFilter};
@@ -22,70 +30,106 @@ pub struct Viewer {
 pub struct Resolution {
     /// Existing jobs (as runs of consecutive numbers) and tasks, in the order asked for.
     pub parts: Vec<Part>,
-    /// What was asked for by number and does not exist.
+    /// What was asked for by number and does not exist. Of a range that exists in part, the gaps are not named.
     pub missing: Vec<Part>,
 }
 
-/// A read-only connection. Every call sees one consistent state.
-pub struct Reader {}
+/// A read-only connection. Not shared between threads; open one for each.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+    path: PathBuf,
+}
 
 impl Reader {
-    /// Jobs by filter, newest first.
-    pub fn jobs(&self, filter: &JobFilter, viewer: Viewer) -> Result<Vec<JobView>, StoreError> {
-        let _ = (filter, viewer);
-        unimplemented!()
+    /// Opens a store that its dispatcher has open.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let connection = file::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        Ok(Self { connection, path: path.to_owned() })
     }
 
-    /// Tasks by filter, in order of job and index.
+    /// Jobs by filter, newest first; at most [`MAX_ROWS`](crate::model::limits::MAX_ROWS). The spec comes along
+    /// when the filter names a single job. A task named in the filter stands for its job.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn jobs(&self, filter: &JobFilter, viewer: Viewer) -> Result<Vec<JobView>, StoreError> {
+        jobs::list(&*self.snapshot()?, filter, viewer)
+    }
+
+    /// Tasks by filter, in order of job and index; at most [`MAX_ROWS`](crate::model::limits::MAX_ROWS).
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
     pub fn tasks(&self, filter: &TaskFilter, viewer: Viewer) -> Result<Vec<TaskView>, StoreError> {
-        let _ = (filter, viewer);
-        unimplemented!()
+        tasks::list(&*self.snapshot()?, filter, viewer)
     }
 
     /// What `selector` means now.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
     pub fn resolve(&self, selector: &Selector, viewer: Viewer) -> Result<Resolution, StoreError> {
-        let _ = (selector, viewer);
-        unimplemented!()
+        lookup::resolve(&*self.snapshot()?, selector, viewer)
     }
 
     /// How `job` ended; `None` when it has not, or does not exist.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
     pub fn ended(&self, job: JobId) -> Result<Option<JobState>, StoreError> {
-        let _ = job;
-        unimplemented!()
+        lookup::ended(&self.connection, job)
     }
 
     /// The job that was accepted with this idempotency key.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
     pub fn job_by_key(&self, key: &str) -> Result<Option<JobId>, StoreError> {
-        let _ = key;
-        unimplemented!()
+        lookup::job_by_key(&self.connection, key)
     }
 
     /// A job as an engine needs to know it, ended or not.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
     pub fn recall(&self, job: JobId) -> Result<Option<RestoredJob>, StoreError> {
-        let _ = job;
-        unimplemented!()
+        restore::job(&*self.snapshot()?, job)
     }
 
     /// The attempts of a task in order.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
     pub fn attempts(&self, task: TaskId) -> Result<Vec<AttemptView>, StoreError> {
-        let _ = task;
-        unimplemented!()
+        tasks::attempts(&self.connection, task)
     }
 
     /// Where the stored output of an attempt is; `None` when the attempt is unknown or has not ended.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
     pub fn kept_output(&self, id: AttemptId) -> Result<Option<KeptOutput>, StoreError> {
-        let _ = id;
-        unimplemented!()
+        lookup::kept_output(&*self.snapshot()?, id)
     }
 
     /// The stored output of an attempt, when it was small enough to be kept inline.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
     pub fn inline_log(&self, id: AttemptId) -> Result<Option<RawString>, StoreError> {
-        let _ = id;
-        unimplemented!()
+        lookup::inline_log(&self.connection, id)
     }
 
     /// Bytes of the store's files.
+    ///
+    /// # Errors
+    /// When the file system cannot be asked.
     pub fn bytes(&self) -> Result<u64, StoreError> {
-        unimplemented!()
+        file::bytes(&self.path)
+    }
+
+    fn snapshot(&self) -> Result<Transaction<'_>, StoreError> {
+        Ok(self.connection.unchecked_transaction()?)
     }
 }

@@ -1,10 +1,29 @@
 //! The writer thread: group commit.
+//!
+//! Everything that is queued goes into one transaction. Only when a batch of it
+//! has to be durable is the transaction synced, and that sync covers every
+//! earlier one too, because all of them lie in the same write-ahead log.
+//! Invariant: after the first error nothing is written any more. A failed sync
+//! is never tried again: the system may have dropped the pages it failed on.
 
-use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
-use super::{Reader, StoreError};
-use crate::model::Timestamp;
-use crate::model::records::{BatchNo, Record, RestoredState};
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use super::StoreError;
+use super::checkpoint::Checkpointer;
+use super::file::StoreFile;
+use crate::model::records::BatchNo;
+
+/// Batches that may wait for the writer; beyond it `append` blocks, which
+/// slows its caller down to the speed of the disk.
+const QUEUE: usize = 1024;
+/// Records after which a group is closed: some 100 ms of work, so that a
+/// backlog neither delays its first waiter nor grows the log in one leap.
+const GROUP_RECORDS: usize = 16 * 1024;
 
 /// How durable a batch has to become before anybody is told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,66 +34,266 @@ pub enum Durability {
     Synced,
 }
 
-/// What the writer says, from its own thread. Must not block for long.
+/// What the writer says, from its own thread.
 #[derive(Debug)]
 pub enum Progress {
     /// Every batch up to this one is committed and visible to readers.
     Written(BatchNo),
-    /// Every batch up to this one is on the disk.
+    /// Every batch up to this one is on the disk. Follows its `Written`.
     Synced(BatchNo),
     /// The store failed; nothing further is written and later appends are refused.
     Failed(StoreError),
 }
 
-/// A handle to the writer thread. Cloning is cheap.
-#[derive(Clone)]
-pub struct Store {}
+/// Who is told of the writer's progress. Called on the writer's thread: must not block for long.
+pub type OnProgress = Box<dyn FnMut(Progress) + Send>;
 
-/// Opens the store at `path`, takes a new epoch durably, and reads what an engine needs to go on.
-///
-/// # Errors
-/// See [`StoreError`]: locked, damaged, of a newer version, or the disk fails.
-pub fn open(
-    path: &Path,
-    on_progress: Box<dyn FnMut(Progress) + Send>,
-    now: Timestamp,
-) -> Result<(Store, RestoredState), StoreError> {
-    let _ = (path, on_progress, now);
-    unimplemented!()
+/// What turns records of one kind into rows.
+pub(super) trait Apply: Send + 'static {
+    /// The records.
+    type Record: Send + 'static;
+
+    /// Writes one record, inside a transaction.
+    fn apply(&mut self, connection: &Connection, record: Self::Record) -> Result<(), StoreError>;
+
+    /// Writes what was put off to the end of the transaction.
+    fn finish(&mut self, connection: &Connection) -> Result<(), StoreError>;
+
+    /// Whether there is work that can wait until nothing else is queued.
+    fn is_untidy(&self) -> bool;
+
+    /// Does a bounded piece of it, in a transaction of its own.
+    fn tidy(&mut self, connection: &Connection) -> Result<(), StoreError>;
 }
 
-impl Store {
-    /// Queues one batch. Blocks while the queue is full, so an async caller calls it from a blocking thread
-    /// or accepts that back-pressure.
-    ///
-    /// # Errors
-    /// [`StoreError::Stopped`] once the writer has failed or was closed.
-    pub fn append(&self, batch: BatchNo, records: Vec<Record>, durability: Durability) -> Result<(), StoreError> {
-        let _ = (batch, records, durability);
-        unimplemented!()
+enum Command<R> {
+    Append {
+        batch: BatchNo,
+        records: Vec<R>,
+        durability: Durability,
+    },
+    /// Answered once everything before it is written.
+    Flush(SyncSender<()>),
+    Close,
+}
+
+/// A handle to a writer thread for records `R`.
+pub(super) struct Writer<R> {
+    queue: SyncSender<Command<R>>,
+    thread: Arc<Mutex<Option<JoinHandle<Result<(), StoreError>>>>>,
+}
+
+impl<R> Clone for Writer<R> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone(), thread: Arc::clone(&self.thread) }
+    }
+}
+
+impl<R: Send + 'static> Writer<R> {
+    /// Starts the thread; it owns `file`, and so the lock, until it ends.
+    pub(super) fn start<A: Apply<Record = R>>(
+        file: StoreFile,
+        connection: Connection,
+        apply: A,
+        on_progress: OnProgress,
+    ) -> Result<Self, StoreError> {
+        let checkpointer = Checkpointer::start(&file.path)?;
+        let (queue, commands) = sync_channel(QUEUE);
+        let builder = std::thread::Builder::new().name("store-writer".to_owned());
+        let path = file.path.clone();
+        let thread = Thread { connection, apply, on_progress, checkpointer, syncing: true, unsynced: false, file };
+        let handle =
+            builder.spawn(move || thread.run(&commands)).map_err(|source| StoreError::Open { path, source })?;
+        Ok(Self { queue, thread: Arc::new(Mutex::new(Some(handle))) })
     }
 
-    /// Returns when everything appended so far is written: readers see it.
-    ///
-    /// # Errors
-    /// [`StoreError::Stopped`] when the writer stopped before that.
-    pub fn flush(&self) -> Result<(), StoreError> {
-        unimplemented!()
+    pub(super) fn append(&self, batch: BatchNo, records: Vec<R>, durability: Durability) -> Result<(), StoreError> {
+        self.queue.send(Command::Append { batch, records, durability }).map_err(|_| StoreError::Stopped)
     }
 
-    /// A connection of its own for listings; it sees what is written at the moment of each call.
-    ///
-    /// # Errors
-    /// When the file cannot be opened again.
-    pub fn reader(&self) -> Result<Reader, StoreError> {
-        unimplemented!()
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        let (answer, answered) = sync_channel(1);
+        self.queue.send(Command::Flush(answer)).map_err(|_| StoreError::Stopped)?;
+        answered.recv().map_err(|_| StoreError::Stopped)
     }
 
-    /// Writes and syncs what is queued and ends the writer.
-    ///
-    /// # Errors
-    /// The failure that stopped the writer before it was through.
-    pub fn close(self) -> Result<(), StoreError> {
-        unimplemented!()
+    pub(super) fn close(self) -> Result<(), StoreError> {
+        // A writer that has stopped already does not take it; joining tells why it stopped.
+        let _ = self.queue.send(Command::Close);
+        let handle = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match handle.map(JoinHandle::join) {
+            Some(Ok(ended)) => ended,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(()),
+        }
     }
+}
+
+/// What the writer thread owns.
+struct Thread<A: Apply> {
+    connection: Connection,
+    apply: A,
+    on_progress: OnProgress,
+    checkpointer: Checkpointer,
+    /// Whether the connection's commits sync.
+    syncing: bool,
+    /// Whether something was committed without a sync since the last one.
+    unsynced: bool,
+    /// Dropped last: it holds the lock.
+    #[expect(dead_code, reason = "held for its lock")]
+    file: StoreFile,
+}
+
+/// What one transaction will hold.
+struct Group<R> {
+    records: Vec<Vec<R>>,
+    count: usize,
+    last: Option<BatchNo>,
+    durability: Durability,
+    waiting: Vec<SyncSender<()>>,
+    closing: bool,
+}
+
+impl<R> Default for Group<R> {
+    fn default() -> Self {
+        Self {
+            records: Vec::new(),
+            count: 0,
+            last: None,
+            durability: Durability::Written,
+            waiting: Vec::new(),
+            closing: false,
+        }
+    }
+}
+
+impl<R> Group<R> {
+    fn add(&mut self, command: Command<R>) {
+        match command {
+            Command::Append { batch, records, durability } => {
+                assert!(self.last.is_none_or(|last| last < batch), "batches are numbered upwards");
+                self.count += records.len();
+                self.records.push(records);
+                self.last = Some(batch);
+                self.durability = self.durability.max(durability);
+            }
+            Command::Flush(answer) => self.waiting.push(answer),
+            Command::Close => self.closing = true,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.last.is_none() && self.waiting.is_empty() && !self.closing
+    }
+
+    /// Takes along what is queued behind its first command.
+    fn fill(&mut self, commands: &Receiver<Command<R>>) {
+        while !self.closing && self.count < GROUP_RECORDS {
+            match commands.try_recv() {
+                Ok(command) => self.add(command),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => self.closing = true,
+            }
+        }
+    }
+}
+
+impl<A: Apply> Thread<A> {
+    fn run(mut self, commands: &Receiver<Command<A::Record>>) -> Result<(), StoreError> {
+        let ended = self.serve(commands);
+        if let Err(error) = ended {
+            // Closing must not try again what has just failed. That it could not be told so changes nothing.
+            let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            (self.on_progress)(Progress::Failed(error));
+            return Err(StoreError::Stopped);
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, commands: &Receiver<Command<A::Record>>) -> Result<(), StoreError> {
+        loop {
+            let mut group = Group::default();
+            if !self.apply.is_untidy() {
+                match commands.recv() {
+                    Ok(command) => group.add(command),
+                    Err(_) => group.closing = true,
+                }
+            }
+            group.fill(commands);
+            if group.is_empty() {
+                self.tidy()?;
+                continue;
+            }
+            let closing = group.closing;
+            self.commit(group)?;
+            if closing {
+                return self.end();
+            }
+        }
+    }
+
+    /// One transaction, and everything that is to be said when it stands.
+    fn commit(&mut self, group: Group<A::Record>) -> Result<(), StoreError> {
+        let sync = group.durability == Durability::Synced;
+        if group.count > 0 || sync && self.unsynced {
+            self.set_syncing(sync)?;
+            let transaction = self.connection.unchecked_transaction()?;
+            for record in group.records.into_iter().flatten() {
+                self.apply.apply(&transaction, record)?;
+            }
+            self.apply.finish(&transaction)?;
+            if sync && self.unsynced {
+                touch(&transaction)?;
+            }
+            transaction.commit()?;
+            self.unsynced = !sync;
+        }
+        if let Some(last) = group.last {
+            (self.on_progress)(Progress::Written(last));
+            if sync {
+                (self.on_progress)(Progress::Synced(last));
+            }
+        }
+        for answer in group.waiting {
+            // Whoever asked may have gone.
+            let _ = answer.try_send(());
+        }
+        self.checkpointer.after_commit(&self.connection)
+    }
+
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        self.set_syncing(false)?;
+        let transaction = self.connection.unchecked_transaction()?;
+        self.apply.tidy(&transaction)?;
+        transaction.commit()?;
+        self.unsynced = true;
+        self.checkpointer.after_commit(&self.connection)
+    }
+
+    /// Makes everything durable and leaves one file behind where nobody reads it now.
+    fn end(&mut self) -> Result<(), StoreError> {
+        if self.unsynced {
+            self.set_syncing(true)?;
+            let transaction = self.connection.unchecked_transaction()?;
+            touch(&transaction)?;
+            transaction.commit()?;
+        }
+        self.checkpointer.finish(&self.connection)
+    }
+
+    /// Chooses whether the next commit syncs. SQLite takes this between transactions only.
+    fn set_syncing(&mut self, syncing: bool) -> Result<(), StoreError> {
+        if self.syncing != syncing {
+            self.connection.pragma_update(None, "synchronous", if syncing { "FULL" } else { "NORMAL" })?;
+            self.syncing = syncing;
+        }
+        Ok(())
+    }
+}
+
+/// Gives a transaction something to commit: one that changes no page is not synced,
+/// and what was written before it would not be either.
+fn touch(connection: &Connection) -> Result<(), StoreError> {
+    connection.prepare_cached("UPDATE meta SET value = value + 1 WHERE name = 'syncs'")?.execute([])?;
+    Ok(())
 }

@@ -4,13 +4,15 @@ use super::WireError;
 use super::frame::Message;
 use crate::model::handshake::{Answer, Hello};
 use crate::model::limits::{MAX_BATCH, MAX_ROWS};
-use crate::model::messages::{DispatcherMessage, StreamPurpose, WorkerMessage};
+use crate::model::messages::{DispatcherMessage, EndedAttempt, StreamPurpose, WorkerMessage};
 use crate::model::requests::{Reply, Request};
 use crate::model::selector::Selector;
 
 impl Message for Hello {}
 impl Message for Answer {}
 impl Message for StreamPurpose {}
+// Alone it is an entry of the worker's outbox.
+impl Message for EndedAttempt {}
 
 impl Message for WorkerMessage {
     fn check_bounds(&self) -> Result<(), WireError> {

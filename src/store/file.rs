@@ -1,0 +1,144 @@
+//! Opening a database file: lock, permissions, identity, migrations.
+//!
+//! Invariant: at most one process writes a file, held by a lock on a sibling
+//! (`FILE.lock`). The database itself is never opened except through SQLite:
+//! closing any other descriptor of it would drop SQLite's own locks.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::StoreError;
+use super::schema::Schema;
+
+/// How long to wait for a lock that another program took in our database (somebody looking around in it).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// A write-ahead log that grew beyond this in a burst is cut back to it when it is reused.
+const WAL_KEEP_BYTES: i64 = 64 * 1024 * 1024;
+/// Page cache of the writer; SQLite counts negative numbers in KiB.
+const CACHE_KIB: i64 = -16 * 1024;
+/// Statements kept prepared: more than there are.
+const STATEMENTS: usize = 64;
+
+/// A database file that is ours until this is dropped.
+#[derive(Debug)]
+pub(super) struct StoreFile {
+    pub(super) path: PathBuf,
+    /// Holds the lock; closed last.
+    _lock: File,
+}
+
+/// Opens `path` for writing, makes it when missing, and brings it to the present schema.
+pub(super) fn open(path: &Path, schema: &Schema) -> Result<(StoreFile, Connection), StoreError> {
+    let file = StoreFile { path: path.to_owned(), _lock: lock(path)? };
+    create_private(path)?;
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    check_identity(&connection, path, schema)?;
+    // Before the first table: it cannot be switched on later without rewriting the file.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "journal_size_limit", WAL_KEEP_BYTES)?;
+    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // The checkpointing thread does it; see `checkpoint`.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    migrate(&mut connection, path, schema)?;
+    Ok((file, connection))
+}
+
+/// Another connection to a file that [`open`] has made ready.
+pub(super) fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Without it macOS leaves synced bytes in the drive's cache; elsewhere it means nothing.
+    connection.pragma_update(None, "fullfsync", true)?;
+    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+    Ok(connection)
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let failed = |source| StoreError::Open { path: path.to_owned(), source };
+    let file = private().open(PathBuf::from(name)).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Makes the file, so that neither it nor the files SQLite puts beside it are
+/// readable by others: specs hold environments, and those hold secrets.
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Open { path: path.to_owned(), source };
+    if !path.try_exists().map_err(failed)? {
+        private().create_new(true).open(path).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options
+}
+
+/// Refuses what is not ours before anything is written to it.
+fn check_identity(connection: &Connection, path: &Path, schema: &Schema) -> Result<(), StoreError> {
+    let (id, version) = identity(connection)?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if id != schema.application_id && (id != 0 || version != 0 || tables != 0) {
+        return Err(StoreError::Foreign { path: path.to_owned() });
+    }
+    if version > schema.version() {
+        return Err(StoreError::NewerSchema { path: path.to_owned(), found: version, known: schema.version() });
+    }
+    Ok(())
+}
+
+fn identity(connection: &Connection) -> Result<(i32, u32), StoreError> {
+    let id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok((id, version))
+}
+
+/// Applies the migrations that the file has not had, all in one transaction.
+fn migrate(connection: &mut Connection, path: &Path, schema: &Schema) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let (_, version) = identity(&transaction)?;
+    let missing = schema.migrations.get(version as usize..).ok_or_else(|| StoreError::NewerSchema {
+        path: path.to_owned(),
+        found: version,
+        known: schema.version(),
+    })?;
+    for step in missing {
+        transaction.execute_batch(step)?;
+    }
+    if !missing.is_empty() {
+        transaction.pragma_update(None, "application_id", schema.application_id)?;
+        transaction.pragma_update(None, "user_version", schema.version())?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// Bytes of a database and the log beside it.
+pub(super) fn bytes(path: &Path) -> Result<u64, StoreError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let size = |path: &Path| match std::fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.len()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(source) => Err(StoreError::Open { path: path.to_owned(), source }),
+    };
+    Ok(size(path)? + size(Path::new(&log))?)
+}

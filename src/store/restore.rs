@@ -1,0 +1,143 @@
+//! What a restarted dispatcher goes on from.
+//!
+//! Invariant: tasks that have ended are read as bare numbers into interval
+//! sets, one pass a job, so a million of them cost no objects. Absent:
+//! deciding what becomes of tasks that were running (the engine's).
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::StoreError;
+use super::rows::{
+    cancellation_from, fence_from, int, name_from, node_from, role_from, state_from, time, time_from, uint,
+};
+use crate::model::records::{
+    EnrolledNode, RestoredAttempt, RestoredJob, RestoredState, RestoredTask, SubmittedJob, TaskCounts,
+};
+use crate::model::{
+    AttemptId, AttemptNo, Epoch, IntervalSet, JobId, SealedSpec, TaskId, TaskIndex, TaskState, Timestamp,
+};
+
+/// Takes the next epoch; durable when this returns, because the connection still syncs every commit.
+pub(super) fn take_epoch(connection: &Connection, now: Timestamp) -> Result<Epoch, StoreError> {
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'epoch_at'", [time(now)])?;
+    let epoch: i64 =
+        transaction.query_row("UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value", [], |row| {
+            row.get(0)
+        })?;
+    transaction.commit()?;
+    u32::try_from(epoch).map(Epoch).map_err(|_| StoreError::BadValue { column: "epoch" })
+}
+
+/// Everything that is not over.
+pub(super) fn state(connection: &Connection, epoch: Epoch) -> Result<RestoredState, StoreError> {
+    let next_job: i64 = connection.query_row("SELECT value FROM meta WHERE name = 'next_job'", [], |row| row.get(0))?;
+    let mut active = connection.prepare("SELECT job FROM jobs WHERE ended_at IS NULL ORDER BY job")?;
+    let mut rows = active.query([])?;
+    let mut jobs = Vec::new();
+    while let Some(row) = rows.next()? {
+        let number = JobId(uint(row.get(0)?));
+        jobs.extend(job(connection, number)?);
+    }
+    Ok(RestoredState { epoch, next_job: uint(next_job), jobs, nodes: nodes(connection)? })
+}
+
+fn nodes(connection: &Connection) -> Result<Vec<EnrolledNode>, StoreError> {
+    let mut all = connection.prepare("SELECT node, role, name, draining FROM nodes ORDER BY enrolled_at, node")?;
+    let mut rows = all.query([])?;
+    let mut nodes = Vec::new();
+    while let Some(row) = rows.next()? {
+        nodes.push(EnrolledNode {
+            node: node_from(&row.get::<_, Vec<u8>>(0)?)?,
+            role: role_from(&row.get::<_, String>(1)?)?,
+            name: name_from(&row.get::<_, String>(2)?)?,
+            draining: row.get(3)?,
+        });
+    }
+    Ok(nodes)
+}
+
+/// One job, ended or not.
+pub(super) fn job(connection: &Connection, number: JobId) -> Result<Option<RestoredJob>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT spec, owner, idempotency_key, submitted_at, started_at, cancelling, cancelling_text, last_attempt,
+            rest_state FROM jobs JOIN specs USING (job) WHERE job = ?1",
+    )?;
+    let job = select.query_row([int(number.0)], |row| Ok(job_row(number, row))).optional()?.transpose()?;
+    job.map(|job| with_tasks(connection, job)).transpose()
+}
+
+fn job_row(number: JobId, row: &Row<'_>) -> Result<RestoredJob, StoreError> {
+    let spec = row.get_ref(0)?.as_blob().ok().and_then(|bytes| SealedSpec::open(bytes).ok());
+    let cancelling: Option<String> = row.get(5)?;
+    let why = row.get(6)?;
+    Ok(RestoredJob {
+        submitted: Arc::new(SubmittedJob {
+            job: number,
+            spec: spec.ok_or(StoreError::BadValue { column: "spec" })?,
+            owner: node_from(&row.get::<_, Vec<u8>>(1)?)?,
+            idempotency_key: row.get(2)?,
+            at: time_from(row.get(3)?),
+        }),
+        started_at: row.get::<_, Option<i64>>(4)?.map(time_from),
+        cancelling: cancelling.map(|word| cancellation_from(&word, why)).transpose()?,
+        last_attempt: AttemptNo(row.get(7)?),
+        rest: state_from(row.get(8)?)?,
+        succeeded: IntervalSet::new(),
+        failed: IntervalSet::new(),
+        cancelled: IntervalSet::new(),
+        tasks: Vec::new(),
+    })
+}
+
+/// Reads the rows of the job's tasks, in order of their numbers.
+fn with_tasks(connection: &Connection, mut job: RestoredJob) -> Result<RestoredJob, StoreError> {
+    let number = job.submitted.job;
+    let mut select = connection.prepare_cached(
+        "SELECT task, state, attempts, failures, lost, not_before FROM tasks WHERE job = ?1 ORDER BY task",
+    )?;
+    let mut rows = select.query([int(number.0)])?;
+    while let Some(row) = rows.next()? {
+        let index = uint(row.get(0)?);
+        let state = state_from(row.get(1)?)?;
+        let ended = match state {
+            TaskState::Succeeded => &mut job.succeeded,
+            TaskState::Failed => &mut job.failed,
+            TaskState::Cancelled => &mut job.cancelled,
+            TaskState::Waiting | TaskState::Ready | TaskState::Running => {
+                let task = TaskId { job: number, index: TaskIndex(index) };
+                job.tasks.push(RestoredTask {
+                    task,
+                    state,
+                    counts: TaskCounts { attempts: row.get(2)?, failures: row.get(3)?, lost: row.get(4)? },
+                    not_before: row.get::<_, Option<i64>>(5)?.map(time_from),
+                    live: if state == TaskState::Running { live(connection, task)? } else { Vec::new() },
+                });
+                continue;
+            }
+        };
+        ended.insert(index);
+    }
+    Ok(job)
+}
+
+/// Attempts of the task that have not ended.
+fn live(connection: &Connection, task: TaskId) -> Result<Vec<RestoredAttempt>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT attempt, fence, node, started_at FROM attempts JOIN workers USING (worker)
+         WHERE job = ?1 AND task = ?2 AND ended_at IS NULL ORDER BY attempt",
+    )?;
+    let mut rows = select.query(params![int(task.job.0), int(task.index.0)])?;
+    let mut live = Vec::new();
+    while let Some(row) = rows.next()? {
+        live.push(RestoredAttempt {
+            id: AttemptId { task, attempt: AttemptNo(row.get(0)?) },
+            fence: fence_from(row.get(1)?)?,
+            worker: node_from(&row.get::<_, Vec<u8>>(2)?)?,
+            started_at: row.get::<_, Option<i64>>(3)?.map(time_from),
+        });
+    }
+    Ok(live)
+}

@@ -1,0 +1,219 @@
+//! How values of the vocabulary look as columns, and back.
+//!
+//! Invariant: what is written here reads back as the same value; what cannot
+//! have been written here is [`StoreError::BadValue`], never a guess.
+
+use rusqlite::Row;
+
+use super::StoreError;
+use crate::model::outcome::{Cancellation, SpawnFailure, SpawnFailureKind};
+use crate::model::{Epoch, NodeName};
+use crate::model::{Fence, JobId, Millis, NodeId, Outcome, Role, TaskState, Timestamp};
+
+/// An unsigned number as SQLite's signed one. Ids and indices are below 2^63
+/// where they are accepted; measures that a peer made up are cut there.
+pub(super) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// An unsigned number from a column that was written by [`int`].
+pub(super) fn uint(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// A time as a column.
+pub(super) fn time(at: Timestamp) -> i64 {
+    int(at.0)
+}
+
+/// A time from a column.
+pub(super) fn time_from(column: i64) -> Timestamp {
+    Timestamp(uint(column))
+}
+
+/// A fence as the one ascending number that tasks see too.
+pub(super) fn fence(fence: Fence) -> i64 {
+    int(fence.as_number())
+}
+
+/// A fence from its number.
+pub(super) fn fence_from(column: i64) -> Result<Fence, StoreError> {
+    let number = u64::try_from(column).map_err(|_| StoreError::BadValue { column: "fence" })?;
+    let epoch = u32::try_from(number >> Fence::COUNTER_BITS).map_err(|_| StoreError::BadValue { column: "fence" })?;
+    Ok(Fence { epoch: Epoch(epoch), counter: number & ((1 << Fence::COUNTER_BITS) - 1) })
+}
+
+/// A state as its number in the `states` table.
+pub(super) fn state(state: TaskState) -> i64 {
+    match state {
+        TaskState::Waiting => 0,
+        TaskState::Ready => 1,
+        TaskState::Running => 2,
+        TaskState::Succeeded => 3,
+        TaskState::Failed => 4,
+        TaskState::Cancelled => 5,
+    }
+}
+
+/// A state from its number.
+pub(super) fn state_from(column: i64) -> Result<TaskState, StoreError> {
+    Ok(match column {
+        0 => TaskState::Waiting,
+        1 => TaskState::Ready,
+        2 => TaskState::Running,
+        3 => TaskState::Succeeded,
+        4 => TaskState::Failed,
+        5 => TaskState::Cancelled,
+        _ => return Err(StoreError::BadValue { column: "state" }),
+    })
+}
+
+/// A role from its word.
+pub(super) fn role_from(word: &str) -> Result<Role, StoreError> {
+    [Role::Admin, Role::Client, Role::Worker, Role::Dispatcher]
+        .into_iter()
+        .find(|role| role.to_string() == word)
+        .ok_or(StoreError::BadValue { column: "role" })
+}
+
+/// A key from its bytes.
+pub(super) fn node_from(bytes: &[u8]) -> Result<NodeId, StoreError> {
+    bytes.try_into().map(NodeId).map_err(|_| StoreError::BadValue { column: "node" })
+}
+
+/// A name from its text.
+pub(super) fn name_from(text: &str) -> Result<NodeName, StoreError> {
+    text.parse().map_err(|_| StoreError::BadValue { column: "name" })
+}
+
+/// The three columns of an outcome: a word, a number, a text.
+pub(super) type OutcomeColumns<'a> = (Option<&'static str>, Option<i64>, Option<&'a str>);
+
+/// An outcome as its columns; all empty for none.
+pub(super) fn outcome(outcome: Option<&Outcome>) -> OutcomeColumns<'_> {
+    let Some(outcome) = outcome else { return (None, None, None) };
+    let (word, number, text) = match outcome {
+        Outcome::Exited(code) => ("exit", Some(i64::from(*code)), None),
+        Outcome::Signalled(signal) => ("signal", Some(i64::from(*signal)), None),
+        Outcome::TimedOut(limit) => ("timeout", Some(int(limit.0)), None),
+        Outcome::OutOfMemory => ("oom", None, None),
+        Outcome::SpawnFailed(failure) => {
+            let code = match failure.kind {
+                SpawnFailureKind::NotFound => 127,
+                SpawnFailureKind::NotExecutable => 126,
+                SpawnFailureKind::Worker => 125,
+            };
+            ("spawn", Some(code), Some(failure.reason.as_str()))
+        }
+        Outcome::TransferFailed(reason) => ("transfer", None, Some(reason.as_str())),
+        Outcome::Lost => ("lost", None, None),
+        Outcome::DependencyFailed(job) => ("dependency", Some(int(job.0)), None),
+        Outcome::Cancelled(why) => {
+            let (word, text) = cancellation(why);
+            (word, None, text)
+        }
+    };
+    (Some(word), number, text)
+}
+
+/// An outcome from three neighbouring columns, the first at `at`.
+pub(super) fn outcome_from(row: &Row<'_>, at: usize) -> Result<Option<Outcome>, StoreError> {
+    let Some(word) = row.get_ref(at)?.as_str_or_null().map_err(|_| BAD_OUTCOME)? else { return Ok(None) };
+    let number: Option<i64> = row.get(at + 1)?;
+    let text: Option<String> = row.get(at + 2)?;
+    let small = || number.and_then(|n| i32::try_from(n).ok()).ok_or(BAD_OUTCOME);
+    let large = || number.and_then(|n| u64::try_from(n).ok()).ok_or(BAD_OUTCOME);
+    Ok(Some(match word {
+        "exit" => Outcome::Exited(small()?),
+        "signal" => Outcome::Signalled(small()?),
+        "timeout" => Outcome::TimedOut(Millis(large()?)),
+        "oom" => Outcome::OutOfMemory,
+        "spawn" => {
+            let kind = match number {
+                Some(127) => SpawnFailureKind::NotFound,
+                Some(126) => SpawnFailureKind::NotExecutable,
+                Some(125) => SpawnFailureKind::Worker,
+                _ => return Err(BAD_OUTCOME),
+            };
+            Outcome::SpawnFailed(SpawnFailure { kind, reason: text.unwrap_or_default() })
+        }
+        "transfer" => Outcome::TransferFailed(text.unwrap_or_default()),
+        "lost" => Outcome::Lost,
+        "dependency" => Outcome::DependencyFailed(JobId(large()?)),
+        word => Outcome::Cancelled(cancellation_from(word, text)?),
+    }))
+}
+
+const BAD_OUTCOME: StoreError = StoreError::BadValue { column: "outcome" };
+
+/// A cancellation as a word and a text.
+pub(super) fn cancellation(why: &Cancellation) -> (&'static str, Option<&str>) {
+    match why {
+        Cancellation::Requested(reason) => ("cancelled", reason.as_deref()),
+        Cancellation::Interrupted => ("interrupted", None),
+        Cancellation::ClientGone => ("client-gone", None),
+        Cancellation::MaxFails => ("max-fails", None),
+    }
+}
+
+/// A cancellation from its word and text.
+pub(super) fn cancellation_from(word: &str, text: Option<String>) -> Result<Cancellation, StoreError> {
+    Ok(match word {
+        "cancelled" => Cancellation::Requested(text),
+        "interrupted" => Cancellation::Interrupted,
+        "client-gone" => Cancellation::ClientGone,
+        "max-fails" => Cancellation::MaxFails,
+        _ => return Err(BAD_OUTCOME),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{Connection, params};
+
+    use super::*;
+
+    #[test]
+    fn every_outcome_reads_back_from_its_columns() {
+        let spawn = |kind| Outcome::SpawnFailed(SpawnFailure { kind, reason: "no such program: x".into() });
+        let outcomes = [
+            Outcome::Exited(0),
+            Outcome::Exited(-1),
+            Outcome::Signalled(9),
+            Outcome::TimedOut(Millis(1500)),
+            Outcome::OutOfMemory,
+            spawn(SpawnFailureKind::NotFound),
+            spawn(SpawnFailureKind::NotExecutable),
+            spawn(SpawnFailureKind::Worker),
+            Outcome::TransferFailed("gone".into()),
+            Outcome::Lost,
+            Outcome::DependencyFailed(JobId(7)),
+            Outcome::Cancelled(Cancellation::Requested(None)),
+            Outcome::Cancelled(Cancellation::Requested(Some("wrong input".into()))),
+            Outcome::Cancelled(Cancellation::Interrupted),
+            Outcome::Cancelled(Cancellation::ClientGone),
+            Outcome::Cancelled(Cancellation::MaxFails),
+        ];
+        let connection = Connection::open_in_memory().expect("opens");
+        let back = |(word, number, text): OutcomeColumns<'_>| {
+            connection.query_row("SELECT ?1, ?2, ?3", params![word, number, text], |row| Ok(outcome_from(row, 0)))
+        };
+        for one in outcomes {
+            assert_eq!(back(outcome(Some(&one))).expect("selects").expect("reads"), Some(one));
+        }
+        assert_eq!(back(outcome(None)).expect("selects").expect("reads"), None);
+        assert!(back((Some("exploded"), None, None)).expect("selects").is_err());
+        assert!(back((Some("exit"), None, None)).expect("selects").is_err());
+    }
+
+    #[test]
+    fn fences_keep_their_order_as_columns() {
+        let fences = [(1, 5), (1, (1 << 40) - 1), (2, 0), (900, 1)]
+            .map(|(epoch, counter)| Fence { epoch: Epoch(epoch), counter });
+        assert!(fences.map(fence).is_sorted());
+        for one in fences {
+            assert_eq!(fence_from(fence(one)).expect("reads"), one);
+        }
+        assert!(fence_from(-1).is_err());
+    }
+}

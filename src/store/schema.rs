@@ -1,0 +1,167 @@
+//! The tables, and how older files become newer ones.
+//!
+//! Invariant: a file's `user_version` is the number of migrations it has had,
+//! so a migration, once released, is never edited; a change is a new one at the
+//! end. People may open these files with any SQLite tool, hence the `states`
+//! table to join with.
+
+/// What a kind of file is made of.
+pub(super) struct Schema {
+    /// Tells our files from other SQLite databases (`PRAGMA application_id`).
+    pub(super) application_id: i32,
+    /// The steps from an empty file to the present.
+    pub(super) migrations: &'static [&'static str],
+}
+
+impl Schema {
+    /// The version of a file that has had every migration.
+    pub(super) fn version(&self) -> u32 {
+        self.migrations.len() as u32
+    }
+}
+
+/// The dispatcher's file; its id reads `OKds`.
+pub(super) const DISPATCHER: Schema = Schema { application_id: 0x4f4b_6473, migrations: &[DISPATCHER_1] };
+
+/// The worker's outbox; its id reads `OKob`.
+pub(super) const OUTBOX: Schema = Schema { application_id: 0x4f4b_6f62, migrations: &[OUTBOX_1] };
+
+// Integers are unsigned in the program and kept as SQLite's signed 64 bits.
+// Times are microseconds since 1970, in UTC. An outcome is three columns:
+// a word, a number (exit code, signal, milliseconds, job) and a text.
+const DISPATCHER_1: &str = "
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES ('epoch', 0), ('epoch_at', 0), ('next_job', 1), ('syncs', 0);
+
+CREATE TABLE states (
+    state INTEGER PRIMARY KEY,
+    name TEXT NOT NULL
+) STRICT;
+INSERT INTO states VALUES (0, 'waiting'), (1, 'ready'), (2, 'running'), (3, 'succeeded'), (4, 'failed'), (5, 'cancelled');
+
+CREATE TABLE jobs (
+    job INTEGER PRIMARY KEY,
+    idempotency_key TEXT NOT NULL UNIQUE,
+    owner BLOB NOT NULL,
+    title TEXT NOT NULL,
+    submitted_at INTEGER NOT NULL,
+    started_at INTEGER,
+    ended_at INTEGER,
+    ended_state INTEGER,
+    cancelling TEXT,
+    cancelling_text TEXT,
+    -- Its tasks are first_index, first_index + index_step, …: task_count of them.
+    first_index INTEGER NOT NULL,
+    index_step INTEGER NOT NULL,
+    task_count INTEGER NOT NULL,
+    last_attempt INTEGER NOT NULL DEFAULT 0,
+    -- Tasks that have a row in tasks, by state …
+    waiting INTEGER NOT NULL DEFAULT 0,
+    ready INTEGER NOT NULL DEFAULT 0,
+    running INTEGER NOT NULL DEFAULT 0,
+    succeeded INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    cancelled INTEGER NOT NULL DEFAULT 0,
+    -- … and what all the others are.
+    rest_state INTEGER NOT NULL,
+    rest_at INTEGER NOT NULL,
+    rest_outcome TEXT,
+    rest_outcome_number INTEGER,
+    rest_outcome_text TEXT
+) STRICT;
+CREATE INDEX jobs_active ON jobs (job) WHERE ended_at IS NULL;
+CREATE INDEX jobs_ended ON jobs (ended_state, job) WHERE ended_at IS NOT NULL;
+CREATE INDEX jobs_owner ON jobs (owner, job);
+
+CREATE TABLE specs (
+    job INTEGER PRIMARY KEY,
+    spec BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE tasks (
+    job INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    lost INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL,
+    not_before INTEGER,
+    outcome TEXT,
+    outcome_number INTEGER,
+    outcome_text TEXT,
+    PRIMARY KEY (job, task)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tasks_unsuccessful ON tasks (job, state, task) WHERE state IN (4, 5);
+
+CREATE TABLE workers (
+    worker INTEGER PRIMARY KEY,
+    node BLOB NOT NULL,
+    name TEXT NOT NULL,
+    UNIQUE (node, name)
+) STRICT;
+
+CREATE TABLE attempts (
+    job INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    worker INTEGER NOT NULL,
+    assigned_at INTEGER NOT NULL,
+    started_at INTEGER,
+    ended_at INTEGER,
+    outcome TEXT,
+    outcome_number INTEGER,
+    outcome_text TEXT,
+    peak_memory_bytes INTEGER,
+    stdout_bytes INTEGER,
+    stderr_bytes INTEGER,
+    -- NULL: no output is kept; -1: it is in logs; else the bytes of its file.
+    kept_bytes INTEGER,
+    PRIMARY KEY (job, task, attempt)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE logs (
+    job INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    frames BLOB NOT NULL,
+    PRIMARY KEY (job, task, attempt)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE nodes (
+    node BLOB PRIMARY KEY,
+    role TEXT NOT NULL,
+    name TEXT NOT NULL,
+    draining INTEGER NOT NULL DEFAULT 0,
+    enrolled_at INTEGER NOT NULL,
+    UNIQUE (role, name)
+) STRICT, WITHOUT ROWID;
+
+-- Forgotten jobs whose rows in tasks, attempts and logs are still to be removed.
+CREATE TABLE forgotten (
+    job INTEGER PRIMARY KEY
+) STRICT;
+";
+
+const OUTBOX_1: &str = "
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES ('syncs', 0);
+
+-- Results not yet acknowledged, oldest first; each as the message that reports it.
+CREATE TABLE kept (
+    place INTEGER PRIMARY KEY,
+    job INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    ended BLOB NOT NULL,
+    UNIQUE (job, task, attempt, fence)
+) STRICT;
+";

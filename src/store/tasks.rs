@@ -1,0 +1,288 @@
+//! Listing tasks: those with rows of their own and, between them, the rest.
+//!
+//! Invariant: tasks come in order of job and index, each once, and a page of a
+//! big array costs about what the page holds. Only a filter by state may look
+//! at more rows than it returns.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::StoreError;
+use super::jobs::{ranges, rows_wanted};
+use super::read::Viewer;
+use super::rows::{fence_from, int, name_from, outcome_from, state, state_from, time_from, uint};
+use crate::model::records::TaskCounts;
+use crate::model::requests::TaskFilter;
+use crate::model::selector::{Part, Selector};
+use crate::model::views::{AttemptView, TaskView};
+use crate::model::{AttemptId, AttemptNo, JobId, Outcome, TaskId, TaskIndex, TaskState, Timestamp};
+
+/// Every column of a task's row that a view needs, in the order in which `row_view` reads them.
+const COLUMNS: &str =
+    "task, state, attempts, failures, lost, changed_at, not_before, outcome, outcome_number, outcome_text";
+
+/// Tasks by filter, in order of job and index.
+pub(super) fn list(connection: &Connection, filter: &TaskFilter, viewer: Viewer) -> Result<Vec<TaskView>, StoreError> {
+    let mut page = Page { connection, filter, tasks: Vec::new(), limit: rows_wanted(filter.limit) };
+    let named = single_tasks(&filter.of);
+    let first_job = filter.after.map_or(JobId(0), |after| after.job);
+    for (first, last) in ranges(connection, Some(&filter.of), viewer)? {
+        let mut select = connection.prepare_cached(
+            "SELECT job, first_index, index_step, task_count, submitted_at, rest_state, rest_at, rest_outcome,
+                rest_outcome_number, rest_outcome_text
+             FROM jobs WHERE job BETWEEN ?1 AND ?2 AND (?3 OR owner = ?4) ORDER BY job",
+        )?;
+        let from = first.max(first_job);
+        let mut rows = select.query(params![int(from.0), int(last.0), viewer.sees_all, viewer.node.0])?;
+        while let Some(row) = rows.next()? {
+            let job = Job::from_row(row)?;
+            match named.as_ref().filter(|_| !is_whole(&filter.of, job.job)) {
+                Some(named) => page.add_named(&job, named)?,
+                None => page.add_all(&job)?,
+            }
+            if page.is_full() {
+                return Ok(page.tasks);
+            }
+        }
+    }
+    Ok(page.tasks)
+}
+
+/// The tasks that a selector names one by one.
+fn single_tasks(selector: &Selector) -> Option<BTreeSet<TaskId>> {
+    let Selector::These(parts) = selector else { return None };
+    Some(parts.iter().filter_map(|part| if let Part::Task(task) = part { Some(*task) } else { None }).collect())
+}
+
+/// Whether a selector means every task of `job`.
+fn is_whole(selector: &Selector, job: JobId) -> bool {
+    let Selector::These(parts) = selector else { return true };
+    parts.iter().any(|part| matches!(part, Part::Jobs(first, last) if (*first..=*last).contains(&job)))
+}
+
+/// What of a job its tasks need: their numbering, and what those without a row are.
+struct Job {
+    job: JobId,
+    first: u64,
+    step: u64,
+    count: u64,
+    submitted_at: Timestamp,
+    rest: TaskState,
+    rest_at: Timestamp,
+    rest_outcome: Option<Outcome>,
+}
+
+impl Job {
+    fn from_row(row: &Row<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            job: JobId(uint(row.get(0)?)),
+            first: uint(row.get(1)?),
+            step: uint(row.get(2)?).max(1),
+            count: uint(row.get(3)?),
+            submitted_at: time_from(row.get(4)?),
+            rest: state_from(row.get(5)?)?,
+            rest_at: time_from(row.get(6)?),
+            rest_outcome: outcome_from(row, 7)?,
+        })
+    }
+
+    fn task_at(&self, position: u64) -> TaskId {
+        TaskId { job: self.job, index: TaskIndex(self.first.saturating_add(position.saturating_mul(self.step))) }
+    }
+
+    fn has(&self, task: TaskId) -> bool {
+        let offset = task.index.0.checked_sub(self.first);
+        offset.is_some_and(|offset| offset % self.step == 0 && offset / self.step < self.count)
+    }
+
+    /// The position of the first task behind `after`.
+    fn position_after(&self, after: Option<TaskId>) -> u64 {
+        match after {
+            Some(after) if after.job == self.job && after.index.0 >= self.first => {
+                (after.index.0 - self.first) / self.step + 1
+            }
+            _ => 0,
+        }
+    }
+
+    /// A task without a row.
+    fn rest_view(&self, task: TaskId) -> TaskView {
+        TaskView {
+            task,
+            state: self.rest,
+            counts: TaskCounts::default(),
+            not_before: None,
+            submitted_at: self.submitted_at,
+            outcome: self.rest_outcome.clone().filter(|_| self.rest.is_terminal()),
+            ended_at: self.rest.is_terminal().then_some(self.rest_at),
+            attempts: Vec::new(),
+        }
+    }
+}
+
+/// The page being filled.
+struct Page<'a> {
+    connection: &'a Connection,
+    filter: &'a TaskFilter,
+    tasks: Vec<TaskView>,
+    limit: usize,
+}
+
+impl Page<'_> {
+    fn is_full(&self) -> bool {
+        self.tasks.len() >= self.limit
+    }
+
+    fn wants(&self, state: TaskState) -> bool {
+        self.filter.states.is_empty() || self.filter.states.contains(&state)
+    }
+
+    fn add_all(&mut self, job: &Job) -> Result<(), StoreError> {
+        let from = job.position_after(self.filter.after);
+        if from >= job.count {
+            Ok(())
+        } else if self.wants(job.rest) {
+            self.add_merged(job, from)
+        } else {
+            self.add_rows(job, from)
+        }
+    }
+
+    /// Tasks named one by one.
+    fn add_named(&mut self, job: &Job, named: &BTreeSet<TaskId>) -> Result<(), StoreError> {
+        let from = job.task_at(job.position_after(self.filter.after));
+        let mut select =
+            self.connection.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE job = ?1 AND task = ?2"))?;
+        for task in named.range(from..).take_while(|task| task.job == job.job) {
+            if self.is_full() {
+                break;
+            }
+            if !job.has(*task) {
+                continue;
+            }
+            let mut rows = select.query(params![int(task.job.0), int(task.index.0)])?;
+            let view = match rows.next()? {
+                Some(row) => row_view(self.connection, job, row)?,
+                None => job.rest_view(*task),
+            };
+            if self.wants(view.state) {
+                self.tasks.push(view);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tasks in wanted states when those without a row are in one of them: position by position.
+    fn add_merged(&mut self, job: &Job, from: u64) -> Result<(), StoreError> {
+        let mut select = self
+            .connection
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE job = ?1 AND task >= ?2 ORDER BY task"))?;
+        let mut rows = select.query(params![int(job.job.0), int(job.task_at(from).index.0)])?;
+        let mut row = rows.next()?;
+        for position in from..job.count {
+            if self.is_full() {
+                break;
+            }
+            let task = job.task_at(position);
+            let row_index = row.map(|row| row.get(0).map(uint)).transpose()?;
+            if row_index != Some(task.index.0) {
+                self.tasks.push(job.rest_view(task));
+                continue;
+            }
+            if let Some(row) = row
+                && self.wants(state_from(row.get(1)?)?)
+            {
+                self.tasks.push(row_view(self.connection, job, row)?);
+            }
+            row = rows.next()?;
+        }
+        Ok(())
+    }
+
+    /// Tasks in wanted states when only tasks with a row can be in them.
+    fn add_rows(&mut self, job: &Job, from: u64) -> Result<(), StoreError> {
+        let states = &self.filter.states;
+        let numbers: Vec<String> = states.iter().map(|one| state(*one).to_string()).collect();
+        // The partial index holds failed and cancelled tasks; SQLite sees that it may use it by its very condition.
+        let unsuccessful = states.iter().all(|one| matches!(one, TaskState::Failed | TaskState::Cancelled));
+        let (index, condition) =
+            if unsuccessful { ("INDEXED BY tasks_unsuccessful", "state IN (4, 5) AND") } else { ("", "") };
+        let mut select = self.connection.prepare(&format!(
+            "SELECT {COLUMNS} FROM tasks {index} WHERE job = ?1 AND task >= ?2 AND {condition} state IN ({})
+             ORDER BY task LIMIT ?3",
+            numbers.join(", ")
+        ))?;
+        let room = self.limit - self.tasks.len();
+        let mut rows = select.query(params![int(job.job.0), int(job.task_at(from).index.0), int(room as u64)])?;
+        while let Some(row) = rows.next()? {
+            self.tasks.push(row_view(self.connection, job, row)?);
+        }
+        Ok(())
+    }
+}
+
+fn row_view(connection: &Connection, job: &Job, row: &Row<'_>) -> Result<TaskView, StoreError> {
+    let task = TaskId { job: job.job, index: TaskIndex(uint(row.get(0)?)) };
+    let state = state_from(row.get(1)?)?;
+    let attempts = attempts(connection, task)?;
+    let outcome = match outcome_from(row, 7)? {
+        // It ended by its last attempt's end, which is not written down twice.
+        None if state.is_terminal() => attempts.iter().rev().find_map(|attempt| attempt.outcome.clone()),
+        own => own,
+    };
+    Ok(TaskView {
+        task,
+        state,
+        counts: TaskCounts { attempts: row.get(2)?, failures: row.get(3)?, lost: row.get(4)? },
+        not_before: row.get::<_, Option<i64>>(6)?.map(time_from),
+        submitted_at: job.submitted_at,
+        outcome,
+        ended_at: if state.is_terminal() { Some(time_from(row.get(5)?)) } else { None },
+        attempts,
+    })
+}
+
+/// How a task ended, if it has a row and has ended.
+pub(super) fn outcome(connection: &Connection, task: TaskId) -> Result<Option<Outcome>, StoreError> {
+    let key = params![int(task.job.0), int(task.index.0)];
+    let mut own = connection.prepare_cached(
+        "SELECT outcome, outcome_number, outcome_text FROM tasks WHERE job = ?1 AND task = ?2 AND state IN (3, 4, 5)",
+    )?;
+    let own = own.query_row(key, |row| Ok(outcome_from(row, 0))).optional()?.transpose()?;
+    if !matches!(own, Some(None)) {
+        return Ok(own.flatten());
+    }
+    let mut last = connection.prepare_cached(
+        "SELECT outcome, outcome_number, outcome_text FROM attempts
+         WHERE job = ?1 AND task = ?2 AND outcome IS NOT NULL ORDER BY attempt DESC LIMIT 1",
+    )?;
+    Ok(last.query_row(key, |row| Ok(outcome_from(row, 0))).optional()?.transpose()?.flatten())
+}
+
+/// The attempts of a task in order.
+pub(super) fn attempts(connection: &Connection, task: TaskId) -> Result<Vec<AttemptView>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT attempt, fence, name, assigned_at, started_at, ended_at, outcome, outcome_number, outcome_text,
+            peak_memory_bytes, stdout_bytes, stderr_bytes
+         FROM attempts JOIN workers USING (worker) WHERE job = ?1 AND task = ?2 ORDER BY attempt",
+    )?;
+    let mut rows = select.query(params![int(task.job.0), int(task.index.0)])?;
+    let mut attempts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let number = |column: usize| row.get::<_, Option<i64>>(column).map(|number| number.map_or(0, uint));
+        attempts.push(AttemptView {
+            id: AttemptId { task, attempt: AttemptNo(row.get(0)?) },
+            fence: fence_from(row.get(1)?)?,
+            worker: name_from(&row.get::<_, String>(2)?)?,
+            assigned_at: time_from(row.get(3)?),
+            started_at: row.get::<_, Option<i64>>(4)?.map(time_from),
+            ended_at: row.get::<_, Option<i64>>(5)?.map(time_from),
+            outcome: outcome_from(row, 6)?,
+            peak_memory_bytes: number(9)?,
+            stdout_bytes: number(10)?,
+            stderr_bytes: number(11)?,
+        });
+    }
+    Ok(attempts)
+}
