@@ -23,9 +23,32 @@ pub enum NodeError {
     /// Its socket.
     #[error(transparent)]
     Transport(#[from] TransportError),
-    /// Its store or its outbox.
+    /// Its store or its outbox could not be opened, read or closed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The dispatcher's store failed while it ran. What was acknowledged is safe; nothing more can be taken.
+    #[error("go on without the store")]
+    StoreLost(#[source] StoreError),
+    /// Another dispatcher of this home is running.
+    #[error("start a second dispatcher of {}: one is running", home.display())]
+    DispatcherRuns {
+        /// The home.
+        home: PathBuf,
+    },
+    /// The folder of the stored output could not be made or read.
+    #[error("use the log folder {}", path.display())]
+    LogFolder {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The disk did not take what was left to be written when the node was stopped.
+    #[error("write everything before stopping: the disk does not answer")]
+    DiskStuck,
+    /// A part of the node has panicked: a bug of ours.
+    #[error("go on: {0} has crashed")]
+    Crashed(&'static str),
     /// Its guard, its shims or its work directory.
     #[error(transparent)]
     Exec(#[from] ExecError),
@@ -59,16 +82,39 @@ impl NodeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Trust(error) => error.hint(),
-            Self::Transport(TransportError::PortInUse(_)) => {
-                Some("stop what listens there, or choose another port with --port".to_owned())
+            Self::Transport(TransportError::PortInUse(_)) => Some("another dispatcher? try --port".to_owned()),
+            Self::Transport(TransportError::Bind { .. }) => {
+                Some("is --bind an address of this machine, and the port one this user may take?".to_owned())
             }
+            Self::Store(error) | Self::StoreLost(error) => store_hint(error),
+            Self::DispatcherRuns { .. } => Some("stop it, or give this one a folder of its own with --home".to_owned()),
+            Self::LogFolder { path, .. } => {
+                Some(format!("let this user write to {}, or choose another folder with --home", path.display()))
+            }
+            Self::DiskStuck => Some("check the disk; everything acknowledged is kept".to_owned()),
+            Self::Crashed(_) => Some("please report this with the lines above it".to_owned()),
             Self::Refused(refusal) => refusal.hint.clone(),
             Self::Superseded => Some("give each worker a --home of its own; never copy one".to_owned()),
             Self::UnknownHost { .. } => Some("check the name, or give --dispatcher an IP address".to_owned()),
             Self::PrivateHome { .. } => {
                 Some("set XDG_RUNTIME_DIR or TMPDIR to a folder that this user can write to".to_owned())
             }
-            Self::Signals(_) | Self::Transport(_) | Self::Store(_) | Self::Exec(_) => None,
+            Self::Signals(_) | Self::Transport(_) | Self::Exec(_) => None,
         }
     }
+}
+
+fn store_hint(error: &StoreError) -> Option<String> {
+    Some(match error {
+        StoreError::Full(_) => "free some space and start again; everything acknowledged is kept".to_owned(),
+        StoreError::Corrupt(_) | StoreError::BadValue { .. } => {
+            "restore the file from a backup, or move it away to start empty".to_owned()
+        }
+        StoreError::NewerSchema { .. } => "upgrade octaskly, or choose another folder with --home".to_owned(),
+        StoreError::Foreign { .. } => "move the file away, or choose another folder with --home".to_owned(),
+        StoreError::Locked { .. } => "stop the other one, or choose another folder with --home".to_owned(),
+        StoreError::Open { path, .. } => format!("let this user write to {}", path.display()),
+        StoreError::Io(_) => "check the disk; everything acknowledged is kept".to_owned(),
+        _ => return None,
+    })
 }

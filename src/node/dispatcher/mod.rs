@@ -6,49 +6,161 @@
 //! forgets nothing that it has said. Deliberately absent: which task goes where
 //! and who may do what (the dispatcher engine's), and how rows are kept
 //! (`store`'s).
+//!
+//! The files, along the way of a submission: `admission` lets a client in,
+//! `client_link` takes its stream, `requests` reads it and puts it to the
+//! engine, `turn` tells the engine and appends its records, `release` holds the
+//! reply until they are synced, `ports` hands it out. `worker_link` carries
+//! assignments and results; `relay`, `logs` and `log_files` carry output.
 
+mod admission;
+mod attendance;
+mod bulk;
+mod chronicle;
+mod client_link;
+mod directory;
+mod event;
+mod history;
+mod live;
+mod log_files;
+mod logs;
 mod options;
+mod outlet;
+mod ports;
+mod pump;
+mod relay;
+mod release;
+mod requests;
+mod shell;
+mod skip;
+mod start;
+mod stored;
+mod turn;
+mod worker_link;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 pub use options::{DISCOVERY_PORT, DISPATCHER_PORT, DispatcherOptions};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::{error, info};
 
-use super::{NodeError, Shutdown};
+use self::event::{EVENT_QUEUE, Event};
+use self::shell::Shell;
+use super::{Clock, NodeError, Shutdown};
 use crate::model::NodeId;
-use crate::trust::AccessFile;
+use crate::store::Store;
+use crate::transport::Endpoint;
+use crate::trust::{AccessFile, Home, NodeDir, access};
+
+/// How long a stop waits for the disk; then it fails instead of hanging.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a stop waits until links have written their last words.
+const LINK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs a dispatcher until `shutdown` is raised or it cannot go on.
 ///
 /// # Errors
 /// When it cannot start (home, identity, store, port) or cannot go on (its store failed).
-#[expect(clippy::unused_async, clippy::unimplemented, reason = "being built")]
 pub async fn run(options: DispatcherOptions, shutdown: Shutdown) -> Result<(), NodeError> {
-    let _ = (options, shutdown);
-    unimplemented!()
+    let mut running = start(options).await?;
+    let failed = tokio::select! {
+        () = shutdown.raised() => None,
+        failed = running.failed() => Some(failed),
+    };
+    match failed {
+        None => {
+            info!("Stopping");
+            running.stop().await
+        }
+        Some(failed) => {
+            running.give_up().await;
+            Err(failed)
+        }
+    }
 }
 
 /// Starts a dispatcher that runs on the tokio runtime of the caller until it is stopped.
 ///
 /// # Errors
 /// When it cannot start (home, identity, store, port).
-#[expect(clippy::unused_async, clippy::unimplemented, reason = "being built")]
 pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
-    let _ = options;
-    unimplemented!()
+    let clock = Clock::anchored_now();
+    let to_open = options.clone();
+    let opening = tokio::task::spawn_blocking(move || start::open(&to_open, clock));
+    let opened = opening.await.map_err(|_| NodeError::Crashed("the start of the dispatcher"))??;
+    let start::Opened { folder, access_file, node, access, endpoint, store, progress, engine, log_files } = opened;
+
+    let (events, queue) = mpsc::channel(EVENT_QUEUE);
+    let shell = Arc::new(Shell {
+        events,
+        history: history::History::new(store.clone()),
+        live: live::Live::default(),
+        directory: directory::Directory::new(),
+        log_files: log_files.clone(),
+        access: access.clone(),
+        address: endpoint.local_addr(),
+        stopping: Shutdown::new(),
+        attendance: attendance::Register::default(),
+        links: tokio::sync::watch::Sender::new(0),
+        numbers: shell::Numbers::default(),
+    });
+    let turns = turn::Turns {
+        clock,
+        engine,
+        store: store.clone(),
+        progress,
+        events: queue,
+        live: shell.live.clone(),
+        log_files,
+        chronicle: chronicle::Chronicle::default(),
+        release: release::Release::new(),
+        ports: ports::Ports::default(),
+    };
+    let endpoint = Arc::new(endpoint);
+    access::write(&access_file, &access)?;
+    if !options.embedded {
+        greet(&options, endpoint.local_addr());
+    }
+    let turns = tokio::spawn(turns.run());
+    let accepting = tokio::spawn(admission::accept_links(Arc::clone(&shell), Arc::clone(&endpoint)));
+    Ok(Running { node, access, access_file, shell, endpoint, store: Some(store), turns, accepting, _folder: folder })
+}
+
+/// Says where it listens and how to add a worker.
+fn greet(options: &DispatcherOptions, address: SocketAddr) {
+    info!("Dispatcher listening on {address}");
+    // The worker finds key, port and secret in the home's access file.
+    let is_default = Home::locate(None).is_ok_and(|home| home.root() == options.home);
+    let home = if is_default { String::new() } else { format!(" --home {}", options.home.display()) };
+    info!("Add a worker on this machine with: octaskly worker{home}");
 }
 
 /// A dispatcher that runs in this process. Dropping it kills it: nothing is flushed, as by `kill -9`.
 pub struct Running {
-    local_addr: SocketAddr,
     node: NodeId,
     access: AccessFile,
+    access_file: PathBuf,
+    shell: Arc<Shell>,
+    endpoint: Arc<Endpoint>,
+    /// Taken by whoever closes it.
+    store: Option<Store>,
+    turns: JoinHandle<Result<(), NodeError>>,
+    accepting: JoinHandle<()>,
+    /// Its lock goes last.
+    _folder: NodeDir,
 }
 
 impl Running {
     /// Where it listens, with the port that was really given.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.endpoint.local_addr()
     }
 
     /// Its key.
@@ -64,9 +176,11 @@ impl Running {
     }
 
     /// Waits until it cannot go on and says why; never returns while all is well.
-    #[expect(clippy::unused_async, clippy::unimplemented, reason = "being built")]
     pub async fn failed(&mut self) -> NodeError {
-        unimplemented!()
+        match (&mut self.turns).await {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) | Err(_) => NodeError::Crashed("the engine's loop"),
+        }
     }
 
     /// Stops it cleanly: refuses newcomers, tells its links, syncs the store, removes the access file.
@@ -74,8 +188,53 @@ impl Running {
     ///
     /// # Errors
     /// When the store failed before or while it was closed.
-    #[expect(clippy::unused_async, clippy::unimplemented, reason = "being built")]
-    pub async fn stop(self) -> Result<(), NodeError> {
-        unimplemented!()
+    pub async fn stop(mut self) -> Result<(), NodeError> {
+        self.shell.stopping.raise();
+        let removed = access::remove(&self.access_file);
+        let written = self.wind_up().await;
+        let mut links = self.shell.links.subscribe();
+        let _ = timeout(LINK_PATIENCE, links.wait_for(|links| *links == 0)).await;
+        self.endpoint.close("the dispatcher is stopping").await;
+        self.accepting.abort();
+        written?;
+        if let Some(store) = self.store.take() {
+            let closing = tokio::task::spawn_blocking(move || store.close());
+            match timeout(DISK_PATIENCE, closing).await {
+                Ok(Ok(closed)) => closed?,
+                Ok(Err(_)) => return Err(NodeError::Crashed("the store")),
+                Err(_) => return Err(NodeError::DiskStuck),
+            }
+        }
+        Ok(removed?)
+    }
+
+    /// Lets the engine's loop finish what it has taken.
+    async fn wind_up(&mut self) -> Result<(), NodeError> {
+        let (done, finished) = oneshot::channel();
+        let winding_up = async {
+            self.shell.tell(Event::Stop(done)).await;
+            let _ = finished.await;
+            match (&mut self.turns).await {
+                Ok(result) => result,
+                Err(_) => Err(NodeError::Crashed("the engine's loop")),
+            }
+        };
+        timeout(DISK_PATIENCE, winding_up).await.unwrap_or(Err(NodeError::DiskStuck))
+    }
+
+    /// After a failure: tells the links and removes the access file. The store is left as it is.
+    async fn give_up(self) {
+        self.shell.stopping.raise();
+        if let Err(error) = access::remove(&self.access_file) {
+            error!("The access file stays behind: failed to {error}");
+        }
+        self.endpoint.close("the dispatcher cannot go on").await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.turns.abort();
+        self.accepting.abort();
     }
 }

@@ -1,0 +1,153 @@
+//! How links come in: one task a link, from its hello to its end.
+//!
+//! The one invariant: (intent, ALPN) is checked before the engine hears of a
+//! link, and (role, ALPN) before the first message is read, so a worker's key
+//! cannot submit and a client's cannot work. Absent: who is enrolled and which
+//! name is free (the engine's).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{debug, error};
+
+use super::event::{CONTROL_QUEUE, Event, LinkOut, Port, WORKER_QUEUE};
+use super::shell::{Asker, Shell};
+use super::{client_link, worker_link};
+use crate::model::handshake::{Answer, Credential, Hello, Intent, Refusal, RefusalCode, Welcome};
+use crate::model::{LinkId, Role};
+use crate::transport::{Alpn, CloseCode, Endpoint, Incoming, Link};
+
+/// A guard says one thing and closes; one that does not is closed after this long.
+const GUARD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Lets links in until the endpoint is closed. Dropping the future ends all of them.
+pub(super) async fn accept_links(shell: Arc<Shell>, endpoint: Arc<Endpoint>) {
+    let mut links = JoinSet::new();
+    loop {
+        tokio::select! {
+            incoming = endpoint.accept() => match incoming {
+                Some(incoming) => drop(links.spawn(serve(Arc::clone(&shell), incoming))),
+                None => break,
+            },
+            Some(ended) = links.join_next() => {
+                if let Err(crash) = ended
+                    && crash.is_panic()
+                {
+                    error!("The task of a link has crashed; the link is closed");
+                }
+            }
+        }
+    }
+}
+
+async fn serve(shell: Arc<Shell>, incoming: Incoming) {
+    if let Err(refusal) = may_knock(&shell, incoming.link.alpn(), &incoming.hello) {
+        return incoming.refuse(refusal).await;
+    }
+    let id = shell.numbers.link();
+    let vouched = shell.access.vouches_for(&incoming.hello);
+    let is_worker = matches!(incoming.hello.intent, Intent::Worker(_));
+    let (out, queue) = mpsc::channel(if is_worker { WORKER_QUEUE } else { CONTROL_QUEUE });
+    let port = Port { out, link: incoming.link.clone() };
+    let (node, hello) = (incoming.link.peer(), incoming.hello.clone());
+    shell.links.send_modify(|links| *links += 1);
+    shell.tell(Event::LinkUp { link: id, node, hello, vouched, port }).await;
+    answer(&shell, id, incoming, queue).await;
+    shell.tell(Event::LinkDown(id)).await;
+    shell.links.send_modify(|links| *links -= 1);
+}
+
+/// Waits for the engine's answer, passes it on, and serves the link if it is a welcome.
+async fn answer(shell: &Arc<Shell>, id: LinkId, incoming: Incoming, mut queue: mpsc::Receiver<LinkOut>) {
+    let gone = incoming.link.clone();
+    let answer = tokio::select! {
+        out = queue.recv() => out,
+        _ = gone.closed() => return,
+    };
+    match answer {
+        Some(LinkOut::Answer(Answer::Welcome(welcome))) => {
+            if let Err(error) = welcomed(shell, id, incoming, welcome, queue).await {
+                debug!(peer = gone.peer().short(), "The link has ended: failed to {error}");
+            }
+        }
+        Some(LinkOut::Answer(Answer::Refused(refusal))) => {
+            let refusal = explain_bad_secret(refusal, &incoming.hello, shell);
+            incoming.refuse(refusal).await;
+        }
+        Some(LinkOut::Message(_) | LinkOut::Close(_)) | None => incoming.refuse(stopping()).await,
+    }
+}
+
+async fn welcomed(
+    shell: &Arc<Shell>,
+    id: LinkId,
+    incoming: Incoming,
+    welcome: Welcome,
+    queue: mpsc::Receiver<LinkOut>,
+) -> Result<(), crate::transport::TransportError> {
+    let (role, name) = (welcome.role, welcome.name.clone());
+    let intent = incoming.hello.intent.clone();
+    let asker = Asker { link: id, node: incoming.link.peer(), role };
+    let (link, send, recv) = incoming.welcome(welcome).await?;
+    match (link.alpn(), intent, role) {
+        (Alpn::Worker, Intent::Worker(_), Role::Worker) => {
+            let worker = worker_link::Connected { id, name, link };
+            worker_link::serve(shell, worker, send, recv, queue).await;
+        }
+        (Alpn::Worker, Intent::Guard, Role::Worker) => {
+            shell.tell(Event::FromGuard(id)).await;
+            let _ = tokio::time::timeout(GUARD_PATIENCE, link.closed()).await;
+            link.close(CloseCode::Done, "heard");
+        }
+        (Alpn::Client, Intent::Client, Role::Client | Role::Admin) => {
+            client_link::serve(shell, asker, &link, queue).await;
+            drop((send, recv));
+        }
+        (alpn, intent, role) => wrong_role(&link, alpn, &intent, role),
+    }
+    Ok(())
+}
+
+/// The engine let in a role that has no business on this link: a bug of ours, which must not open a door.
+fn wrong_role(link: &Link, alpn: Alpn, intent: &Intent, role: Role) {
+    error!(peer = link.peer().short(), ?alpn, ?intent, %role, "A link was welcomed in a role that it cannot have");
+    link.close(CloseCode::Malformed, "this key has another role");
+}
+
+/// What can be said to a newcomer without the engine.
+fn may_knock(shell: &Shell, alpn: Alpn, hello: &Hello) -> Result<(), Refusal> {
+    if shell.stopping.is_raised() {
+        return Err(stopping());
+    }
+    match (alpn, &hello.intent) {
+        (Alpn::Worker, Intent::Worker(_) | Intent::Guard) | (Alpn::Client, Intent::Client) => Ok(()),
+        (Alpn::Worker, Intent::Client) | (Alpn::Client, Intent::Worker(_) | Intent::Guard) => Err(Refusal {
+            code: RefusalCode::Malformed,
+            text: "the connection was opened for another purpose than the hello names".to_owned(),
+            hint: None,
+        }),
+    }
+}
+
+fn stopping() -> Refusal {
+    Refusal {
+        code: RefusalCode::Stopping,
+        text: "the dispatcher is stopping".to_owned(),
+        hint: Some("try again once it has been started".to_owned()),
+    }
+}
+
+/// The engine knows only that nobody vouches; that a secret was brought and is wrong is a better reason.
+fn explain_bad_secret(refusal: Refusal, hello: &Hello, shell: &Shell) -> Refusal {
+    let brought_wrong_one = matches!(&hello.credential, Credential::Access(secret) if !shell.access.verify(secret));
+    if refusal.code != RefusalCode::NotEnrolled || !brought_wrong_one {
+        return refusal;
+    }
+    Refusal {
+        code: RefusalCode::BadCredential,
+        text: "the secret is not the one in this dispatcher's access file".to_owned(),
+        hint: Some("use the same --home (or OCTASKLY_HOME) as the dispatcher, and try again".to_owned()),
+    }
+}

@@ -1,0 +1,135 @@
+//! What the dispatcher tells people: the engine's notices as log lines.
+//!
+//! The one invariant: joins and losses are always told; the start and end of
+//! tasks only while they are few, so that a busy queue does not bury them. The
+//! texts that INTERFACE §6 fixes are fixed here. Absent: where lines go
+//! (`telemetry`).
+
+use tracing::{debug, info, warn};
+
+use crate::engine::dispatcher::{LossCause, Notice};
+use crate::model::handshake::RefusalCode;
+use crate::model::{Capacity, Millis, NodeName, Outcome, TaskId, Timestamp};
+
+/// Task lines told at `info` within one second; the rest of that second is told at `debug`.
+const TASK_LINES: u32 = 4;
+
+/// Writes the notices down.
+#[derive(Debug, Default)]
+pub(super) struct Chronicle {
+    second: Timestamp,
+    lines: u32,
+}
+
+impl Chronicle {
+    /// Tells one notice.
+    pub(super) fn tell(&mut self, now: Timestamp, notice: &Notice) {
+        match notice {
+            Notice::WorkerJoined { worker, node, capacity, software } => {
+                info!("Worker {worker} joined ({}, version {software}, node {})", offer(capacity), node.short());
+            }
+            Notice::WorkerReturned { worker } => info!("Worker {worker} is back"),
+            Notice::WorkerLeft { worker } => info!("Worker {worker} left"),
+            Notice::WorkerAway { worker } => info!("Worker {worker} has lost its link; waiting for it"),
+            Notice::WorkerSuspect { worker, silent } => {
+                warn!("Worker {worker} has been silent for {silent}; it gets no new work");
+            }
+            Notice::WorkerLost { worker, cause, attempts } => {
+                warn!("Worker {worker} is lost ({}); its {attempts} tasks are queued again", loss(*cause));
+            }
+            Notice::NodeRefused { node, code } => info!("Node {} was not let in: {}", node.short(), refusal(*code)),
+            Notice::JobSubmitted { job, tasks } => debug!("Job {job} submitted ({tasks} tasks)"),
+            Notice::TaskAssigned { task, attempt, worker } => {
+                self.task_line(now, format_args!("Task {task} assigned to {worker} (attempt {})", attempt.0));
+            }
+            Notice::TaskRetrying { task, attempt, outcome, wait } => self.task_line(
+                now,
+                format_args!("Task {task} {outcome} (attempt {}); next try in at most {wait}", attempt.0),
+            ),
+            Notice::TaskEnded { task, worker, outcome, elapsed } => {
+                self.ended(now, *task, worker.as_ref(), outcome, *elapsed);
+            }
+            Notice::JobEnded { job, state } => debug!("Job {job} {state}"),
+            Notice::JobForgotten { job } => debug!("Job {job} forgotten"),
+            Notice::AttemptOver { .. } => {}
+            Notice::ResultDiscarded { id, worker } => {
+                info!("A late result of task {id} from {worker} was discarded");
+            }
+            Notice::LoopStalled { gap } => warn!("The dispatcher stood still for {gap}; nobody is blamed for it"),
+        }
+    }
+
+    fn ended(&mut self, now: Timestamp, task: TaskId, worker: Option<&NodeName>, outcome: &Outcome, elapsed: Millis) {
+        match (worker, outcome) {
+            (Some(worker), Outcome::Exited(0)) => {
+                self.task_line(now, format_args!("Task {task} succeeded on {worker} in {elapsed}"));
+            }
+            (Some(worker), outcome) => self.task_line(now, format_args!("Task {task} {outcome} ({worker}, {elapsed})")),
+            (None, outcome) => self.task_line(now, format_args!("Task {task} {outcome}")),
+        }
+    }
+
+    fn task_line(&mut self, now: Timestamp, line: std::fmt::Arguments<'_>) {
+        if now.since(self.second) >= Millis::from_secs(1) {
+            (self.second, self.lines) = (now, 0);
+        }
+        self.lines += 1;
+        if self.lines <= TASK_LINES { info!("{line}") } else { debug!("{line}") }
+    }
+}
+
+/// What a worker brings, for people: `4 slots, 8 CPUs, 15.6 GiB`.
+fn offer(capacity: &Capacity) -> String {
+    let cpus = f64::from(capacity.cpu.0) / 1000.0;
+    let memory = capacity.memory_bytes as f64 / f64::from(1 << 30);
+    let gpus = if capacity.gpus == 0 { String::new() } else { format!(", {} GPUs", capacity.gpus) };
+    format!("{} slots, {cpus} CPUs, {memory:.1} GiB{gpus}", capacity.slots)
+}
+
+fn refusal(code: RefusalCode) -> &'static str {
+    match code {
+        RefusalCode::NotEnrolled => "its key is not enrolled",
+        RefusalCode::BadCredential => "what it brought is wrong",
+        RefusalCode::WrongRole => "its key has another role",
+        RefusalCode::NameTaken => "another worker has its name",
+        RefusalCode::TooManyWorkers => "--max-workers are connected",
+        RefusalCode::Version => "it speaks another version",
+        RefusalCode::Stopping => "the dispatcher is stopping",
+        RefusalCode::Malformed => "its hello makes no sense",
+    }
+}
+
+fn loss(cause: LossCause) -> &'static str {
+    match cause {
+        LossCause::Silence => "nothing was heard of it",
+        LossCause::NewInstance => "it was started anew",
+        LossCause::Guard => "its process is gone",
+        LossCause::Stopped => "it stopped",
+        LossCause::NameTaken => "its name went to another key",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::MilliCpu;
+
+    #[test]
+    fn a_busy_second_is_told_at_debug_and_the_next_quiet_one_at_info_again() {
+        let mut chronicle = Chronicle::default();
+        let start = Timestamp::from_millis(10_000);
+        for _ in 0..100 {
+            chronicle.task_line(start, format_args!("x"));
+        }
+        assert_eq!(chronicle.lines, 100);
+        chronicle.task_line(start + Millis(1000), format_args!("x"));
+        assert_eq!(chronicle.lines, 1);
+    }
+
+    #[test]
+    fn an_offer_reads_as_a_person_would_say_it() {
+        let capacity =
+            Capacity { slots: 4, cpu: MilliCpu(2500), memory_bytes: 3 << 29, gpus: 2, ..Capacity::default() };
+        assert_eq!(offer(&capacity), "4 slots, 2.5 CPUs, 1.5 GiB, 2 GPUs");
+    }
+}

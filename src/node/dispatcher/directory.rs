@@ -1,0 +1,74 @@
+//! Which workers are connected, by name and key, with their links.
+//!
+//! The one invariant: a link stands here from its welcome to its end, so what
+//! is found here was let in by the engine. Absent: the roster (the engine's);
+//! this only knows where to send and how far away it is.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::model::views::WorkerView;
+use crate::model::{LinkId, NodeId, NodeName};
+use crate::transport::Link;
+
+/// The connected workers.
+pub(super) struct Directory {
+    workers: Mutex<HashMap<NodeId, Seat>>,
+    /// Counts joins and ends, for those who wait for a worker to come back.
+    changes: watch::Sender<u64>,
+}
+
+struct Seat {
+    id: LinkId,
+    name: NodeName,
+    link: Link,
+}
+
+impl Directory {
+    pub(super) fn new() -> Self {
+        Self { workers: Mutex::new(HashMap::new()), changes: watch::Sender::new(0) }
+    }
+
+    /// A worker was welcomed; an older link of the same key is forgotten.
+    pub(super) fn join(&self, id: LinkId, name: NodeName, link: Link) {
+        self.seats().insert(link.peer(), Seat { id, name, link });
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// The link `id` of `node` has ended.
+    pub(super) fn leave(&self, node: NodeId, id: LinkId) {
+        let mut seats = self.seats();
+        if seats.get(&node).is_some_and(|seat| seat.id == id) {
+            seats.remove(&node);
+        }
+        drop(seats);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// The link of the worker called `name`, when it is connected.
+    pub(super) fn link_of(&self, name: &NodeName) -> Option<Link> {
+        self.seats().values().find(|seat| seat.name == *name).map(|seat| seat.link.clone())
+    }
+
+    /// Sees every join and end from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Fills in what only the shell knows of a worker.
+    pub(super) fn complete(&self, workers: &mut [WorkerView]) {
+        let seats = self.seats();
+        for view in workers {
+            if let Some(seat) = seats.get(&view.node) {
+                view.address = Some(seat.link.remote_addr().to_string());
+                view.latency_us = u64::try_from(seat.link.rtt().as_micros()).ok();
+            }
+        }
+    }
+
+    fn seats(&self) -> MutexGuard<'_, HashMap<NodeId, Seat>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

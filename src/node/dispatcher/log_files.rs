@@ -1,0 +1,238 @@
+//! Stored output that was too big for the store: one file an attempt,
+//! `logs/JOB/INDEX.ATTEMPT.log`.
+//!
+//! The one invariant: a file with that name is whole; while it is being
+//! received it has another name, and a crash leaves only such names behind,
+//! which the next start removes. Absent: what is in it (`wire::log`), and who
+//! may read it (`requests`).
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::watch;
+
+use crate::model::limits::MAX_LOG_BYTES;
+use crate::model::{AttemptId, JobId};
+use crate::transport::{FrameRecv, TransportError};
+use crate::wire::data::DataFrame;
+
+/// Longest upload taken: the bytes that are kept of a task's output, and as
+/// many again for the frames around them when a task writes in small pieces.
+const MAX_UPLOAD_BYTES: u64 = 2 * MAX_LOG_BYTES;
+
+/// Received bytes that are collected before they are written.
+const WRITE_AT_ONCE: usize = 256 * 1024;
+
+/// Ends the name of a file that is being received.
+const PARTIAL: &str = "part";
+
+/// The log folder. Clones share it.
+#[derive(Clone)]
+pub(super) struct LogFiles {
+    folder: Arc<PathBuf>,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Uploads under way.
+    receiving: Mutex<BTreeSet<AttemptId>>,
+    /// Counts their ends, for those who wait for one.
+    ends: watch::Sender<u64>,
+}
+
+/// Why an upload was not kept.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UploadError {
+    #[error("receive it")]
+    Transport(#[from] TransportError),
+    #[error("write it")]
+    Io(#[from] io::Error),
+    #[error("keep {0} bytes: more than is kept of any task")]
+    TooLong(u64),
+    #[error("take a frame that has no place in a log")]
+    NoLog,
+    #[error("receive the rest: {got} of {announced} bytes came")]
+    Cut { got: u64, announced: u64 },
+    #[error("receive it twice at the same time")]
+    Twice,
+}
+
+impl LogFiles {
+    /// The folder at `folder`, made and cleared of what a crash left half received.
+    pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
+        std::fs::create_dir_all(&folder)?;
+        for job in std::fs::read_dir(&folder)? {
+            let job = job?.path();
+            if job.is_dir() {
+                remove_partial(&job)?;
+            }
+        }
+        Ok(Self { folder: Arc::new(folder), state: Arc::default() })
+    }
+
+    /// Jobs that have a folder here.
+    pub(super) fn jobs(&self) -> io::Result<Vec<JobId>> {
+        let mut jobs = Vec::new();
+        for entry in std::fs::read_dir(self.folder.as_path())? {
+            let number = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+            jobs.extend(number.map(JobId));
+        }
+        Ok(jobs)
+    }
+
+    /// Removes everything kept of `job`; blocks on the disk.
+    pub(super) fn forget(&self, job: JobId) -> io::Result<()> {
+        match std::fs::remove_dir_all(self.job_folder(job)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Opens the stored output of `id`; `None` when there is none.
+    pub(super) fn read(&self, id: AttemptId) -> io::Result<Option<std::fs::File>> {
+        match std::fs::File::open(self.path(id)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the stored output of `id` is here, whole.
+    pub(super) fn has(&self, id: AttemptId) -> bool {
+        self.path(id).exists()
+    }
+
+    /// Sees every upload that ends from now on, kept or not.
+    pub(super) fn ends(&self) -> watch::Receiver<u64> {
+        self.state.ends.subscribe()
+    }
+
+    /// Receives the stored output of `id` from `source`, `announced` bytes of data frames.
+    ///
+    /// # Errors
+    /// When it cannot be received or written, or is no log of that length; nothing is left of it then.
+    pub(super) async fn receive(
+        &self,
+        id: AttemptId,
+        announced: u64,
+        source: &mut FrameRecv,
+    ) -> Result<(), UploadError> {
+        if announced > MAX_UPLOAD_BYTES {
+            return Err(UploadError::TooLong(announced));
+        }
+        let _turn = Turn::take(&self.state, id).ok_or(UploadError::Twice)?;
+        let whole = self.path(id);
+        let partial = whole.with_extension(PARTIAL);
+        tokio::fs::create_dir_all(self.job_folder(id.task.job)).await?;
+        let received = write_frames(&partial, announced, source).await;
+        match received {
+            Ok(()) => Ok(tokio::fs::rename(&partial, &whole).await?),
+            Err(error) => {
+                // What cannot be removed now is removed at the next start.
+                let _ = tokio::fs::remove_file(&partial).await;
+                Err(error)
+            }
+        }
+    }
+
+    fn job_folder(&self, job: JobId) -> PathBuf {
+        self.folder.join(job.to_string())
+    }
+
+    fn path(&self, id: AttemptId) -> PathBuf {
+        self.job_folder(id.task.job).join(format!("{}.{}.log", id.task.index.0, id.attempt.0))
+    }
+}
+
+/// Writes what comes from `source` to a new file at `path`.
+async fn write_frames(path: &Path, announced: u64, source: &mut FrameRecv) -> Result<(), UploadError> {
+    let mut file = tokio::fs::File::create(path).await?;
+    let mut buffer = Vec::with_capacity(WRITE_AT_ONCE);
+    let mut got = 0_u64;
+    while let Some(frame) = source.recv_data().await? {
+        if !matches!(frame, DataFrame::Output { .. } | DataFrame::Cut { .. }) {
+            return Err(UploadError::NoLog);
+        }
+        let before = buffer.len();
+        frame.encode(&mut buffer);
+        got += (buffer.len() - before) as u64;
+        if got > announced {
+            return Err(UploadError::TooLong(got));
+        }
+        if buffer.len() >= WRITE_AT_ONCE {
+            file.write_all(&buffer).await?;
+            buffer.clear();
+        }
+    }
+    if got != announced {
+        return Err(UploadError::Cut { got, announced });
+    }
+    file.write_all(&buffer).await?;
+    file.flush().await?;
+    Ok(())
+}
+
+fn remove_partial(job: &Path) -> io::Result<()> {
+    for file in std::fs::read_dir(job)? {
+        let file = file?.path();
+        if file.extension() == Some(OsStr::new(PARTIAL)) {
+            std::fs::remove_file(file)?;
+        }
+    }
+    Ok(())
+}
+
+/// The right to receive the output of one attempt; given back when dropped.
+struct Turn {
+    state: Arc<State>,
+    id: AttemptId,
+}
+
+impl Turn {
+    fn take(state: &Arc<State>, id: AttemptId) -> Option<Self> {
+        let new = state.receiving.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        new.then(|| Self { state: Arc::clone(state), id })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.state.receiving.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.state.ends.send_modify(|count| *count += 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AttemptNo, TaskId};
+
+    #[test]
+    fn a_start_removes_what_a_crash_left_half_received_and_keeps_the_rest() {
+        let place = tempfile::tempdir().expect("a folder");
+        let job = place.path().join("logs/7");
+        std::fs::create_dir_all(&job).expect("a job folder");
+        std::fs::write(job.join("0.1.log"), b"").expect("a log");
+        std::fs::write(job.join("0.2.part"), b"").expect("a partial log");
+        let files = LogFiles::open(place.path().join("logs")).expect("opens");
+        let id = |attempt| AttemptId { task: TaskId::new(7, 0), attempt: AttemptNo(attempt) };
+        assert!(files.has(id(1)) && !files.has(id(2)));
+        assert!(!job.join("0.2.part").exists());
+        assert_eq!(files.jobs().expect("lists"), [JobId(7)]);
+    }
+
+    #[test]
+    fn forgetting_a_job_removes_its_logs_and_is_no_error_twice() {
+        let place = tempfile::tempdir().expect("a folder");
+        let files = LogFiles::open(place.path().join("logs")).expect("opens");
+        std::fs::create_dir_all(place.path().join("logs/7")).expect("a job folder");
+        files.forget(JobId(7)).expect("forgets");
+        files.forget(JobId(7)).expect("forgets again");
+        assert!(files.jobs().expect("lists").is_empty());
+    }
+}

@@ -1,0 +1,251 @@
+//! What `logs` sends: the output of tasks, stored or as it grows.
+//!
+//! The one invariant: of each task the last attempt's output, in order and each
+//! byte once; with `--follow` that of every later attempt behind it. Several
+//! tasks are told apart by `TaskBegins`. Absent: lines, tails and colours (the
+//! client's).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::live::Seat;
+use super::outlet::Outlet;
+use super::requests::{Trouble, resolve};
+use super::shell::{Asker, Shell};
+use super::skip::{Skip, advance};
+use super::stored::{self, Sink};
+use crate::model::messages::StreamPurpose;
+use crate::model::requests::{LogRequest, Reply, TaskFilter};
+use crate::model::selector::Selector;
+use crate::model::views::AttemptView;
+use crate::model::{AttemptId, NodeName, TaskId};
+use crate::store::Viewer;
+use crate::transport::{Link, TransportError};
+use crate::wire::data::DataFrame;
+
+/// Tasks followed at once; the next ones follow when one of them has ended.
+/// Each may hold a stream to its worker.
+const FOLLOWED_AT_ONCE: usize = 64;
+
+/// Tasks looked up at once.
+const PAGE: u32 = 256;
+
+/// A running task's stream that ended alone is opened again after this long.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
+/// Frames of all followed tasks on their way to the client.
+const FRAMES: usize = 8;
+
+/// Sends the output of the tasks asked for.
+pub(super) async fn serve(
+    shell: &Arc<Shell>,
+    asker: &Asker,
+    wish: LogRequest,
+    outlet: &mut Outlet,
+) -> Result<(), Trouble> {
+    let viewer = asker.viewer();
+    let of = Selector::These(resolve(shell, viewer, wish.of).await?);
+    let mut tasks = Tasks { of, viewer, page: VecDeque::new(), after: None, is_last: false };
+    tasks.refill(shell).await?;
+    let are_several = tasks.page.len() > 1;
+    outlet.reply(&Reply::Streaming).await?;
+
+    let at_once = if wish.follow { FOLLOWED_AT_ONCE } else { 1 };
+    let (frames, mut read) = mpsc::channel(FRAMES);
+    let mut readers = JoinSet::new();
+    let mut page = Page { outlet, are_several, shown: None };
+    loop {
+        while readers.len() < at_once
+            && let Some(task) = tasks.next(shell).await?
+        {
+            let reader = Reading { shell: Arc::clone(shell), task, frames: frames.clone(), follow: wish.follow };
+            drop(readers.spawn(reader.run()));
+        }
+        tokio::select! {
+            biased;
+            Some((task, frame)) = read.recv() => page.show(task, &frame).await?,
+            ended = readers.join_next() => match ended {
+                Some(ended) => {
+                    // What it has read is in the queue before it ends.
+                    while let Ok((task, frame)) = read.try_recv() {
+                        page.show(task, &frame).await?;
+                    }
+                    ended.unwrap_or(Err(Trouble::CutOff))?;
+                }
+                None => break,
+            },
+        }
+        if read.is_empty() {
+            page.outlet.flush().await?;
+        }
+    }
+    outlet.feed(&DataFrame::End).await?;
+    Ok(outlet.finish().await?)
+}
+
+/// What the client is shown.
+struct Page<'a> {
+    outlet: &'a mut Outlet,
+    are_several: bool,
+    /// Whose output it was last.
+    shown: Option<TaskId>,
+}
+
+impl Page<'_> {
+    async fn show(&mut self, task: TaskId, frame: &DataFrame<'_>) -> Result<(), Trouble> {
+        if self.are_several && self.shown != Some(task) {
+            self.outlet.feed(&DataFrame::TaskBegins(task)).await?;
+            self.shown = Some(task);
+        }
+        Ok(self.outlet.feed(frame).await?)
+    }
+}
+
+/// The tasks asked for, page by page.
+struct Tasks {
+    of: Selector,
+    viewer: Viewer,
+    page: VecDeque<TaskId>,
+    after: Option<TaskId>,
+    is_last: bool,
+}
+
+impl Tasks {
+    async fn next(&mut self, shell: &Shell) -> Result<Option<TaskId>, Trouble> {
+        if self.page.is_empty() {
+            self.refill(shell).await?;
+        }
+        Ok(self.page.pop_front())
+    }
+
+    async fn refill(&mut self, shell: &Shell) -> Result<(), Trouble> {
+        if self.is_last {
+            return Ok(());
+        }
+        let filter = TaskFilter { of: self.of.clone(), states: Vec::new(), after: self.after, limit: PAGE };
+        let viewer = self.viewer;
+        let found = shell.history.read_fresh(move |reader| reader.tasks(&filter, viewer)).await?;
+        self.is_last = found.len() < PAGE as usize;
+        self.after = found.last().map(|view| view.task);
+        self.page.extend(found.into_iter().map(|view| view.task));
+        Ok(())
+    }
+}
+
+/// One task's output on its way into the queue.
+struct Reading {
+    shell: Arc<Shell>,
+    task: TaskId,
+    frames: mpsc::Sender<(TaskId, DataFrame<'static>)>,
+    follow: bool,
+}
+
+/// How far one attempt was read.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    id: AttemptId,
+    read: u64,
+    /// Its stored output was read to its end.
+    complete: bool,
+}
+
+impl Reading {
+    async fn run(mut self) -> Result<(), Trouble> {
+        let mut seat = self.shell.live.follow(self.task);
+        let mut place: Option<Place> = None;
+        loop {
+            let news = seat.news();
+            let mut joins = self.shell.directory.changes();
+            let Some((last, has_ended)) = self.look_up().await? else { return Ok(()) };
+            if let Some(last) = &last {
+                let mut here = match place {
+                    Some(place) if place.id == last.id => place,
+                    _ => Place { id: last.id, read: 0, complete: false },
+                };
+                if last.ended_at.is_none() {
+                    self.read_live(last, &mut here, &mut seat).await;
+                } else if !here.complete {
+                    let stored = stored::find(&self.shell, last.id).await?;
+                    stored::pass_on(stored, last.id, here.read, &mut self).await?;
+                    here.complete = true;
+                }
+                place = Some(here);
+            }
+            if !self.follow || has_ended {
+                return Ok(());
+            }
+            if seat.news() == news {
+                let is_running = last.is_some_and(|last| last.ended_at.is_none());
+                tokio::select! {
+                    () = seat.changed() => {}
+                    // Its worker may be back.
+                    _ = joins.changed() => {}
+                    () = tokio::time::sleep(READ_AGAIN), if is_running => {}
+                    () = self.frames.closed() => return Ok(()),
+                }
+            }
+        }
+    }
+
+    /// The task's last attempt, and whether the task had ended then; `None` when it has been forgotten.
+    async fn look_up(&self) -> Result<Option<(Option<AttemptView>, bool)>, Trouble> {
+        let task = self.task;
+        let filter = TaskFilter { of: Selector::task(task), states: Vec::new(), after: None, limit: 1 };
+        // Who asked was allowed to see the task when it was listed.
+        let found = self.shell.history.read_fresh(move |reader| {
+            let everybody = Viewer { node: crate::model::NodeId([0; 32]), sees_all: true };
+            let view = reader.tasks(&filter, everybody)?.into_iter().next();
+            Ok(view.map(|view| view.state.is_terminal()).zip(Some(reader.attempts(task)?.pop())))
+        });
+        Ok(found.await?.map(|(ended, last)| (last, ended)))
+    }
+
+    /// Passes on what a running attempt has written, and when following what it writes until it ends.
+    async fn read_live(&mut self, attempt: &AttemptView, here: &mut Place, seat: &mut Seat) {
+        let Some(link) = self.shell.directory.link_of(&attempt.worker) else { return };
+        let read = tokio::select! {
+            read = self.read_from(&link, &attempt.worker, here) => read,
+            // The result says what the stream may have had no time to; the rest is in the store.
+            () = seat.until(|news| news.ended || news.over >= Some(attempt.id.attempt)), if self.follow => Ok(()),
+            () = self.frames.closed() => Ok(()),
+        };
+        if let Err(error) = read {
+            tracing::debug!(task = %attempt.id, "A running task's output could not be read on: failed to {error}");
+        }
+    }
+
+    async fn read_from(&self, link: &Link, worker: &NodeName, here: &mut Place) -> Result<(), TransportError> {
+        let (mut send, mut recv) = link.open_bi().await?;
+        send.send(&StreamPurpose::LogRead { id: here.id, follow: self.follow }).await?;
+        send.finish().await?;
+        let mut skip = Skip::new(here.read);
+        while let Some(frame) = recv.recv_data().await? {
+            match frame {
+                DataFrame::End => return Ok(()),
+                DataFrame::Output { .. } | DataFrame::Cut { .. } => {}
+                _ => {
+                    tracing::warn!("Worker {worker} sends something else than a log for task {}", here.id);
+                    return Ok(());
+                }
+            }
+            let Some(frame) = skip.pass(frame) else { continue };
+            let (bytes, frame) = (advance(&frame), frame.into_owned());
+            if self.frames.send((self.task, frame)).await.is_err() {
+                return Ok(());
+            }
+            // After the wait, so that a reading that is broken off there does not count what was not sent.
+            here.read += bytes;
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Reading {
+    async fn take(&mut self, frame: DataFrame<'_>) -> Result<(), Trouble> {
+        self.frames.send((self.task, frame.into_owned())).await.map_err(|_| Trouble::CutOff)
+    }
+}

@@ -1,0 +1,230 @@
+//! The live side of a `run`: its client's stream joined to the streams of its
+//! task's attempts, whichever of them breaks and comes back.
+//!
+//! The one invariant: the client gets every output byte of every attempt once
+//! and in order. It says how much it has, a worker's stream says where it
+//! begins, and what is between is left out. Frames pass one at a time: a slow
+//! client holds back the worker through the windows of QUIC, nothing is queued
+//! here. Absent: keeping what is unacknowledged (the worker does), and what the
+//! client's absence means (the engine).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::attendance::Attendance;
+use super::live::{News, Seat, WorkerStream};
+use super::outlet::Outlet;
+use super::pump::{self, Client, PumpEnd};
+use super::requests::{Trouble, report};
+use super::shell::{Asker, Shell};
+use super::stored::{self, Sink, Stored};
+use crate::model::requests::{FailureCode, JobFilter, Reply};
+use crate::model::selector::Selector;
+use crate::model::spec::{OutputMode, StdinSource};
+use crate::model::views::AttemptView;
+use crate::model::{AttemptId, AttemptNo, TaskId};
+use crate::transport::{FrameRecv, FrameSend};
+use crate::wire::data::DataFrame;
+
+/// How long a task that has ended may take to open the stream of its last output.
+const STREAM_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What the client of a `run` asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish {
+    pub(super) task: TaskId,
+    /// Output bytes it has already, of all attempts.
+    pub(super) received: u64,
+}
+
+/// Serves the client of a `run` until its task has ended and everything was passed on.
+pub(super) async fn attach(shell: &Arc<Shell>, asker: &Asker, wish: Wish, send: FrameSend, recv: FrameRecv) {
+    let mut outlet = Outlet::new(send);
+    // From here on nothing new is missed; what happened before is in the store.
+    let seat = shell.live.attach(wish.task);
+    let ended = match consent(shell, asker, wish.task).await {
+        Ok(ended) => ended,
+        Err(trouble) => return report(trouble, &mut outlet).await,
+    };
+    if let Err(error) = outlet.reply(&Reply::Streaming).await {
+        return debug!(task = %wish.task, "The client of a run has gone: failed to {error}");
+    }
+    let attendance = Attendance::begin(shell, asker, wish.task.job).await;
+    let client = Client { outlet, recv, total: wish.received, pending: None, said_input: false, silent: false };
+    let mut session = Session { shell, task: wish.task, seat, client, ended, complete: None };
+    match session.run().await {
+        Ok(()) => {
+            attendance.complete();
+            let said = async {
+                session.client.outlet.feed(&DataFrame::End).await?;
+                session.client.outlet.finish().await
+            };
+            if let Err(error) = said.await {
+                debug!(task = %wish.task, "The client of a run has gone: failed to {error}");
+            }
+        }
+        Err(trouble) => {
+            debug!(task = %wish.task, "A run's client and its task are parted: failed to {trouble}");
+            if session.seat.is_replaced() {
+                attendance.complete();
+            } else {
+                attendance.end().await;
+            }
+        }
+    }
+}
+
+/// Whether this client may be the client of `task`; says whether it has ended.
+async fn consent(shell: &Shell, asker: &Asker, task: TaskId) -> Result<bool, Trouble> {
+    let viewer = asker.viewer();
+    let only = Selector::task(task);
+    let found = shell.history.read_fresh(move |reader| {
+        let jobs = JobFilter { only: Some(Selector::job(task.job)), states: Vec::new(), limit: 1 };
+        let job = reader.jobs(&jobs, viewer)?.into_iter().next();
+        let tasks = crate::model::requests::TaskFilter { of: only, states: Vec::new(), after: None, limit: 1 };
+        Ok(job.and_then(|job| job.spec).zip(reader.tasks(&tasks, viewer)?.into_iter().next()))
+    });
+    let Some((spec, view)) = found.await? else {
+        return Err(Trouble::refused(FailureCode::NotFound, format!("there is no task {task}"), None));
+    };
+    let spec = spec.spec();
+    if spec.output != OutputMode::Attached && spec.stdin != StdinSource::Attached {
+        return Err(Trouble::refused(
+            FailureCode::Conflict,
+            format!("task {task} was not submitted by a run; nobody can be attached to it"),
+            Some(&format!("octaskly logs -f {task}")),
+        ));
+    }
+    Ok(view.state.is_terminal())
+}
+
+/// One client's time with its task.
+struct Session<'a> {
+    shell: &'a Shell,
+    task: TaskId,
+    seat: Seat,
+    client: Client,
+    /// The task is in a terminal state.
+    ended: bool,
+    /// The attempt whose output was passed on to its end.
+    complete: Option<AttemptId>,
+}
+
+impl Session<'_> {
+    /// Runs until everything was passed on.
+    async fn run(&mut self) -> Result<(), Trouble> {
+        loop {
+            let news: News = self.seat.news();
+            self.ended |= news.ended;
+            if self.seat.is_replaced() {
+                return Err(Trouble::CutOff);
+            }
+            if self.is_through(news).await? {
+                return Ok(());
+            }
+            if news.parked.is_some() {
+                if self.client.said_input {
+                    // What it said was for a stream that is gone. A new one begins with
+                    // the worker's word on how much input it has, and so must the client.
+                    return Err(Trouble::CutOff);
+                }
+                if let Some(stream) = self.seat.take_stream() {
+                    self.join(stream).await?;
+                }
+                continue;
+            }
+            if self.ended {
+                self.pass_on_the_rest().await?;
+                continue;
+            }
+            tokio::select! {
+                () = self.seat.changed() => {}
+                gone = self.client.listen() => gone?,
+            }
+        }
+    }
+
+    /// Joins the client to one stream, until either breaks or the attempt's output is complete.
+    async fn join(&mut self, stream: WorkerStream) -> Result<(), Trouble> {
+        let (id, from) = (stream.id, stream.from);
+        let base = self.base(id, from);
+        let end = pump::run(&mut self.client, stream, base, self.seat.watcher()).await;
+        debug!(task = %id, total = self.client.total, "A stream of a run has ended: {end}");
+        match end {
+            PumpEnd::Complete => {
+                self.complete = Some(id);
+                Ok(())
+            }
+            PumpEnd::WorkerGone(_) => Ok(()),
+            PumpEnd::ClientGone(error) => Err(error.into()),
+        }
+    }
+
+    /// Where attempt `id` begins in the client's count, when a stream of it begins at `from`.
+    ///
+    /// Known for as long as this process has served the task; after a restart
+    /// in the middle of a second attempt, the worker's word is the best there is.
+    fn base(&self, id: AttemptId, from: u64) -> u64 {
+        let guess = if id.attempt == AttemptNo(1) { 0 } else { self.client.total.saturating_sub(from) };
+        self.seat.base(id, guess)
+    }
+
+    /// Whether the task has ended and the client has all output of its last attempt.
+    async fn is_through(&mut self, news: News) -> Result<bool, Trouble> {
+        if !self.ended {
+            return Ok(false);
+        }
+        if let Some(id) = self.complete
+            && news.ended
+            && news.over <= Some(id.attempt)
+        {
+            // No need to ask the store: its end was seen from here, and no later attempt was.
+            return Ok(true);
+        }
+        let Some(last) = self.last_attempt().await? else { return Ok(true) };
+        Ok(self.complete == Some(last.id) || self.had(last.id) >= written(&last))
+    }
+
+    /// The task has ended: passes on what no stream brought, unless a stream comes for that.
+    async fn pass_on_the_rest(&mut self) -> Result<(), Trouble> {
+        let Some(last) = self.last_attempt().await? else { return Ok(()) };
+        let mut kept = stored::find(self.shell, last.id).await?;
+        if !matches!(kept, Stored::Inline(_)) {
+            // A long log may have gaps that the worker's stream has not.
+            let coming = self.seat.until(|news| news.parked.is_some());
+            if tokio::time::timeout(STREAM_PATIENCE, coming).await.is_ok() {
+                return Ok(());
+            }
+            kept = stored::find(self.shell, last.id).await?;
+        }
+        let had = self.had(last.id);
+        stored::pass_on(kept, last.id, had, &mut self.client).await?;
+        // Whatever is missing now is nowhere.
+        self.complete = Some(last.id);
+        Ok(())
+    }
+
+    async fn last_attempt(&self) -> Result<Option<AttemptView>, Trouble> {
+        let task = self.task;
+        Ok(self.shell.history.read_fresh(move |reader| reader.attempts(task)).await?.pop())
+    }
+
+    /// Output bytes of attempt `id` that the client has.
+    fn had(&self, id: AttemptId) -> u64 {
+        self.client.total.saturating_sub(self.base(id, 0))
+    }
+}
+
+/// Output bytes of an ended attempt.
+fn written(attempt: &AttemptView) -> u64 {
+    attempt.stdout_bytes + attempt.stderr_bytes
+}
+
+impl Sink for Client {
+    async fn take(&mut self, frame: DataFrame<'_>) -> Result<(), Trouble> {
+        self.total += frame.output_bytes();
+        Ok(self.outlet.feed(&frame).await?)
+    }
+}

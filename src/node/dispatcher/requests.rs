@@ -1,0 +1,256 @@
+//! What clients ask: each request read from its stream, answered there.
+//!
+//! The one invariant: whatever is asked by number is looked up as its asker
+//! sees it, so what is not his does not exist for him. Listings come from the
+//! store alone; what changes the queue goes to the engine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tracing::{debug, warn};
+
+use super::event::Question;
+use super::outlet::Outlet;
+use super::shell::{Asker, Shell};
+use super::{bulk, logs, relay};
+use crate::engine::dispatcher::Call;
+use crate::model::JobId;
+use crate::model::limits::{MAX_FRAME, MAX_ROWS};
+use crate::model::requests::{Failure, FailureCode, JobFilter, Reply, Request, Submission, TaskFilter};
+use crate::model::selector::{Part, Selector};
+use crate::model::views::{Explanation, JobView};
+use crate::store::{Reader, StoreError, Viewer};
+use crate::transport::{FrameRecv, FrameSend, TransportError};
+
+/// Why a request ends without what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// The client is told.
+    #[error("{}", .0.text)]
+    Refused(Failure),
+    /// The client is told that the dispatcher failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The client has gone.
+    #[error(transparent)]
+    Gone(#[from] TransportError),
+    /// The client was cut off, or the dispatcher ends; it may ask again.
+    #[error("answer: the request was cut off")]
+    CutOff,
+}
+
+impl Trouble {
+    pub(super) fn refused(code: FailureCode, text: impl Into<String>, hint: Option<&str>) -> Self {
+        Self::Refused(Failure { code, text: text.into(), hint: hint.map(str::to_owned) })
+    }
+}
+
+/// Serves one stream of a client.
+pub(super) async fn serve(shell: Arc<Shell>, asker: Asker, send: FrameSend, mut recv: FrameRecv) {
+    let request = match recv.recv::<Request>(MAX_FRAME).await {
+        Ok(Some(request)) => request,
+        Ok(None) => return,
+        // The transport has closed the link when that was no request.
+        Err(error) => return debug!(peer = asker.node.short(), "A request did not come: failed to {error}"),
+    };
+    if let Request::Attach { task, received } = request {
+        return relay::attach(&shell, &asker, relay::Wish { task, received }, send, recv).await;
+    }
+    let mut outlet = Outlet::new(send);
+    let served = match request {
+        Request::Watch(jobs) => watch(&shell, &asker, jobs, &mut outlet).await,
+        Request::Logs(wish) => logs::serve(&shell, &asker, wish, &mut outlet).await,
+        other => match answer(&shell, &asker, other).await {
+            Ok(reply) => finish(&mut outlet, &reply).await,
+            Err(trouble) => Err(trouble),
+        },
+    };
+    if let Err(trouble) = served {
+        report(trouble, &mut outlet).await;
+    }
+}
+
+/// Tells the client why it gets nothing, where it can still be told.
+pub(super) async fn report(trouble: Trouble, outlet: &mut Outlet) {
+    let failure = match trouble {
+        Trouble::Refused(failure) => failure,
+        Trouble::Store(error) => {
+            warn!("A request could not be answered: failed to {error}");
+            let text = format!("the dispatcher failed to {error}");
+            Failure { code: FailureCode::Internal, text, hint: Some("its log may say more".to_owned()) }
+        }
+        Trouble::Gone(error) => return debug!("A request ended early: failed to {error}"),
+        // A stream that breaks off tells the client to ask again.
+        Trouble::CutOff => return,
+    };
+    let _ = finish(outlet, &Reply::Failed(failure)).await;
+}
+
+async fn finish(outlet: &mut Outlet, reply: &Reply) -> Result<(), Trouble> {
+    outlet.reply(reply).await?;
+    Ok(outlet.finish().await?)
+}
+
+/// Requests with one reply.
+async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply, Trouble> {
+    let viewer = asker.viewer();
+    match request {
+        Request::Submit(submission) => submit(shell, asker, submission).await,
+        Request::Cancel { what, why } => {
+            let parts = resolve(shell, viewer, what).await?;
+            put(shell, asker, Question::Plain(Call::Cancel { parts, why })).await
+        }
+        Request::Retry { what, failed_only } => {
+            let parts = resolve(shell, viewer, what).await?;
+            bulk::retry(shell, asker, parts, failed_only).await
+        }
+        Request::Forget(what) => bulk::forget(shell, asker, what).await,
+        Request::Jobs(filter) => jobs(shell, viewer, filter).await,
+        Request::Tasks(filter) => tasks(shell, viewer, filter).await,
+        Request::Explain(what) => explain(shell, asker, what).await,
+        Request::Workers => match put(shell, asker, Question::Plain(Call::Workers)).await? {
+            Reply::Workers(mut workers) => {
+                shell.directory.complete(&mut workers);
+                Ok(Reply::Workers(workers))
+            }
+            other => Ok(other),
+        },
+        Request::Status => match put(shell, asker, Question::Plain(Call::Status)).await? {
+            Reply::Status(mut status) => {
+                status.address = shell.address.to_string();
+                status.store_bytes = shell.history.read(Reader::bytes).await?;
+                Ok(Reply::Status(status))
+            }
+            other => Ok(other),
+        },
+        // Served before: they have more than one reply.
+        Request::Watch(_) | Request::Attach { .. } | Request::Logs(_) => Err(Trouble::CutOff),
+    }
+}
+
+/// One question to the engine, one reply.
+pub(super) async fn put(shell: &Shell, asker: &Asker, question: Question) -> Result<Reply, Trouble> {
+    shell.ask(asker, question).await.reply().await.ok_or(Trouble::CutOff)
+}
+
+async fn submit(shell: &Shell, asker: &Asker, submission: Submission) -> Result<Reply, Trouble> {
+    let key = submission.idempotency_key.clone();
+    let after: Vec<JobId> = submission.spec.spec().after.iter().map(|dependency| dependency.job).collect();
+    let look_up = move |reader: &Reader| {
+        let mut ended = BTreeMap::new();
+        for job in after {
+            if let Some(state) = reader.ended(job)? {
+                ended.insert(job, state);
+            }
+        }
+        Ok((reader.job_by_key(&key)?, ended))
+    };
+    let (earlier, ended_dependencies) = shell.history.read(look_up).await?;
+    let call = Call::Submit { submission, ended_dependencies };
+    put(shell, asker, Question::Submit { call, earlier }).await
+}
+
+async fn jobs(shell: &Shell, viewer: Viewer, filter: JobFilter) -> Result<Reply, Trouble> {
+    if let Some(only) = &filter.only {
+        resolve(shell, viewer, only.clone()).await?;
+    }
+    Ok(Reply::Jobs(shell.history.read_fresh(move |reader| reader.jobs(&filter, viewer)).await?))
+}
+
+async fn tasks(shell: &Shell, viewer: Viewer, filter: TaskFilter) -> Result<Reply, Trouble> {
+    resolve(shell, viewer, filter.of.clone()).await?;
+    Ok(Reply::Tasks(shell.history.read_fresh(move |reader| reader.tasks(&filter, viewer)).await?))
+}
+
+/// What `what` means to `viewer`; asking for something by number that is not there is an error.
+pub(super) async fn resolve(shell: &Shell, viewer: Viewer, what: Selector) -> Result<Vec<Part>, Trouble> {
+    let is_last = what == Selector::Last;
+    let found = shell.history.read_fresh(move |reader| reader.resolve(&what, viewer)).await?;
+    if let Some(missing) = found.missing.first() {
+        return Err(not_found(missing));
+    }
+    if is_last && found.parts.is_empty() {
+        return Err(Trouble::refused(FailureCode::NotFound, "you have submitted no job yet", None));
+    }
+    Ok(found.parts)
+}
+
+fn not_found(part: &Part) -> Trouble {
+    let text = match part {
+        Part::Jobs(first, last) if first == last => format!("there is no job {first}"),
+        Part::Jobs(first, last) => format!("there are no jobs {first}-{last}"),
+        Part::Task(task) => format!("there is no task {task}"),
+    };
+    Trouble::refused(FailureCode::NotFound, text, Some("octaskly list --all shows what there is"))
+}
+
+/// Explains what has not ended by the engine, and states of the rest how they ended.
+async fn explain(shell: &Shell, asker: &Asker, what: Selector) -> Result<Reply, Trouble> {
+    let viewer = asker.viewer();
+    let everything = what == Selector::All;
+    let parts = resolve(shell, viewer, what).await?;
+    let split = move |reader: &Reader| bulk::split(reader, viewer, &parts, everything);
+    let (active, ended) = shell.history.read(split).await?;
+    let mut explained: Vec<Explanation> = ended
+        .into_iter()
+        .map(|task| Explanation { task: task.task, state: task.state, waits_for: None, workers: Vec::new() })
+        .collect();
+    if !active.is_empty() {
+        match put(shell, asker, Question::Plain(Call::Explain(active))).await? {
+            Reply::Explained(more) => explained.extend(more),
+            other => return Ok(other),
+        }
+    }
+    explained.sort_by_key(|explanation| explanation.task);
+    explained.truncate(MAX_ROWS as usize);
+    Ok(Reply::Explained(explained))
+}
+
+/// Sends how `jobs` stand until all of them have ended.
+async fn watch(shell: &Shell, asker: &Asker, jobs: Vec<JobId>, outlet: &mut Outlet) -> Result<(), Trouble> {
+    let wanted: BTreeSet<JobId> = jobs.into_iter().collect();
+    let (ended, active) = standing(shell, asker.viewer(), wanted).await?;
+    if active.is_empty() {
+        return finish(outlet, &Reply::Progress(ended)).await;
+    }
+    let mut inquiry = shell.ask(asker, Question::Plain(Call::Watch(active))).await;
+    let watched = async {
+        loop {
+            let Reply::Progress(mut jobs) = inquiry.reply().await.ok_or(Trouble::CutOff)? else {
+                return Err(Trouble::CutOff);
+            };
+            let all_ended = jobs.iter().all(|job| job.state.is_terminal());
+            jobs.extend(ended.iter().cloned());
+            jobs.sort_by_key(|job| job.job);
+            let news = Reply::Progress(jobs);
+            if all_ended {
+                return finish(outlet, &news).await;
+            }
+            outlet.reply(&news).await?;
+        }
+    };
+    let result = watched.await;
+    inquiry.over(shell).await;
+    result
+}
+
+/// Those of `wanted` that have ended, as the store has them, and those that have not.
+async fn standing(
+    shell: &Shell,
+    viewer: Viewer,
+    wanted: BTreeSet<JobId>,
+) -> Result<(Vec<JobView>, Vec<JobId>), Trouble> {
+    let only = Selector::These(wanted.iter().map(|job| Part::Jobs(*job, *job)).collect());
+    let filter = JobFilter { only: Some(only), states: Vec::new(), limit: MAX_ROWS };
+    let mut found = shell.history.read_fresh(move |reader| reader.jobs(&filter, viewer)).await?;
+    let there: BTreeSet<JobId> = found.iter().map(|job| job.job).collect();
+    if let Some(missing) = wanted.difference(&there).next() {
+        return Err(not_found(&Part::Jobs(*missing, *missing)));
+    }
+    for job in &mut found {
+        // News is about states; a spec may be megabytes.
+        job.spec = None;
+    }
+    let (ended, active): (Vec<_>, Vec<_>) = found.into_iter().partition(|job| job.state.is_terminal());
+    Ok((ended, active.into_iter().map(|job| job.job).collect()))
+}

@@ -1,0 +1,112 @@
+//! What the tasks of all links share: the way to the engine, the store's
+//! readers, and where streams meet.
+//!
+//! The one invariant: nothing here is a second truth about jobs or workers;
+//! whoever wants to know asks the engine or the store.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, watch};
+
+use super::attendance::Register;
+use super::directory::Directory;
+use super::event::{Event, Question, REPLY_QUEUE};
+use super::history::History;
+use super::live::Live;
+use super::log_files::LogFiles;
+use crate::model::requests::Reply;
+use crate::model::{JobId, LinkId, NodeId, RequestId, Role};
+use crate::node::Shutdown;
+use crate::store::Viewer;
+use crate::trust::AccessFile;
+
+/// Shared by the tasks of all links.
+pub(super) struct Shell {
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) history: History,
+    pub(super) live: Live,
+    pub(super) directory: Directory,
+    pub(super) log_files: LogFiles,
+    pub(super) access: AccessFile,
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    /// Raised first of all when it stops: nobody is let in any more.
+    pub(super) stopping: Shutdown,
+    pub(super) attendance: Register,
+    /// How many links there are; a stop waits for their last words.
+    pub(super) links: watch::Sender<usize>,
+    pub(super) numbers: Numbers,
+}
+
+/// Links and requests of this process, counted from 1.
+#[derive(Default)]
+pub(super) struct Numbers {
+    links: AtomicU64,
+    requests: AtomicU64,
+}
+
+impl Numbers {
+    pub(super) fn link(&self) -> LinkId {
+        LinkId(self.links.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn request(&self) -> RequestId {
+        RequestId(self.requests.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// Who asks, on which link.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker {
+    pub(super) link: LinkId,
+    pub(super) node: NodeId,
+    pub(super) role: Role,
+}
+
+impl Asker {
+    /// What of the store he may see.
+    pub(super) fn viewer(&self) -> Viewer {
+        Viewer { node: self.node, sees_all: self.role == Role::Admin }
+    }
+}
+
+/// One question to the engine and the way back. [`Inquiry::over`] ends one that
+/// is answered by more than one reply.
+pub(super) struct Inquiry {
+    id: RequestId,
+    link: LinkId,
+    replies: mpsc::Receiver<Reply>,
+}
+
+impl Shell {
+    /// Puts `question` to the engine.
+    pub(super) async fn ask(&self, asker: &Asker, question: Question) -> Inquiry {
+        let (replies, receiver) = mpsc::channel(REPLY_QUEUE);
+        let inquiry = Inquiry { id: self.numbers.request(), link: asker.link, replies: receiver };
+        self.tell(Event::Asked { link: inquiry.link, request: inquiry.id, question, replies }).await;
+        inquiry
+    }
+
+    /// Tells the engine that the client of `job` is there, or is not any more.
+    pub(super) async fn attend(&self, asker: &Asker, job: JobId, attached: bool) {
+        self.tell(Event::Attendance { link: asker.link, request: self.numbers.request(), job, attached }).await;
+    }
+
+    /// Puts an event into the loop's queue. When the loop has ended, so does everything else soon.
+    pub(super) async fn tell(&self, event: Event) {
+        let _ = self.events.send(event).await;
+    }
+}
+
+impl Inquiry {
+    /// The next reply; `None` when the request was cut off or the dispatcher ends.
+    pub(super) async fn reply(&mut self) -> Option<Reply> {
+        self.replies.recv().await
+    }
+
+    /// Nobody listens any more.
+    pub(super) async fn over(self, shell: &Shell) {
+        shell.tell(Event::RequestGone { link: self.link, request: self.id }).await;
+    }
+}

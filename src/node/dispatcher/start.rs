@@ -1,0 +1,109 @@
+//! Opening everything a dispatcher stands on, in an order in which whatever is
+//! refused first costs nothing that came before.
+//!
+//! The one invariant: a dispatcher that did not get its folder's lock has not
+//! touched anything in it, and one that did not get its port has taken no
+//! epoch. Absent: what happens then (`turn`, `admission`).
+
+use std::path::PathBuf;
+
+use super::DispatcherOptions;
+use super::log_files::LogFiles;
+use super::turn::StoreProgress;
+use crate::engine::dispatcher::{DispatcherConfig, DispatcherEngine};
+use crate::model::limits::{HEARTBEAT_INTERVAL, SUSPECT_AFTER};
+use crate::model::selector::{Part, Selector};
+use crate::model::{JobId, Millis, NodeId};
+use crate::node::{Clock, NodeError};
+use crate::store::{self, Store, StoreError, Viewer};
+use crate::transport::{Alpn, Endpoint};
+use crate::trust::{AccessFile, Home, Identity, NodeDir, TrustError};
+
+/// The database's name in the dispatcher's folder.
+const STORE: &str = "store.sqlite";
+/// The log folder's name there.
+const LOGS: &str = "logs";
+/// Log folders that are looked up at once.
+const LOOK_UP_AT_ONCE: usize = 1000;
+
+/// What a dispatcher stands on.
+pub(super) struct Opened {
+    /// Holds the lock.
+    pub(super) folder: NodeDir,
+    pub(super) access_file: PathBuf,
+    pub(super) node: NodeId,
+    pub(super) access: AccessFile,
+    pub(super) endpoint: Endpoint,
+    pub(super) store: Store,
+    pub(super) progress: StoreProgress,
+    pub(super) engine: DispatcherEngine,
+    pub(super) log_files: LogFiles,
+}
+
+/// Opens all of it. Blocks on disks.
+pub(super) fn open(options: &DispatcherOptions, clock: Clock) -> Result<Opened, NodeError> {
+    let home = Home::locate(Some(options.home.clone()))?;
+    let folder = home.dispatcher().map_err(|error| match error {
+        TrustError::Locked { .. } => NodeError::DispatcherRuns { home: options.home.clone() },
+        other => NodeError::Trust(other),
+    })?;
+    let identity = Identity::load_or_create(&folder)?;
+    let endpoint = Endpoint::bind(&identity, options.address(), &Alpn::ALL)?;
+
+    let path = options.store.clone().unwrap_or_else(|| folder.path().join(STORE));
+    let (progress, tell) = StoreProgress::new();
+    let (store, state) = store::open(&path, tell, clock.now())?;
+    let logs = folder.path().join(LOGS);
+    let log_files =
+        LogFiles::open(logs.clone()).map_err(|source| NodeError::LogFolder { path: logs.clone(), source })?;
+    remove_orphans(&store, &log_files, logs)?;
+
+    let engine = DispatcherEngine::restore(config(options, identity.id()), clock.now(), state);
+    let access = AccessFile::new(identity.id(), endpoint.local_addr())?;
+    let (access_file, node) = (home.access_file(), identity.id());
+    Ok(Opened { folder, access_file, node, access, endpoint, store, progress, engine, log_files })
+}
+
+fn config(options: &DispatcherOptions, node: NodeId) -> DispatcherConfig {
+    // A timeout shorter than usual leaves room for a suspicion and some heartbeats all the same.
+    let lost_after = options.heartbeat_timeout.max(Millis(60));
+    let suspect_after = SUSPECT_AFTER.min(Millis(lost_after.0 / 2));
+    DispatcherConfig {
+        node,
+        software: env!("CARGO_PKG_VERSION").to_owned(),
+        max_workers: options.max_workers,
+        task_timeout: options.task_timeout,
+        task_retries: options.task_retries,
+        heartbeat_interval: HEARTBEAT_INTERVAL.min(Millis(suspect_after.0 / 3)),
+        suspect_after,
+        lost_after,
+        restart_grace: lost_after,
+    }
+}
+
+/// Removes logs of jobs that the store does not have: a crash came between forgetting a job and its logs.
+fn remove_orphans(store: &Store, log_files: &LogFiles, folder: PathBuf) -> Result<(), NodeError> {
+    let unusable = |source| NodeError::LogFolder { path: folder.clone(), source };
+    let jobs = log_files.jobs().map_err(unusable)?;
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let reader = store.reader()?;
+    for piece in jobs.chunks(LOOK_UP_AT_ONCE) {
+        for job in missing(&reader, piece)? {
+            log_files.forget(job).map_err(unusable)?;
+        }
+    }
+    Ok(())
+}
+
+fn missing(reader: &store::Reader, jobs: &[JobId]) -> Result<Vec<JobId>, StoreError> {
+    let everybody = Viewer { node: NodeId([0; 32]), sees_all: true };
+    let parts = jobs.iter().map(|job| Part::Jobs(*job, *job)).collect();
+    let found = reader.resolve(&Selector::These(parts), everybody)?;
+    let jobs = found.missing.into_iter().filter_map(|part| match part {
+        Part::Jobs(job, _) => Some(job),
+        Part::Task(_) => None,
+    });
+    Ok(jobs.collect())
+}

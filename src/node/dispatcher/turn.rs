@@ -1,0 +1,232 @@
+//! The engine's loop: take events, tell the engine, perform its effects.
+//!
+//! The one invariant: one turn is one batch. All events that wait are told
+//! first, then everything the engine wants is drained once, its records
+//! appended as one numbered batch, and its messages left to [`Release`]. The
+//! loop never waits for a peer; it takes no events while the store has enough
+//! to write. Absent: every decision (the engine's).
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::chronicle::Chronicle;
+use super::event::{Event, Question, TURN_EVENTS};
+use super::live::Live;
+use super::log_files::LogFiles;
+use super::ports::Ports;
+use super::release::Release;
+use crate::engine::dispatcher::{Call, DispatcherEngine, Inbound, LinkChange, Notice, Outbound};
+use crate::model::records::BatchNo;
+use crate::model::requests::Reply;
+use crate::model::{JobId, LinkId, RequestId, Timestamp};
+use crate::node::{Clock, NodeError};
+use crate::store::{Progress, Store, StoreError};
+
+/// What the loop owns or shares.
+pub(super) struct Turns {
+    pub(super) clock: Clock,
+    pub(super) engine: DispatcherEngine,
+    pub(super) store: Store,
+    pub(super) progress: StoreProgress,
+    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) live: Live,
+    pub(super) log_files: LogFiles,
+    pub(super) chronicle: Chronicle,
+    pub(super) release: Release<Due>,
+    pub(super) ports: Ports,
+}
+
+/// Something to be done once its records are written or synced.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// Say this.
+    Send(LinkId, Outbound),
+    /// Remove the logs of these forgotten jobs.
+    DeleteLogs(Vec<JobId>),
+}
+
+/// How far the store is, from its thread to the loop.
+pub(super) struct StoreProgress {
+    reached: watch::Receiver<Reached>,
+    failed: mpsc::Receiver<StoreError>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Reached {
+    written: BatchNo,
+    synced: BatchNo,
+}
+
+impl StoreProgress {
+    /// The listening end, and what the store's thread calls. Only the newest
+    /// numbers count, so the call never waits for the loop.
+    pub(super) fn new() -> (Self, Box<dyn FnMut(Progress) + Send>) {
+        let (reach, reached) = watch::channel(Reached::default());
+        // The store fails once.
+        let (fail, failed) = mpsc::channel(1);
+        let tell = Box::new(move |progress| match progress {
+            Progress::Written(upto) => reach.send_modify(|reached| reached.written = upto),
+            Progress::Synced(upto) => reach.send_modify(|reached| reached.synced = upto),
+            // Nobody listens any more when the loop has ended: then nobody is told anything either.
+            Progress::Failed(error) => drop(fail.try_send(error)),
+        });
+        (Self { reached, failed }, tell)
+    }
+}
+
+impl Turns {
+    /// Runs until it is told to stop, or the store fails.
+    pub(super) async fn run(mut self) -> Result<(), NodeError> {
+        let mut waiting = Vec::with_capacity(TURN_EVENTS);
+        loop {
+            let wake = self.engine.poll_timeout();
+            tokio::select! {
+                biased;
+                Some(error) = self.progress.failed.recv() => return Err(NodeError::StoreLost(error)),
+                Ok(()) = self.progress.reached.changed() => self.note_progress(),
+                taken = self.events.recv_many(&mut waiting, TURN_EVENTS), if self.release.has_room() => {
+                    if taken == 0 {
+                        return Ok(());
+                    }
+                }
+                () = self.clock.sleep_until(wake) => {}
+            }
+            let now = self.clock.now();
+            if wake.is_some_and(|at| at <= now) {
+                self.engine.handle_timeout(now);
+            }
+            let mut stop = None;
+            for event in waiting.drain(..) {
+                match event {
+                    Event::Stop(done) => stop = Some(done),
+                    other => self.tell_engine(now, other),
+                }
+            }
+            self.perform()?;
+            if let Some(done) = stop {
+                return self.wind_up(done).await;
+            }
+        }
+    }
+
+    /// Waits until everything that was taken is written and said, and lets go of all links.
+    async fn wind_up(mut self, done: oneshot::Sender<()>) -> Result<(), NodeError> {
+        while !self.release.is_idle() {
+            tokio::select! {
+                biased;
+                Some(error) = self.progress.failed.recv() => return Err(NodeError::StoreLost(error)),
+                Ok(()) = self.progress.reached.changed() => {
+                    self.note_progress();
+                    self.let_go();
+                }
+                else => break,
+            }
+        }
+        self.ports.close_all();
+        let _ = done.send(());
+        Ok(())
+    }
+
+    fn note_progress(&mut self) {
+        let reached = *self.progress.reached.borrow_and_update();
+        self.release.written(reached.written);
+        self.release.synced(reached.synced);
+        self.engine.handle_synced(reached.synced);
+    }
+
+    fn tell_engine(&mut self, now: Timestamp, event: Event) {
+        match event {
+            Event::LinkUp { link, node, hello, vouched, port } => {
+                self.ports.open(link, port);
+                self.engine.handle_link(now, link, LinkChange::Up { node, hello, vouched });
+            }
+            Event::LinkDown(link) => {
+                self.ports.close(link);
+                self.engine.handle_link(now, link, LinkChange::Down);
+            }
+            Event::FromWorker { link, message } => self.engine.handle_message(now, link, Inbound::Worker(message)),
+            Event::FromGuard(link) => self.engine.handle_message(now, link, Inbound::Guard),
+            Event::Asked { link, request, question, replies } => {
+                self.ports.ask(link, request, replies);
+                self.put(now, link, request, question);
+            }
+            Event::RequestGone { link, request } => {
+                if self.ports.hang_up(request) {
+                    self.engine.handle_message(now, link, Inbound::RequestGone(request));
+                }
+            }
+            Event::Attendance { link, request, job, attached } => {
+                let call = if attached { Call::Attached { job } } else { Call::Detached { job } };
+                self.engine.handle_message(now, link, Inbound::Request { request, call });
+            }
+            // Taken out by the loop before it comes here.
+            Event::Stop(_) => {}
+        }
+    }
+
+    fn put(&mut self, now: Timestamp, link: LinkId, request: RequestId, question: Question) {
+        let call = match question {
+            // A job that ended long ago is known to the store alone. It is durable, since its end was.
+            Question::Submit { earlier: Some(job), .. } if !self.engine.knows(job) => {
+                self.ports.reply(request, Reply::Submitted { job, unplaceable: None });
+                return;
+            }
+            Question::Submit { call, .. } | Question::Plain(call) => call,
+        };
+        self.engine.handle_message(now, link, Inbound::Request { request, call });
+    }
+
+    fn perform(&mut self) -> Result<(), NodeError> {
+        let effects = self.engine.take_effects();
+        let mut after_sync: Vec<Due> = effects.messages_after_sync.into_iter().map(send).collect();
+        let mut forgotten = Vec::new();
+        for notice in &effects.notices {
+            self.chronicle.tell(self.clock.now(), notice);
+            if let Notice::JobForgotten { job } = notice {
+                forgotten.push(*job);
+            }
+        }
+        if !forgotten.is_empty() {
+            after_sync.push(Due::DeleteLogs(forgotten));
+        }
+        let messages = effects.messages.into_iter().map(send).collect();
+        if let Some(append) = self.release.take(!effects.records.is_empty(), messages, after_sync)
+            && let Err(error) = self.store.append(append.batch, effects.records, append.durability)
+        {
+            // The thread says first what happened to it, then refuses.
+            return Err(NodeError::StoreLost(self.progress.failed.try_recv().unwrap_or(error)));
+        }
+        // Only now, so that whoever reads the store because of the news finds its records behind a flush.
+        for notice in &effects.notices {
+            self.live.note(notice);
+        }
+        self.let_go();
+        Ok(())
+    }
+
+    fn let_go(&mut self) {
+        while let Some(due) = self.release.next() {
+            for due in due {
+                match due {
+                    Due::Send(link, outbound) => self.ports.send(link, outbound),
+                    Due::DeleteLogs(jobs) => delete_logs(self.log_files.clone(), jobs),
+                }
+            }
+        }
+    }
+}
+
+fn send((link, outbound): (LinkId, Outbound)) -> Due {
+    Due::Send(link, outbound)
+}
+
+/// Removes logs beside the loop: it may take long, and nobody waits for it. What
+/// a crash leaves is removed at the next start.
+fn delete_logs(log_files: LogFiles, jobs: Vec<JobId>) {
+    tokio::task::spawn_blocking(move || {
+        for job in jobs {
+            if let Err(error) = log_files.forget(job) {
+                tracing::warn!("The logs of job {job} could not be removed: {error}");
+            }
+        }
+    });
+}

@@ -1,0 +1,205 @@
+//! One worker's link: its messages in, the engine's out, and its streams of
+//! output.
+//!
+//! The one invariant: a stream is taken only for an attempt that the store says
+//! this worker was given, so no worker can write into another's task. Absent:
+//! any meaning of a message (the engine's).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use super::event::{Event, LinkOut};
+use super::live::WorkerStream;
+use super::shell::Shell;
+use crate::model::limits::{CLIENT_GONE_AFTER, MAX_FRAME, MAX_FRAME_UNAUTHENTICATED};
+use crate::model::messages::{DispatcherMessage, StreamPurpose, WorkerMessage};
+use crate::model::{AttemptId, LinkId, NodeName};
+use crate::store::StoreError;
+use crate::transport::{CloseCode, FrameRecv, FrameSend, Link, TransportError};
+
+/// Messages that leave in one write.
+const WRITE_AT_ONCE: usize = 256;
+
+/// A stream says what it is for within this time, or is closed.
+const PURPOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A worker that was let in.
+pub(super) struct Connected {
+    pub(super) id: LinkId,
+    pub(super) name: NodeName,
+    pub(super) link: Link,
+}
+
+/// How serving a worker ended.
+enum End {
+    /// Its link broke or was closed, or it broke the protocol.
+    Failed(TransportError),
+    /// It finished its control stream.
+    Left,
+    /// The engine closes it.
+    Closed(String),
+    /// The dispatcher is stopping.
+    Stopping,
+}
+
+/// Serves a worker until its link ends.
+pub(super) async fn serve(
+    shell: &Arc<Shell>,
+    worker: Connected,
+    send: FrameSend,
+    recv: FrameRecv,
+    queue: mpsc::Receiver<LinkOut>,
+) {
+    let Connected { id, name, link } = worker;
+    shell.directory.join(id, name.clone(), link.clone());
+    let end = tokio::select! {
+        end = listen(shell, id, recv) => end,
+        end = speak(send, queue) => end,
+        error = take_streams(shell, &link, &name) => End::Failed(error),
+    };
+    shell.directory.leave(link.peer(), id);
+    match end {
+        End::Left => link.close(CloseCode::Done, "goodbye"),
+        End::Closed(text) => link.close(CloseCode::Superseded, &text),
+        End::Stopping => stop(&link).await,
+        End::Failed(error) => {
+            debug!(worker = name.as_str(), "The link has ended: failed to {error}");
+            link.close(CloseCode::Malformed, &format!("failed to {error}"));
+        }
+    }
+}
+
+/// Leaves what was said a moment to arrive: closing a link drops what is still on its way.
+pub(super) async fn stop(link: &Link) {
+    let _ = tokio::time::timeout(Duration::from_millis(200), link.closed()).await;
+    link.close(CloseCode::Stopping, "the dispatcher is stopping");
+}
+
+async fn listen(shell: &Shell, link: LinkId, mut recv: FrameRecv) -> End {
+    loop {
+        match recv.recv::<WorkerMessage>(MAX_FRAME).await {
+            Ok(Some(message)) => shell.tell(Event::FromWorker { link, message }).await,
+            Ok(None) => return End::Left,
+            Err(error) => return End::Failed(error),
+        }
+    }
+}
+
+async fn speak(mut send: FrameSend, mut queue: mpsc::Receiver<LinkOut>) -> End {
+    let mut waiting = Vec::with_capacity(WRITE_AT_ONCE);
+    loop {
+        if queue.recv_many(&mut waiting, WRITE_AT_ONCE).await == 0 {
+            return End::Stopping;
+        }
+        let (messages, close) = sort(&mut waiting);
+        if let Err(error) = send.send_all(&messages).await {
+            return End::Failed(error);
+        }
+        if let Some(text) = close {
+            return End::Closed(text);
+        }
+    }
+}
+
+/// The messages among `waiting`, up to the goodbye if there is one.
+fn sort(waiting: &mut Vec<LinkOut>) -> (Vec<DispatcherMessage>, Option<String>) {
+    let mut messages = Vec::with_capacity(waiting.len());
+    for out in waiting.drain(..) {
+        match out {
+            LinkOut::Message(message) => messages.push(message),
+            LinkOut::Close(text) => return (messages, Some(text)),
+            // A link is answered once, before it comes here.
+            LinkOut::Answer(_) => {}
+        }
+    }
+    (messages, None)
+}
+
+/// Takes the streams that the worker opens; returns when its link is gone.
+async fn take_streams(shell: &Arc<Shell>, link: &Link, name: &NodeName) -> TransportError {
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
+            opened = link.accept_bi() => match opened {
+                Ok((send, recv)) => {
+                    drop(streams.spawn(attached(Arc::clone(shell), link.clone(), name.clone(), send, recv)));
+                }
+                Err(error) => return error,
+            },
+            opened = link.accept_uni() => match opened {
+                Ok(recv) => drop(streams.spawn(upload(Arc::clone(shell), name.clone(), recv))),
+                Err(error) => return error,
+            },
+            Some(_) = streams.join_next() => {}
+        }
+    }
+}
+
+/// Leaves an attached attempt's stream for its client, for as long as one may come.
+async fn attached(shell: Arc<Shell>, link: Link, name: NodeName, send: FrameSend, mut recv: FrameRecv) {
+    let Some(StreamPurpose::Attached { id, from }) = purpose(&mut recv).await else { return };
+    match standing(&shell, id, &name).await {
+        Ok(Standing::Live) => {}
+        Ok(Standing::Ended) if shell.live.is_awaited(id.task) => {}
+        Ok(Standing::Ended) => return,
+        Ok(Standing::NotIts) => return warn!("Worker {name} offers output of task {id}, which it was not given"),
+        Err(error) => return warn!("The output of task {id} cannot be passed on: failed to {error}"),
+    }
+    let parking = shell.live.park(WorkerStream { id, from, send, recv });
+    let abandoned = async {
+        parking.ended().await;
+        tokio::time::sleep(CLIENT_GONE_AFTER.as_duration()).await;
+    };
+    tokio::select! {
+        () = parking.taken() => {}
+        _ = link.closed() => {}
+        () = abandoned => {}
+    }
+}
+
+/// Receives the stored output of an ended attempt.
+async fn upload(shell: Arc<Shell>, name: NodeName, mut recv: FrameRecv) {
+    let Some(StreamPurpose::LogUpload { id, bytes }) = purpose(&mut recv).await else { return };
+    let kept = match standing(&shell, id, &name).await {
+        Ok(Standing::Live) => shell.log_files.receive(id, bytes, &mut recv).await,
+        // Its result is recorded already, and its output with it; read it to its end, as its sender expects.
+        Ok(Standing::Ended) => {
+            while let Ok(Some(_)) = recv.recv_data().await {}
+            return;
+        }
+        Ok(Standing::NotIts) => return warn!("Worker {name} uploads output of task {id}, which it was not given"),
+        Err(error) => return warn!("The output of task {id} cannot be kept: failed to {error}"),
+    };
+    if let Err(error) = kept {
+        warn!("The output of task {id} from {name} was not kept: failed to {error}");
+    }
+}
+
+async fn purpose(recv: &mut FrameRecv) -> Option<StreamPurpose> {
+    let first = tokio::time::timeout(PURPOSE_PATIENCE, recv.recv(MAX_FRAME_UNAUTHENTICATED)).await;
+    first.ok()?.ok()?
+}
+
+/// What an attempt is to a worker.
+enum Standing {
+    /// It was given it, and no result is recorded.
+    Live,
+    /// It was given it, and its result is recorded.
+    Ended,
+    /// It was never given it.
+    NotIts,
+}
+
+async fn standing(shell: &Shell, id: AttemptId, worker: &NodeName) -> Result<Standing, StoreError> {
+    // No flush: the order to run it left only after its row was written.
+    let attempts = shell.history.read(move |reader| reader.attempts(id.task)).await?;
+    Ok(match attempts.iter().rev().find(|attempt| attempt.id == id && attempt.worker == *worker) {
+        Some(attempt) if attempt.ended_at.is_none() => Standing::Live,
+        Some(_) => Standing::Ended,
+        None => Standing::NotIts,
+    })
+}
