@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -26,8 +27,10 @@ use crate::wire::DataFrame;
 /// filling the window take turns without waiting for each other.
 const OUTPUT_QUEUE: usize = 4;
 
-/// A pause before a stream that broke alone is opened again on the same link.
-const REOPEN_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+/// First pause before a stream that broke alone is opened again on the same link; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The two ends of an attached attempt's channels.
 pub(super) struct Attached {
@@ -152,20 +155,29 @@ async fn feed(stdin: mpsc::Sender<Vec<u8>>, desk: &Desk) {
 
 /// Opens a stream on every link there is, until one of them has brought the client everything.
 async fn serve(id: AttemptId, takes_stdin: bool, mut link: watch::Receiver<Option<Link>>, desk: &Desk) {
+    let mut pause = FIRST_PAUSE;
     loop {
         let current = link.borrow_and_update().clone();
-        if let Some(current) = current {
-            match stream(id, takes_stdin, &current, desk).await {
-                Ok(()) => return,
-                Err(error) => tracing::debug!(%id, %error, "the stream of an attached task broke"),
+        let reopen = async {
+            match current {
+                Some(current) => match stream(id, takes_stdin, &current, desk).await {
+                    Ok(()) => return true,
+                    Err(error) => tracing::debug!(%id, "The stream of an attached task broke: failed to {error}"),
+                },
+                None => std::future::pending().await,
             }
-            tokio::select! {
-                () = tokio::time::sleep(REOPEN_PAUSE) => {}
-                changed = link.changed() => if changed.is_err() { return },
-            }
-        } else if link.changed().await.is_err() {
-            return;
+            tokio::time::sleep(pause).await;
+            false
+        };
+        tokio::select! {
+            through = reopen => if through { return },
+            // A stream dies with its link: there is nothing to wait for on the old one.
+            changed = link.changed() => match changed {
+                Ok(()) => pause = FIRST_PAUSE,
+                Err(_gone) => return,
+            },
         }
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -270,4 +282,177 @@ async fn take_input(bytes: Vec<u8>, desk: &Desk) {
     }
     drop(shared);
     desk.input.notify_one();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::handshake::{Credential, Hello, Intent, Welcome};
+    use crate::model::limits::{ATTACH_WINDOW, DATA_FRAME, MAX_FRAME};
+    use crate::model::{AttemptNo, Epoch, InstanceId, Millis, Role, TaskId, Timestamp};
+    use crate::transport::{Alpn, Endpoint};
+    use crate::trust::Identity;
+    use crate::wire::OutputStream;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn id() -> AttemptId {
+        AttemptId { task: TaskId::new(1, 0), attempt: AttemptNo(1) }
+    }
+
+    /// A worker's link and the dispatcher's end of it, with what keeps them alive.
+    struct Pair {
+        worker: Link,
+        dispatcher: Link,
+        _kept: (Endpoint, Endpoint, Vec<(FrameSend, FrameRecv)>),
+    }
+
+    async fn pair() -> Pair {
+        let (a, b) = (Identity::ephemeral().expect("a key"), Identity::ephemeral().expect("a key"));
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let outer = Endpoint::bind(&a, any, &[]).expect("a socket");
+        let inner = Endpoint::bind(&b, any, &[Alpn::Worker]).expect("a socket");
+        let hello = Hello {
+            protocol_oldest: 1,
+            protocol_newest: 1,
+            software: "1.0.0".to_owned(),
+            instance: InstanceId(1),
+            intent: Intent::Guard,
+            credential: Credential::None,
+        };
+        let welcome = Welcome {
+            protocol: 1,
+            software: "1.0.0".to_owned(),
+            role: Role::Worker,
+            name: "a".parse().expect("a name"),
+            epoch: Epoch(1),
+            now: Timestamp(1),
+            heartbeat_interval: Millis(1),
+            task_timeout: Millis(1),
+        };
+        let connect = async {
+            let link = outer.connect(inner.local_addr(), b.id(), Alpn::Worker).await.expect("a link");
+            let (_, send, recv) = crate::transport::hello(&link, &hello).await.expect("a welcome");
+            (link, (send, recv))
+        };
+        let accept = async {
+            let incoming = inner.accept().await.expect("a connection");
+            let (link, send, recv) = incoming.welcome(welcome).await.expect("let in");
+            (link, (send, recv))
+        };
+        let ((worker, one), (dispatcher, two)) = tokio::join!(connect, accept);
+        Pair { worker, dispatcher, _kept: (outer, inner, vec![one, two]) }
+    }
+
+    /// The stream that the worker opens next, and where it says it begins.
+    async fn opened(pair: &Pair) -> (u64, FrameSend, FrameRecv) {
+        let (send, mut recv) = pair.dispatcher.accept_bi().await.expect("a stream");
+        let purpose = recv.recv::<StreamPurpose>(MAX_FRAME).await.expect("a purpose");
+        let Some(StreamPurpose::Attached { id: of, from }) = purpose else { panic!("{purpose:?}") };
+        assert_eq!(of, id());
+        (from, send, recv)
+    }
+
+    async fn write(io: &AttachedIo, bytes: &[u8]) {
+        let chunk = OutputChunk { stream: OutputStream::Stdout, bytes: bytes.to_vec() };
+        io.output.send(chunk).await.expect("taken");
+    }
+
+    /// Reads output until there are so many bytes of it.
+    async fn read(recv: &mut FrameRecv, length: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while all.len() < length {
+            match recv.recv_data().await.expect("a frame").expect("more") {
+                DataFrame::Output { bytes, .. } => all.extend_from_slice(&bytes),
+                DataFrame::Ack { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn a_broken_stream_is_opened_again_and_resends_what_was_not_acknowledged() {
+        let pair = pair().await;
+        let (live, link) = watch::channel(Some(pair.worker.clone()));
+        let (attached, io, _recorded) = Attached::new(id(), false, link);
+        let running = tokio::spawn(attached.run());
+        let body = async {
+            write(&io, b"hello ").await;
+            write(&io, b"world").await;
+            let (from, mut send, mut recv) = opened(&pair).await;
+            assert_eq!((from, read(&mut recv, 11).await), (0, b"hello world".to_vec()));
+            send.send_data(&DataFrame::Ack { received: 4 }).await.expect("sent");
+            write(&io, b"!").await;
+            assert_eq!(read(&mut recv, 1).await, b"!");
+            send.abandon();
+            drop(recv);
+            let (from, mut send, mut recv) = opened(&pair).await;
+            assert_eq!((from, read(&mut recv, 8).await), (4, b"o world!".to_vec()));
+            drop(io);
+            assert!(matches!(recv.recv_data().await, Ok(Some(DataFrame::End))));
+            send.finish().await.expect("finished");
+            running.await.expect("it ends with its client");
+        };
+        tokio::time::timeout(PATIENCE, body).await.expect("in time");
+        drop(live);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_acknowledges_nothing_holds_the_task_back() {
+        let pair = pair().await;
+        let (_live, link) = watch::channel(Some(pair.worker.clone()));
+        let (attached, io, _recorded) = Attached::new(id(), false, link);
+        tokio::spawn(attached.run());
+        let body = async {
+            let (_, mut send, mut recv) = opened(&pair).await;
+            let piece = vec![7; DATA_FRAME];
+            let reader = tokio::spawn(async move {
+                let all = read(&mut recv, ATTACH_WINDOW).await;
+                (all.len(), recv)
+            });
+            let mut written = 0;
+            // More than the window and what lies between it and us is never taken.
+            while let Ok(()) = tokio::time::timeout(Duration::from_millis(300), write(&io, &piece)).await {
+                written += piece.len();
+                assert!(written <= ATTACH_WINDOW + (OUTPUT_QUEUE + 1) * DATA_FRAME);
+            }
+            assert!(written >= ATTACH_WINDOW);
+            let (length, mut recv) = reader.await.expect("read");
+            assert!(length >= ATTACH_WINDOW);
+            send.send_data(&DataFrame::Ack { received: ATTACH_WINDOW as u64 }).await.expect("sent");
+            write(&io, &piece).await;
+            read(&mut recv, DATA_FRAME).await;
+        };
+        tokio::time::timeout(PATIENCE, body).await.expect("in time");
+    }
+
+    #[tokio::test]
+    async fn input_that_the_task_does_not_read_stands_in_nobodys_way() {
+        let pair = pair().await;
+        let (_live, link) = watch::channel(Some(pair.worker.clone()));
+        let (attached, mut io, _recorded) = Attached::new(id(), true, link);
+        tokio::spawn(attached.run());
+        let body = async {
+            let (_, mut send, mut recv) = opened(&pair).await;
+            assert!(matches!(recv.recv_data().await, Ok(Some(DataFrame::Ack { received: 0 }))));
+            let piece = vec![1; DATA_FRAME];
+            for _ in 0..STDIN_WINDOW / DATA_FRAME {
+                send.send_data(&DataFrame::Stdin(Cow::Borrowed(&piece))).await.expect("sent");
+            }
+            write(&io, b"out").await;
+            assert_eq!(read(&mut recv, 3).await, b"out");
+            send.send_data(&DataFrame::Ack { received: 3 }).await.expect("sent");
+            send.send_data(&DataFrame::StdinEnd).await.expect("sent");
+            // Only now the task reads; it gets everything, and the client is told as it does.
+            let mut input = 0;
+            while let Some(bytes) = io.stdin.recv().await {
+                input += bytes.len();
+            }
+            assert_eq!(input, STDIN_WINDOW);
+            let told = recv.recv_data().await.expect("a frame");
+            assert!(matches!(told, Some(DataFrame::Ack { received }) if received >= STDIN_WINDOW as u64 / 4));
+        };
+        tokio::time::timeout(PATIENCE, body).await.expect("in time");
+    }
 }
