@@ -92,7 +92,7 @@ fn said() -> Hello {
 
 impl Bed {
     async fn join(&self) -> (Link, octaskly::transport::FrameSend, FrameRecv) {
-        let link = self.client.connect(self.address, self.dispatcher, Alpn::Worker).await.unwrap();
+        let link = self.client.connect(self.address, self.dispatcher, Alpn::Client).await.unwrap();
         let (_, send, recv) = hello(&link, &said()).await.unwrap();
         (link, send, recv)
     }

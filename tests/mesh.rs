@@ -56,7 +56,7 @@ fn any_port() -> SocketAddr {
 
 impl Node {
     async fn dial(&self, to: &Node) -> Link {
-        self.endpoint.connect(to.endpoint.local_addr(), to.id, Alpn::Worker).await.unwrap()
+        self.endpoint.connect(to.endpoint.local_addr(), to.id, Alpn::Client).await.unwrap()
     }
 }
 
@@ -111,7 +111,7 @@ async fn a_peers_id_equals_its_key_at_both_ends() {
     let (dispatcher, worker) = (listener(), node());
     let (ours, theirs) = let_in(&worker, &dispatcher).await;
     assert_eq!((ours.link.peer(), theirs.link.peer()), (dispatcher.id, worker.id));
-    assert_eq!((ours.link.alpn(), theirs.link.alpn()), (Alpn::Worker, Alpn::Worker));
+    assert_eq!((ours.link.alpn(), theirs.link.alpn()), (Alpn::Client, Alpn::Client));
     assert_eq!(ours.link.remote_addr(), dispatcher.endpoint.local_addr());
     assert_eq!(theirs.link.remote_addr(), worker.endpoint.local_addr());
 }
@@ -151,6 +151,15 @@ async fn a_node_of_another_protocol_learns_which_side_to_upgrade() {
     let Err(TransportError::Refused(refusal)) = hello(&link, &said).await else { panic!("it was let in") };
     assert_eq!(refusal.code, RefusalCode::Version);
     assert!(refusal.hint.unwrap().contains("dispatcher"));
+}
+
+#[tokio::test]
+async fn a_client_does_not_get_in_over_a_connection_made_for_workers() {
+    let (dispatcher, client) = (listener(), node());
+    let address = dispatcher.endpoint.local_addr();
+    let link = client.endpoint.connect(address, dispatcher.id, Alpn::Worker).await.unwrap();
+    let Err(TransportError::Refused(refusal)) = hello(&link, &client_hello()).await else { panic!("it was let in") };
+    assert_eq!(refusal.code, RefusalCode::Malformed);
 }
 
 #[tokio::test]
@@ -511,7 +520,7 @@ async fn a_dispatcher_that_was_killed_and_restarted_is_noticed_with_the_next_fra
     let access = timeout(PATIENCE, written(&home.access_file())).await.unwrap();
 
     let worker = node();
-    let link = worker.endpoint.connect(access.addresses[0], access.dispatcher, Alpn::Worker).await.unwrap();
+    let link = worker.endpoint.connect(access.addresses[0], access.dispatcher, Alpn::Client).await.unwrap();
     let (_, mut send, _recv) = hello(&link, &client_hello()).await.unwrap();
     child.kill().unwrap();
     child.wait().unwrap();

@@ -33,10 +33,8 @@ impl ReadBuffer {
 
     /// Room to read into, never empty, on the way to a frame of `wanted` bytes.
     pub(super) fn room(&mut self, wanted: usize) -> &mut [u8] {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        }
-        if self.end == self.bytes.len() || self.start + wanted > self.bytes.len() {
+        let full = self.end == self.bytes.len() || self.start + wanted > self.bytes.len();
+        if self.start > 0 && (full || self.start == self.end) {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }

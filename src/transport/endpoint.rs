@@ -20,8 +20,11 @@ use crate::trust::{Identity, tls};
 
 /// Connections that have said hello and wait for the node to take them.
 const ARRIVALS: usize = 64;
-/// How long a closing endpoint waits until its peers know.
+/// How long a closing endpoint that others connect to waits until its peers have heard it.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// The same for one that only connects: its goodbye leaves within a millisecond, and a command that is
+/// done should not stay to see whether it arrived. One that is lost costs the other side an idle timeout.
+const BRIEF_FAREWELL: Duration = Duration::from_millis(5);
 /// TLS alert of a certificate that our own verifier turned down: it is not the key that was asked for.
 const ALERT_ACCESS_DENIED: u8 = 49;
 /// TLS alert of a node that takes no connections for this purpose.
@@ -47,6 +50,7 @@ impl Endpoint {
     /// # Errors
     /// [`TransportError::PortInUse`] when another process has the port; otherwise what the system said.
     pub fn bind(identity: &Identity, address: SocketAddr, accept: &[Alpn]) -> Result<Self, TransportError> {
+        let farewell = if accept.is_empty() { BRIEF_FAREWELL } else { FAREWELL };
         let server = if accept.is_empty() { None } else { Some(settings::server(identity, accept)?) };
         let [worker, client] = Alpn::ALL;
         let clients = [(worker, settings::client(identity, worker)?), (client, settings::client(identity, client)?)];
@@ -79,7 +83,7 @@ impl Endpoint {
                 let _ = give.send(Ok((endpoint.clone(), tokio::runtime::Handle::current())));
                 tokio::spawn(accept::accept_all(endpoint.clone(), arrive));
                 tokio::spawn(socket::keep_batching(endpoint.clone(), spare, wrapped));
-                serve_until(endpoint, stopping).await;
+                serve_until(endpoint, stopping, farewell).await;
             });
         };
         thread::Builder::new().name("octaskly-quic".to_owned()).spawn(network).map_err(TransportError::Thread)?;
@@ -122,7 +126,9 @@ impl Endpoint {
         self.address
     }
 
-    /// Closes every link with `Stopping` and `text`, and waits (at most a second) until the peers know.
+    /// Closes every link with `Stopping` and `text`, and waits until that has left: at most a second when
+    /// others connect to this endpoint, milliseconds when it only connects. The port is free once the
+    /// endpoint and the last of its links are dropped.
     pub async fn close(&self, text: &str) {
         if let Some(stop) = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = stop.send(text.to_owned());
@@ -144,10 +150,10 @@ impl Endpoint {
 }
 
 /// Runs until told to stop or until nobody holds the endpoint any more, then says goodbye to all.
-async fn serve_until(endpoint: quinn::Endpoint, stopping: oneshot::Receiver<String>) {
+async fn serve_until(endpoint: quinn::Endpoint, stopping: oneshot::Receiver<String>, farewell: Duration) {
     let text = stopping.await.unwrap_or_else(|_| "gone".to_owned());
     endpoint.close(VarInt::from_u32(CloseCode::Stopping.number()), text.as_bytes());
-    let _ = timeout(FAREWELL, endpoint.wait_idle()).await;
+    let _ = timeout(farewell, endpoint.wait_idle()).await;
 }
 
 fn dial_error(error: ConnectionError, address: SocketAddr, expected: NodeId, alpn: Alpn) -> TransportError {

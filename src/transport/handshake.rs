@@ -145,6 +145,13 @@ mod tests {
 
     proptest! {
         #[test]
+        fn no_hello_of_a_stranger_breaks_its_reader(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            if let Ok(hello) = crate::wire::frame::decode::<Hello>(&bytes) {
+                let _ = negotiate(&hello);
+            }
+        }
+
+        #[test]
         fn what_is_agreed_on_is_spoken_by_both(oldest: u16, newest: u16) {
             match negotiate(&speaking(oldest, newest)) {
                 Ok(agreed) => {

@@ -232,3 +232,124 @@ fn protest(connection: &quinn::Connection, error: crate::wire::WireError) -> Tra
     close::close(connection, CloseCode::Malformed, &format!("failed to {error}"));
     error.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use proptest::prelude::*;
+    use proptest::strategy::ValueTree as _;
+    use proptest::test_runner::TestRunner;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::model::NodeId;
+    use crate::model::handshake::Hello;
+    use crate::model::requests::Request;
+    use crate::trust::{Alpn, Identity};
+    use crate::wire::WireError;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Word(String);
+
+    impl Message for Word {}
+
+    /// Two plain QUIC connections' worth of our settings, without any hello.
+    struct Wire {
+        from: crate::transport::Endpoint,
+        to: quinn::Endpoint,
+        id: NodeId,
+        address: SocketAddr,
+    }
+
+    impl Wire {
+        fn lay() -> Self {
+            let (from, to) = (Identity::ephemeral().unwrap(), Identity::ephemeral().unwrap());
+            let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+            let server = crate::transport::settings::server(&to, &Alpn::ALL).unwrap();
+            let endpoint = quinn::Endpoint::server(server, any).unwrap();
+            let address = endpoint.local_addr().unwrap();
+            let from = crate::transport::Endpoint::bind(&from, any, &[]).unwrap();
+            Self { from, to: endpoint, id: to.id(), address }
+        }
+
+        /// What a reader finds when exactly `bytes` are written to it, and then an end.
+        async fn carry(&self, bytes: &[u8], end: bool) -> (FrameRecv, FrameSend, crate::transport::Link) {
+            let accept = async { self.to.accept().await.unwrap().await.unwrap() };
+            let (link, inner) = tokio::join!(self.from.connect(self.address, self.id, Alpn::Client), accept);
+            let link = link.unwrap();
+            let (mut send, _) = link.open_bi().await.unwrap();
+            send.stream.write_all(bytes).await.unwrap();
+            if end {
+                send.finish().await.unwrap();
+            }
+            let (_, recv) = inner.accept_bi().await.unwrap();
+            (FrameRecv::new(recv, inner), send, link)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_inside_a_frame_is_cut_and_not_complete() {
+        let wire = Wire::lay();
+        let (mut recv, ..) = wire.carry(&[0, 0, 0, 9, 1, 2], true).await;
+        assert!(matches!(recv.recv::<Word>(100).await, Err(TransportError::FrameCut)));
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_begins_and_never_ends_is_given_up() {
+        let wire = Wire::lay();
+        let (mut recv, _send, _link) = wire.carry(&[0, 0, 0, 9, 1, 2], false).await;
+        recv.deadline = Some(Instant::now());
+        assert!(matches!(recv.recv::<Word>(100).await, Err(TransportError::FrameTooSlow)));
+    }
+
+    #[tokio::test]
+    async fn a_message_beyond_its_cap_is_refused_by_its_header_alone() {
+        let wire = Wire::lay();
+        let (mut recv, _send, _link) = wire.carry(&[5, 0, 0, 0], false).await;
+        let error = recv.recv::<Word>(100).await.unwrap_err();
+        assert!(matches!(error, TransportError::Wire(WireError::TooLong { .. })), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_large_message_arrives_whole_and_leaves_no_memory_behind() {
+        let word = Word("x".repeat(40_000_000));
+        let wire = Wire::lay();
+        let mut first = Vec::new();
+        frame::encode(&Word("a".to_owned()), &mut first, 100).unwrap();
+        let (mut recv, mut send, _link) = wire.carry(&first, false).await;
+        assert_eq!(recv.recv::<Word>(100).await.unwrap(), Some(Word("a".to_owned())));
+        let (sent, received) = tokio::join!(send.send(&word), recv.recv::<Word>(MAX_FRAME));
+        sent.unwrap();
+        assert!(received.unwrap().unwrap() == word);
+        assert!(send.batch.capacity() <= KEEP_BYTES);
+    }
+
+    /// Whatever bytes come by a stream, each reader ends with a message, an end or an error.
+    #[tokio::test]
+    async fn no_bytes_on_a_stream_hang_or_break_its_readers() {
+        let wire = Wire::lay();
+        let body = proptest::collection::vec(any::<u8>(), 0..200);
+        let framed = (any::<bool>(), 0u32..220, body).prop_map(|(honest, length, body)| {
+            let length = if honest { u32::try_from(body.len()).unwrap() } else { length };
+            [&length.to_be_bytes()[..], &body[..]].concat()
+        });
+        let mut runner = TestRunner::deterministic();
+        for _ in 0..48 {
+            let bytes = framed.new_tree(&mut runner).unwrap().current();
+            for reader in 0..3 {
+                let (mut recv, ..) = wire.carry(&bytes, true).await;
+                loop {
+                    let more = match reader {
+                        0 => recv.recv::<Hello>(4096).await.map(|m| m.is_some()),
+                        1 => recv.recv::<Request>(MAX_FRAME).await.map(|m| m.is_some()),
+                        _ => recv.recv_data().await.map(|frame| frame.is_some()),
+                    };
+                    if !matches!(more, Ok(true)) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -204,8 +204,8 @@ mod tests {
 
     #[test]
     fn the_secret_is_not_printed() {
-        let file = sample();
-        assert!(!format!("{file:?}").contains(&format!("{:?}", &file.secret[..4])[1..8]));
+        let file = AccessFile { secret: [211; 32], ..sample() };
+        assert!(!format!("{file:?}").contains("211"));
     }
 
     proptest! {

@@ -80,7 +80,11 @@ pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<bool, TrustError> {
     match linked {
         Ok(()) => sync_parent(path).map(|()| true).map_err(|e| write_error(path, e)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(write_error(path, error)),
+        // Some file systems know no second name for a file. Then a crash may leave a part of it, which its reader refuses.
+        Err(_) => match write_new(path, bytes) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            written => written.map(|()| true).map_err(|e| write_error(path, e)),
+        },
     }
 }
 
@@ -96,17 +100,20 @@ fn write_draft(path: &Path, bytes: &[u8]) -> Result<PathBuf, TrustError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", random_name()?));
     let draft = path.with_file_name(name);
-    let written = private_options().write(true).create_new(true).open(&draft).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    match written {
+    match write_new(&draft, bytes) {
         Ok(()) => Ok(draft),
         Err(error) => {
             let _ = fs::remove_file(&draft);
             Err(write_error(path, error))
         }
     }
+}
+
+/// A synced private file at `path`, where none was.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = private_options().write(true).create_new(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {

@@ -268,6 +268,15 @@ mod tests {
     }
 
     #[test]
+    fn no_session_outlives_its_connection() {
+        let identity = Identity::ephemeral().unwrap();
+        let server = server_config(&identity, &Alpn::ALL).unwrap();
+        assert_eq!((server.send_tls13_tickets, server.max_early_data_size), (0, 0));
+        assert!(!server.session_storage.can_cache() && !server.ticketer.enabled());
+        assert!(!client_config(&identity, Alpn::Client).unwrap().enable_early_data);
+    }
+
+    #[test]
     fn a_key_of_another_kind_is_no_identity() {
         let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let certificate = rcgen::CertificateParams::new(vec!["a.invalid".into()]).unwrap().self_signed(&pair).unwrap();
