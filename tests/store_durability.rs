@@ -1,0 +1,415 @@
+//! What the store promises when things go wrong: a process killed while it
+//! writes, a full disk, a damaged or foreign file, two dispatchers on one file.
+//!
+//! Tests named `child_…` are the programs that other tests start and kill; on
+//! their own they do nothing.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use octaskly::model::messages::{EndedAttempt, FencedAttempt};
+use octaskly::model::outcome::{AttemptReport, OutputSummary};
+use octaskly::model::records::{OutboxRecord, Record, SubmittedJob, TaskCounts};
+use octaskly::model::requests::JobFilter;
+use octaskly::model::spec::CommandLine;
+use octaskly::model::{
+    AttemptId, AttemptNo, Epoch, Fence, Items, JobId, JobSpec, NodeId, Outcome, SealedSpec, TaskId, TaskState,
+    Timestamp,
+};
+use octaskly::store::{self, BatchNo, Durability, OnProgress, Outbox, Progress, Store, StoreError, Viewer};
+
+const EVERYBODY: Viewer = Viewer { node: NodeId([1; 32]), sees_all: true };
+/// Tells a child where its store is.
+const CHILD_STORE: &str = "OCTASKLY_TEST_CHILD_STORE";
+
+fn listener() -> (OnProgress, Receiver<Progress>) {
+    let (said, progress) = channel();
+    let on_progress = move |news| {
+        // The test may have heard enough.
+        let _ = said.send(news);
+    };
+    (Box::new(on_progress), progress)
+}
+
+fn open(path: &Path) -> (Store, Receiver<Progress>) {
+    let (on_progress, progress) = listener();
+    let (store, _) = store::open(path, on_progress, Timestamp(1)).expect("opens");
+    (store, progress)
+}
+
+fn refused(path: &Path) -> StoreError {
+    match store::open(path, Box::new(|_| ()), Timestamp(1)) {
+        Ok(_) => panic!("opened what it should have refused"),
+        Err(error) => error,
+    }
+}
+
+/// A job of two tasks and a row for each, in one batch: all of it is there, or nothing.
+fn batch(job: u64, ballast: usize) -> Vec<Record> {
+    let command = CommandLine::Shell("x".repeat(ballast).into());
+    let items = Items::Range { first: 1, last: 2, step: 1 };
+    let spec = SealedSpec::seal(JobSpec { items, ..JobSpec::single(command) });
+    let (job, at) = (JobId(job), Timestamp(job));
+    let owner = EVERYBODY.node;
+    let submitted = SubmittedJob { job, spec, owner, idempotency_key: job.to_string(), at };
+    let state = TaskState::Succeeded;
+    let changed = |index| Record::TaskChanged {
+        task: TaskId::new(job.0, index),
+        state,
+        counts: TaskCounts::default(),
+        not_before: None,
+        outcome: None,
+        at,
+    };
+    vec![Record::JobSubmitted(Arc::new(submitted)), changed(1), changed(2)]
+}
+
+/// The jobs that are there, each checked to be whole.
+fn whole_jobs(store: &Store) -> BTreeSet<u64> {
+    let reader = store.reader().expect("a reader");
+    let mut jobs = BTreeSet::new();
+    let mut page = reader.jobs(&JobFilter::default(), EVERYBODY).expect("lists");
+    while let Some(oldest) = page.last().map(|view| view.job.0) {
+        for view in page {
+            assert_eq!((view.tasks.total, view.tasks.succeeded), (2, 2), "half of a batch is there");
+            assert!(jobs.insert(view.job.0), "a job is there twice");
+        }
+        let older = format!("0-{}", oldest - 1).parse().expect("a selector");
+        page = reader.jobs(&JobFilter { only: Some(older), ..JobFilter::default() }, EVERYBODY).expect("lists");
+    }
+    jobs
+}
+
+/// Runs one of the `child_…` tests of this file on `store`, by way of `wrapper`.
+fn child(name: &str, wrapper: &[&str], store: &Path) -> Child {
+    let this = std::env::current_exe().expect("this program");
+    let mut command = match wrapper.split_first() {
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(this);
+            command
+        }
+        None => Command::new(this),
+    };
+    command.args(["--exact", name, "--nocapture"]).env(CHILD_STORE, store);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("starts")
+}
+
+fn child_store() -> Option<PathBuf> {
+    std::env::var_os(CHILD_STORE).map(PathBuf::from)
+}
+
+/// Writes jobs for ever and prints the number of each that the store has acknowledged.
+#[test]
+fn child_that_writes_until_it_is_killed() {
+    let Some(path) = child_store() else { return };
+    let acknowledge: OnProgress = Box::new(|news| {
+        if let Progress::Synced(upto) = news {
+            println!("acknowledged {}", upto.0);
+        }
+    });
+    let (store, restored) = store::open(&path, acknowledge, Timestamp(1)).expect("opens");
+    for job in restored.next_job.. {
+        // Not every batch asks for it, and some are large, so that groups and syncs fall everywhere.
+        let durability = if job % 3 == 0 { Durability::Written } else { Durability::Synced };
+        let ballast = if job % 10 == 0 { 20_000 } else { 10 };
+        store.append(BatchNo(job), batch(job, ballast), durability).expect("takes it");
+        if job % 16 == 0 {
+            store.flush().expect("written");
+        }
+    }
+}
+
+#[test]
+fn what_was_acknowledged_outlives_a_process_killed_at_any_moment() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("jobs.db");
+    let mut acknowledged = 0;
+    let mut last_epoch = Epoch(0);
+    for round in 1..=6 {
+        let mut child = child("child_that_writes_until_it_is_killed", &[], &path);
+        let mut said = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        let number = |line: &str| line.split("acknowledged ").nth(1).and_then(|number| number.parse().ok());
+        let heard: Vec<u64> = said.by_ref().filter_map(|line| number(&line)).take(round * 7).collect();
+        child.kill().expect("SIGKILL");
+        // What it said before it died, it said.
+        let heard = heard.into_iter().chain(said.filter_map(|line| number(&line))).max();
+        child.wait().expect("reaped");
+        acknowledged = heard.expect("it got to acknowledge something").max(acknowledged);
+
+        let (on_progress, _progress) = listener();
+        let (store, restored) = store::open(&path, on_progress, Timestamp(1)).expect("opens after the crash");
+        assert!(restored.epoch > last_epoch);
+        last_epoch = restored.epoch;
+        let jobs = whole_jobs(&store);
+        assert!((1..=acknowledged).all(|job| jobs.contains(&job)), "an acknowledged job is missing");
+        assert_eq!(jobs.len() as u64 + 1, restored.next_job, "jobs are there in the order of their batches");
+        store.close().expect("closes");
+    }
+}
+
+/// Writes until the store fails; prints what was acknowledged and why it ended. A file
+/// named `room` beside the store is then deleted, and the store opened again.
+#[test]
+fn child_that_writes_until_the_store_fails() {
+    let Some(path) = child_store() else { return };
+    let room = path.with_file_name("room");
+    std::fs::write(&room, vec![1; 2 << 20]).expect("writes");
+    let (store, progress) = open(&path);
+    let mut job = 0;
+    while store.append(BatchNo(job + 1), batch(job + 1, 20_000), Durability::Synced).is_ok() {
+        job += 1;
+    }
+    assert!(matches!(store.flush(), Err(StoreError::Stopped)));
+    let mut acknowledged = 0;
+    let mut failures = Vec::new();
+    for news in progress.try_iter() {
+        match news {
+            Progress::Synced(upto) => acknowledged = upto.0,
+            Progress::Failed(error) => failures.push(error),
+            Progress::Written(_) => {}
+        }
+    }
+    assert_eq!(failures.len(), 1, "a store fails once");
+    assert!(whole_jobs(&store).len() as u64 >= acknowledged, "readers go on");
+    assert!(matches!(store.close(), Err(StoreError::Stopped)));
+    std::fs::remove_file(&room).expect("makes room");
+    let (store, _progress) = open(&path);
+    let jobs = whole_jobs(&store);
+    assert!((1..=acknowledged).all(|job| jobs.contains(&job)), "an acknowledged job is missing");
+    println!("acknowledged {acknowledged} and then {:?}", failures[0]);
+    std::io::stdout().flush().expect("says it");
+}
+
+fn said_by_failing_child(wrapper: &[&str], store: &Path) -> Option<String> {
+    let child = child("child_that_writes_until_the_store_fails", wrapper, store);
+    let output = child.wait_with_output().expect("ends");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    output.status.success().then_some(said).filter(|said| said.contains("acknowledged"))
+}
+
+#[test]
+fn a_full_disk_stops_the_store_and_loses_nothing_acknowledged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // A file system of 8 MiB that only the child sees and that goes with it.
+    let script = format!("mount -t tmpfs -o size=8m none {} && exec \"$0\" \"$@\"", directory.path().display());
+    let wrapper = ["unshare", "-Urm", "sh", "-c", script.as_str()];
+    let allowed = Command::new("unshare").args(["-Urm", "true"]).status().is_ok_and(|status| status.success());
+    if !allowed {
+        eprintln!("NOT TESTED: this machine allows no file system of one's own, so no disk could be filled");
+        return;
+    }
+    let said = said_by_failing_child(&wrapper, &directory.path().join("jobs.db")).expect("the child goes through");
+    assert!(said.contains("and then Full("), "{said}");
+}
+
+#[test]
+fn a_failing_disk_stops_the_store_and_loses_nothing_acknowledged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // Files may not grow beyond 4 MiB (in blocks of 512 bytes), and writing on is an error instead of a signal.
+    let wrapper = ["sh", "-c", "trap '' XFSZ; ulimit -f 8192; exec \"$0\" \"$@\""];
+    let said = said_by_failing_child(&wrapper, &directory.path().join("jobs.db")).expect("the child goes through");
+    assert!(said.contains("and then Io("), "{said}");
+}
+
+#[test]
+fn a_second_dispatcher_on_the_same_file_is_refused_until_the_first_has_closed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("jobs.db");
+    let (store, _progress) = open(&path);
+    let error = refused(&path);
+    assert!(matches!(error, StoreError::Locked { .. }), "{error:?}");
+    assert!(error.to_string().contains("jobs.db"));
+    store.close().expect("closes");
+    open(&path).0.close().expect("closes");
+}
+
+#[test]
+fn files_that_are_not_ours_are_refused_untouched() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let garbage = directory.path().join("garbage.db");
+    std::fs::write(&garbage, "this is a letter, not a database\n".repeat(100)).expect("writes");
+    assert!(matches!(refused(&garbage), StoreError::Corrupt(_)));
+    assert!(std::fs::read_to_string(&garbage).expect("reads").starts_with("this is a letter"));
+
+    let foreign = directory.path().join("foreign.db");
+    let other = rusqlite::Connection::open(&foreign).expect("opens");
+    other.execute_batch("CREATE TABLE recipes (name TEXT)").expect("creates");
+    assert!(matches!(refused(&foreign), StoreError::Foreign { .. }));
+
+    let newer = directory.path().join("newer.db");
+    open(&newer).0.close().expect("closes");
+    let ours = rusqlite::Connection::open(&newer).expect("opens");
+    ours.pragma_update(None, "user_version", 999).expect("writes");
+    drop(ours);
+    let error = refused(&newer);
+    assert!(matches!(error, StoreError::NewerSchema { found: 999, .. }), "{error:?}");
+
+    let outbox = directory.path().join("outbox.db");
+    Outbox::open(&outbox, Box::new(|_| ())).expect("opens").0.close().expect("closes");
+    assert!(matches!(refused(&outbox), StoreError::Foreign { .. }), "a worker's outbox is no dispatcher's store");
+
+    let nowhere = directory.path().join("missing").join("jobs.db");
+    assert!(matches!(refused(&nowhere), StoreError::Open { .. }));
+}
+
+#[test]
+fn a_damaged_page_is_named_as_damage() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("jobs.db");
+    let (store, _progress) = open(&path);
+    for job in 1..=50 {
+        store.append(BatchNo(job), batch(job, 100), Durability::Written).expect("takes it");
+    }
+    store.close().expect("closes");
+    let mut bytes = std::fs::read(&path).expect("reads");
+    // Everything behind the first page, which says what the file is.
+    bytes[4096..].fill(0x5a);
+    std::fs::write(&path, bytes).expect("writes");
+    assert!(matches!(refused(&path), StoreError::Corrupt(_)));
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_can_read_the_files() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, _progress) = open(&directory.path().join("jobs.db"));
+    store.append(BatchNo(1), batch(1, 10), Durability::Synced).expect("takes it");
+    store.flush().expect("written");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(directory.path()).expect("lists") {
+        let entry = entry.expect("an entry");
+        let mode = entry.metadata().expect("metadata").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", entry.path().display());
+        seen += 1;
+    }
+    assert!(seen >= 3, "the database, its log, its lock");
+}
+
+#[test]
+fn progress_comes_in_order_and_a_sync_covers_everything_before_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("jobs.db");
+    let (store, progress) = open(&path);
+    for job in 1..=100 {
+        let durability = if job % 25 == 0 { Durability::Synced } else { Durability::Written };
+        store.append(BatchNo(job), batch(job, 10), durability).expect("takes it");
+    }
+    store.close().expect("closes");
+    let (mut written, mut synced) = (0, 0);
+    for news in progress {
+        match news {
+            Progress::Written(BatchNo(upto)) => {
+                assert!(upto > written);
+                written = upto;
+            }
+            Progress::Synced(BatchNo(upto)) => {
+                assert!(upto > synced && upto <= written);
+                synced = upto;
+            }
+            Progress::Failed(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((written, synced), (100, 100));
+}
+
+#[test]
+fn an_empty_batch_can_make_durable_what_was_written_before_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("jobs.db");
+    let (store, progress) = open(&path);
+    store.append(BatchNo(1), batch(1, 10), Durability::Synced).expect("takes it");
+    store.flush().expect("written");
+    let looking = rusqlite::Connection::open(&path).expect("opens");
+    let syncs = || -> i64 {
+        looking.query_row("SELECT value FROM meta WHERE name = 'syncs'", [], |row| row.get(0)).expect("reads")
+    };
+    let before = syncs();
+    store.append(BatchNo(2), batch(2, 10), Durability::Written).expect("takes it");
+    store.flush().expect("written");
+    store.append(BatchNo(3), vec![], Durability::Synced).expect("takes it");
+    store.flush().expect("written");
+    // SQLite syncs only commits that change a page, so there has to be a change.
+    assert_eq!(syncs(), before + 1);
+    store.append(BatchNo(4), vec![], Durability::Synced).expect("takes it");
+    store.flush().expect("written");
+    assert_eq!(syncs(), before + 1, "nothing is left to sync");
+    assert!(progress.try_iter().any(|news| matches!(news, Progress::Synced(BatchNo(4)))));
+}
+
+#[test]
+fn a_closed_store_takes_nothing_and_the_last_handle_to_go_writes_what_is_queued() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("jobs.db");
+    let (store, _progress) = open(&path);
+    let other = store.clone();
+    store.append(BatchNo(1), batch(1, 10), Durability::Written).expect("takes it");
+    store.close().expect("closes");
+    assert!(matches!(other.append(BatchNo(2), vec![], Durability::Written), Err(StoreError::Stopped)));
+    assert!(matches!(other.flush(), Err(StoreError::Stopped)));
+
+    let (store, progress) = open(&path);
+    store.append(BatchNo(1), batch(2, 10), Durability::Written).expect("takes it");
+    drop(store);
+    // The listener goes with the writer.
+    assert!(progress.iter().any(|news| matches!(news, Progress::Written(BatchNo(1)))));
+}
+
+#[test]
+fn the_log_is_copied_into_the_database_while_writing_goes_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("jobs.db");
+    let (store, _progress) = open(&path);
+    let looking = rusqlite::Connection::open(&path).expect("opens");
+    let pages = || -> i64 { looking.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1)).expect("asks") };
+    let mut most = 0;
+    for job in 1.. {
+        store.append(BatchNo(job), batch(job, 40_000), Durability::Written).expect("takes it");
+        store.flush().expect("written");
+        let now = pages();
+        if now < most {
+            break;
+        }
+        most = now;
+        assert!(job < 100_000, "the log only grows");
+    }
+    assert!(most >= 1000, "it was begun anew before it was worth it: {most} pages");
+    store.close().expect("closes");
+    drop(looking);
+    assert_eq!(std::fs::metadata(path.with_file_name("jobs.db-wal")).map_or(0, |log| log.len()), 0);
+}
+
+fn kept(index: u64, epoch: u32) -> EndedAttempt {
+    let id = AttemptId { task: TaskId::new(1, index), attempt: AttemptNo(1) };
+    let output = OutputSummary::default();
+    let (outcome, ended_at) = (Outcome::Exited(0), Timestamp(index));
+    let report = AttemptReport { outcome, started_at: None, ended_at, peak_memory_bytes: 0, output };
+    EndedAttempt { id, fence: Fence { epoch: Epoch(epoch), counter: 1 }, report }
+}
+
+#[test]
+fn an_outbox_keeps_results_in_order_until_they_are_settled_by_fence() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("outbox.db");
+    let reopened = |records: Vec<OutboxRecord>| {
+        let (on_progress, progress) = listener();
+        let (outbox, _) = Outbox::open(&path, on_progress).expect("opens");
+        outbox.append(BatchNo(1), records, Durability::Synced).expect("takes it");
+        outbox.close().expect("closes");
+        assert!(progress.iter().any(|news| matches!(news, Progress::Synced(BatchNo(1)))));
+        let (outbox, kept) = Outbox::open(&path, Box::new(|_| ())).expect("opens");
+        outbox.close().expect("closes");
+        kept
+    };
+    let all = [kept(3, 1), kept(1, 1), kept(2, 1), kept(3, 2)];
+    assert_eq!(reopened(all.iter().cloned().map(OutboxRecord::Kept).collect()), all);
+    assert_eq!(reopened(vec![OutboxRecord::Kept(all[1].clone())]), all, "kept twice is kept once");
+    let settled = |ended: &EndedAttempt| OutboxRecord::Settled(FencedAttempt { id: ended.id, fence: ended.fence });
+    let left = reopened(vec![settled(&all[0]), settled(&all[2]), settled(&kept(9, 9))]);
+    assert_eq!(left, [all[1].clone(), all[3].clone()], "the namesake of a settled attempt stays");
+}
