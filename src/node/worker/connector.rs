@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::dial::{DialError, Dialler, Joined};
 use super::logs::serve_reads;
@@ -29,6 +30,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const REFUSED_PAUSE: Duration = Duration::from_secs(3);
 /// Batches of messages between the shell and its link: one being sent, one ready.
 const OUTGOING_QUEUE: usize = 2;
+/// A link that lived this long was a good one, however it ended.
+const GOOD_LINK: Duration = Duration::from_secs(60);
+/// Links in a row that another worker with the same key took the place of, after which this one gives way.
+const MOST_SUPERSEDED: u32 = 3;
 /// How long a worker that stops waits for the dispatcher to have read its last words.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -64,23 +69,34 @@ impl Connector {
         let leave = self.leave.clone();
         let mut pause = FIRST_PAUSE;
         let mut joined_before = false;
+        let mut superseded = 0;
         loop {
             let (profile, instance) = (&self.profile, self.instance);
             let dial = self.dialler.dial(|access| hello(profile, instance, Credential::Access(access.secret)));
             let wait = match unless_left(&leave, dial).await? {
                 Ok(joined) => {
                     (pause, joined_before, self.told) = (FIRST_PAUSE, true, None);
+                    let since = Instant::now();
                     let end = self.serve(joined).await;
                     self.live.send_replace(None);
                     if leave.is_raised() {
                         return None;
                     }
-                    if let Err(fatal) = lost(&end) {
-                        return Some(fatal);
-                    }
+                    tracing::warn!("Lost the dispatcher ({end}); what runs goes on, waiting for it to come back");
                     self.events.send(Event::Down).await.ok()?;
-                    // Usually it is back at once; if not, the pauses grow.
-                    FIRST_PAUSE
+                    if since.elapsed() >= GOOD_LINK {
+                        superseded = 0;
+                    }
+                    if matches!(end, LinkEnd::ByPeer { code: CloseCode::Superseded, .. }) {
+                        superseded += 1;
+                        if superseded >= MOST_SUPERSEDED {
+                            return Some(NodeError::Superseded);
+                        }
+                        REFUSED_PAUSE
+                    } else {
+                        // Usually it is back at once; if not, the pauses grow.
+                        FIRST_PAUSE
+                    }
                 }
                 Err(DialError::Refused(refusal)) if refusal.code.is_temporary() => {
                     self.tell(&refused_for_now(&refusal));
@@ -185,17 +201,6 @@ async fn write(send: &mut FrameSend, mut batches: mpsc::Receiver<Outgoing>, link
     }
     let end = tokio::time::timeout(FAREWELL, link.closed()).await;
     TransportError::LinkLost(end.unwrap_or(LinkEnd::ByUs))
-}
-
-/// Says that the link is gone; an error when it makes no sense to come back.
-fn lost(end: &LinkEnd) -> Result<(), NodeError> {
-    match end {
-        LinkEnd::ByPeer { code: CloseCode::Superseded, .. } => Err(NodeError::Superseded),
-        end => {
-            tracing::warn!("Lost the dispatcher ({end}); what runs goes on, waiting for it to come back");
-            Ok(())
-        }
-    }
 }
 
 fn refused_for_now(refusal: &Refusal) -> String {
