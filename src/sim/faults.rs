@@ -1,0 +1,75 @@
+//! What goes wrong, and when.
+//!
+//! Invariant: everything that fails is whole again by the end of the plan's span.
+
+use super::dice::Dice;
+use super::disk::Crash;
+use super::network::Party;
+use super::plan::Plan;
+use crate::model::{Millis, Timestamp};
+
+/// One thing that goes wrong.
+#[derive(Debug, Clone)]
+pub(super) enum Fault {
+    /// The dispatcher goes down and comes back.
+    DispatcherCrash { how: Crash, down: Millis },
+    /// The dispatcher stands still.
+    DispatcherPause { lasts: Millis },
+    /// A worker goes down, with its processes, and comes back; its guard may have a word.
+    WorkerCrash { worker: usize, how: Crash, guard: bool, down: Millis },
+    /// A worker is stopped gracefully and started again.
+    WorkerStop { worker: usize, down: Millis },
+    /// A worker's machine stands still.
+    WorkerPause { worker: usize, lasts: Millis },
+    /// A link breaks; its ends notice it soon or late.
+    LinkBreak { party: Party, slow_to_notice: bool },
+    /// Nothing gets through between the dispatcher and these.
+    Partition { parties: Vec<Party>, one_way: bool, lasts: Millis },
+    /// A client closes its requests and asks anew.
+    Impatience { client: usize },
+    /// The dispatcher's disk takes its time.
+    SlowDisk { write: Millis, sync: Millis, lasts: Millis },
+    /// Messages take long and arrive twice.
+    Storm { delay: u64, repeats: u64, lasts: Millis },
+}
+
+/// The faults of one simulation with the instants they begin at.
+pub(super) fn schedule(plan: &Plan, begin: Timestamp, dice: &mut Dice) -> Vec<(Timestamp, Fault)> {
+    let draw = |dice: &mut Dice| {
+        let at = dice.between(0, plan.span.0);
+        let left = plan.span.0 - at;
+        // Mostly short, now and then longer than any lease.
+        let lasts = |dice: &mut Dice| Millis(dice.mostly_short(1, 150_000).0.min(left));
+        (begin + Millis(at), fault(plan, lasts(dice), dice))
+    };
+    let mut all: Vec<_> = (0..plan.faults).map(|_| draw(dice)).collect();
+    all.sort_by_key(|(at, _)| *at);
+    all
+}
+
+fn fault(plan: &Plan, lasts: Millis, dice: &mut Dice) -> Fault {
+    let worker = dice.index(plan.workers);
+    let how = dice.one_of(&[Crash::Kill, Crash::PowerLoss]);
+    match dice.between(0, 16) {
+        0 | 1 => Fault::DispatcherCrash { how, down: lasts },
+        2 => Fault::DispatcherPause { lasts },
+        3..6 => Fault::WorkerCrash { worker, how, guard: how == Crash::Kill && dice.percent(60), down: lasts },
+        6 => Fault::WorkerStop { worker, down: lasts },
+        7 | 8 => Fault::WorkerPause { worker, lasts },
+        9..12 => {
+            let client = dice.percent(20);
+            let party = if client { Party::Client(dice.index(plan.clients)) } else { Party::Worker(worker) };
+            Fault::LinkBreak { party, slow_to_notice: dice.percent(50) }
+        }
+        12 | 13 => {
+            let mut parties: Vec<Party> =
+                (0..plan.workers).map(Party::Worker).chain((0..plan.clients).map(Party::Client)).collect();
+            let share = dice.one_of(&[10, 50, 100]);
+            parties.retain(|_| dice.percent(share));
+            Fault::Partition { parties, one_way: dice.percent(30), lasts }
+        }
+        14 => Fault::Impatience { client: dice.index(plan.clients) },
+        15 => Fault::SlowDisk { write: dice.mostly_short(1, 2_000), sync: dice.mostly_short(1, 10_000), lasts },
+        _ => Fault::Storm { delay: dice.mostly_short(1, 5_000).0, repeats: dice.between(0, 40), lasts },
+    }
+}

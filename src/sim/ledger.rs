@@ -1,0 +1,249 @@
+//! What really happened, as only the simulation can know it, and the rules it
+//! must obey.
+//!
+//! Invariant: every rule that can be broken at an instant is checked at that
+//! instant, so that the first panic is close to its cause.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::projection::Projection;
+use crate::engine::dispatcher::Outbound;
+use crate::model::limits::{KILL_GRACE, TASK_TIMEOUT};
+use crate::model::messages::{Assignment, DispatcherMessage};
+use crate::model::records::Record;
+use crate::model::requests::Reply;
+use crate::model::spec::{DependencyCondition, TimeLimit};
+use crate::model::views::JobView;
+use crate::model::{AttemptId, Fence, JobId, JobSpec, JobState, Millis, Outcome, TaskId, TaskState, Timestamp};
+
+/// The book of one simulation.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// Every process there ever was.
+    runs: BTreeMap<Fence, Run>,
+    /// Processes that exist now, by task.
+    alive: BTreeMap<TaskId, BTreeSet<Fence>>,
+    /// Processes there ever were of tasks that may be started once.
+    starts: BTreeMap<TaskId, u32>,
+    /// Submissions that were acknowledged.
+    pub(super) acknowledged: BTreeMap<String, JobId>,
+    /// Ends of jobs that clients were shown.
+    pub(super) shown: BTreeMap<JobId, JobState>,
+    /// How often a retry was asked for.
+    retries: BTreeMap<JobId, u32>,
+    /// Jobs that somebody wanted forgotten.
+    pub(super) forgettable: BTreeSet<JobId>,
+    /// Results that are written down but not synced.
+    unsynced_results: BTreeSet<AttemptId>,
+    /// Assignments that are synced, of tasks for which that matters.
+    synced_assignments: BTreeSet<Fence>,
+    /// Counted for the report.
+    pub(super) tallies: Tallies,
+}
+
+/// One process.
+#[derive(Debug)]
+struct Run {
+    id: AttemptId,
+    worker: usize,
+    started: Timestamp,
+    /// The longest it may take, when that is limited.
+    limit: Option<Millis>,
+    outcome: Option<Outcome>,
+}
+
+/// Numbers for the report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tallies {
+    /// Processes that were started.
+    pub processes: u64,
+    /// Results that were recorded.
+    pub results: u64,
+    /// Attempts that were recorded as lost.
+    pub lost: u64,
+    /// Attempts that were given back unstarted.
+    pub returned: u64,
+    /// Messages that were delivered twice.
+    pub repeats: u64,
+    /// Restarts of the dispatcher.
+    pub dispatcher_restarts: u64,
+    /// Restarts of workers.
+    pub worker_restarts: u64,
+}
+
+impl Ledger {
+    /// A process for `assignment` exists from now on at `worker`. Processes of
+    /// workers that are `frozen` exist but do nothing.
+    pub(super) fn process_started(
+        &mut self,
+        now: Timestamp,
+        worker: usize,
+        assignment: &Assignment,
+        spec: &JobSpec,
+        store: &Projection,
+        frozen: &BTreeSet<usize>,
+    ) {
+        let (id, fence, task) = (assignment.id(), assignment.fence, assignment.task);
+        let others = self.alive.entry(task).or_default();
+        let running = others.iter().find(|other| self.runs.get(other).is_some_and(|run| !frozen.contains(&run.worker)));
+        assert!(!spec.exclusive || running.is_none(), "{id} starts while {running:?} of this exclusive task runs");
+        others.insert(fence);
+        if spec.exclusive || spec.no_retry {
+            assert!(self.synced_assignments.contains(&fence), "{id} starts by an order that may yet be lost");
+        }
+        if spec.no_retry {
+            let starts = self.starts.entry(task).or_default();
+            *starts += 1;
+            let allowed = 1 + self.retries.get(&task.job).copied().unwrap_or(0);
+            assert!(*starts <= allowed, "{id} is start {starts} of a task that may be started once");
+        }
+        for dependency in spec.after.iter().filter(|it| it.condition == DependencyCondition::Succeeded) {
+            let state = store.jobs.get(&dependency.job).map(|job| job.ended);
+            let fine = state.is_none_or(|ended| ended == Some(TaskState::Succeeded));
+            assert!(fine, "{id} starts though job {} has not succeeded", dependency.job);
+        }
+        let limit = match spec.time_limit {
+            TimeLimit::Dispatcher => Some(TASK_TIMEOUT),
+            TimeLimit::Unlimited => None,
+            TimeLimit::Limited(limit) => Some(limit),
+        };
+        let before = self.runs.insert(fence, Run { id, worker, started: now, limit, outcome: None });
+        assert!(before.is_none(), "{id} starts a second time by the same order");
+        self.tallies.processes += 1;
+    }
+
+    /// The process is gone. `held_up` is for how long its node stood still meanwhile, at most.
+    pub(super) fn process_ended(&mut self, now: Timestamp, fence: Fence, outcome: Outcome, held_up: Millis) {
+        let Some(run) = self.runs.get_mut(&fence) else { panic!("a process ends that never was") };
+        let before = run.outcome.replace(outcome);
+        assert!(before.is_none(), "{} ends twice", run.id);
+        let took = now.since(run.started);
+        // Room for a clock that runs a little slow and for orders on their way to the process.
+        let slack = Millis(KILL_GRACE.0 + held_up.0 + 100 + took.0 / 100);
+        let in_time = run.limit.is_none_or(|limit| took <= Millis(limit.0 + slack.0));
+        assert!(in_time, "{} took {took} of {:?}", run.id, run.limit);
+        let task = run.id.task;
+        let rest = self.alive.get_mut(&task).map(|alive| {
+            assert!(alive.remove(&fence), "a process ends that does not exist");
+            alive.len()
+        });
+        if rest == Some(0) {
+            self.alive.remove(&task);
+        }
+    }
+
+    /// A retry of `job` was asked for.
+    pub(super) fn retry_asked(&mut self, job: JobId) {
+        *self.retries.entry(job).or_default() += 1;
+    }
+
+    /// Whether a retry of `job` was ever asked for.
+    pub(super) fn may_retry(&self, job: JobId) -> bool {
+        self.retries.contains_key(&job)
+    }
+
+    /// The dispatcher has appended `batch`, before anything of it is applied to `store`.
+    pub(super) fn appended(&mut self, batch: &[Record]) {
+        let ends = batch.iter().filter_map(|record| match record {
+            Record::AttemptEnded { id, .. } => Some(*id),
+            _ => None,
+        });
+        self.unsynced_results.extend(ends);
+    }
+
+    /// `batch` is synced and about to be applied to `store`.
+    pub(super) fn synced(&mut self, batch: &[Record], store: &Projection) {
+        let mut fences = BTreeMap::new();
+        for record in batch {
+            match record {
+                Record::AttemptAssigned { id, fence, .. } => {
+                    fences.insert(*id, *fence);
+                    self.synced_assignments.insert(*fence);
+                }
+                Record::AttemptEnded { id, report } => {
+                    self.unsynced_results.remove(id);
+                    let Some(fence) = fences.get(id).copied().or_else(|| store.live_fence(*id)) else {
+                        panic!("a result of {id} is recorded, which is not live");
+                    };
+                    self.result_recorded(*id, fence, &report.outcome);
+                }
+                Record::AttemptReturned { id } => {
+                    self.tallies.returned += 1;
+                    let fence = fences.get(id).copied().or_else(|| store.live_fence(*id));
+                    let started = fence.and_then(|fence| self.runs.get(&fence));
+                    assert!(started.is_none(), "{id} was started and is recorded as given back unstarted");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What a result says is what the process of this very attempt did.
+    fn result_recorded(&mut self, id: AttemptId, fence: Fence, outcome: &Outcome) {
+        let run = self.runs.get(&fence);
+        assert!(run.is_none_or(|run| run.id == id), "{id} is recorded by another attempt's fence");
+        match outcome {
+            Outcome::Exited(_) | Outcome::Signalled(_) | Outcome::OutOfMemory => {
+                let did = run.and_then(|run| run.outcome.as_ref());
+                assert_eq!(did, Some(outcome), "{id} is recorded to have ended otherwise than it did");
+            }
+            Outcome::TimedOut(_) => {
+                let over = run.is_some_and(|run| run.outcome.is_some());
+                assert!(over, "{id} is recorded as timed out but runs");
+            }
+            Outcome::SpawnFailed(_) => assert!(run.is_none(), "{id} could not start but did"),
+            Outcome::Lost => self.tallies.lost += 1,
+            Outcome::Cancelled(_) => {}
+            Outcome::TransferFailed(_) | Outcome::DependencyFailed(_) => panic!("{id} is recorded as {outcome}"),
+        }
+        self.tallies.results += 1;
+    }
+
+    /// The dispatcher crashed: what was not synced is settled by what survived, which was applied already.
+    pub(super) fn crashed(&mut self) {
+        self.unsynced_results.clear();
+    }
+
+    /// The dispatcher lets go of a message: what it promises must be on disk.
+    pub(super) fn said(&mut self, message: &Outbound, synced: &Projection, written: &Projection) {
+        match message {
+            Outbound::ToWorker(DispatcherMessage::Recorded(attempts)) => {
+                for attempt in attempts {
+                    let id = attempt.id;
+                    let live = written.live_fence(id) == Some(attempt.fence);
+                    assert!(!live, "{id} is acknowledged to its worker though it has no result");
+                    let other = written.live_fence(id).is_some();
+                    let safe = other || !self.unsynced_results.contains(&id);
+                    assert!(safe, "{id} is acknowledged to its worker before its result is synced");
+                }
+            }
+            Outbound::Reply { reply: Reply::Submitted { job, .. }, .. } => {
+                let durable = synced.jobs.contains_key(job) || self.forgettable.contains(job);
+                assert!(durable, "job {job} is acknowledged before it is synced");
+            }
+            Outbound::Reply { reply: Reply::Progress(jobs), .. } => {
+                jobs.iter().for_each(|job| self.shown(job, synced));
+            }
+            _ => {}
+        }
+    }
+
+    /// A client is shown how a job stands: no end may be shown that is not synced.
+    fn shown(&self, view: &JobView, synced: &Projection) {
+        let Some(job) = synced.jobs.get(&view.job) else {
+            assert!(self.forgettable.contains(&view.job), "job {} is shown before it is synced", view.job);
+            return;
+        };
+        let (shown, durable) = (view.tasks, job.totals());
+        let fine = self.may_retry(view.job)
+            || (shown.succeeded <= durable.succeeded
+                && shown.failed <= durable.failed
+                && shown.cancelled <= durable.cancelled);
+        assert!(fine, "job {} is shown with {shown:?} while {durable:?} is synced", view.job);
+    }
+
+    /// Processes that exist.
+    pub(super) fn alive(&self) -> usize {
+        self.alive.len()
+    }
+}

@@ -1,0 +1,212 @@
+//! The store of a simulated dispatcher: records in, the state to restore out.
+//!
+//! Invariant: what it holds is what the real store's rows would say after the
+//! same records. It is a judge as well: a record that no sane dispatcher could
+//! write, such as a second end of one task, panics here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::rows::{JobRow, TaskRow};
+use crate::model::records::{
+    EnrolledNode, Record, RestoredAttempt, RestoredJob, RestoredState, SubmittedJob, TaskCounts,
+};
+use crate::model::views::JobView;
+use crate::model::{AttemptId, Epoch, Fence, JobId, NodeId, Outcome, TaskId, TaskState, Timestamp};
+
+/// All rows.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Projection {
+    pub(super) jobs: BTreeMap<JobId, JobRow>,
+    nodes: BTreeMap<NodeId, EnrolledNode>,
+    keys: BTreeMap<String, JobId>,
+    epoch: u32,
+    last_job: u64,
+    /// Greatest fence of any assignment.
+    last_fence: Option<Fence>,
+}
+
+impl Projection {
+    /// Takes a new epoch and says all that a starting dispatcher needs.
+    pub(super) fn open(&mut self) -> RestoredState {
+        self.epoch += 1;
+        RestoredState {
+            epoch: Epoch(self.epoch),
+            next_job: self.last_job + 1,
+            jobs: self.jobs.values().filter(|job| job.ended.is_none()).map(JobRow::restored).collect(),
+            nodes: self.nodes.values().cloned().collect(),
+        }
+    }
+
+    /// One job as `retry` recalls it.
+    pub(super) fn recall(&self, job: JobId) -> Option<RestoredJob> {
+        self.jobs.get(&job).filter(|job| job.ended.is_some()).map(JobRow::restored)
+    }
+
+    /// One job as a listing shows it.
+    pub(super) fn view(&self, job: JobId) -> Option<JobView> {
+        let row = self.jobs.get(&job)?;
+        let submitted = &row.submitted;
+        Some(JobView {
+            job,
+            name: submitted.idempotency_key.clone(),
+            state: row.ended.unwrap_or_else(|| row.totals().state()),
+            tasks: row.totals(),
+            owner: submitted.owner,
+            submitted_at: submitted.at,
+            started_at: None,
+            ended_at: None,
+            outcome: None,
+            spec: None,
+        })
+    }
+
+    /// The job that was submitted with `key`.
+    pub(super) fn job_by_key(&self, key: &str) -> Option<JobId> {
+        self.keys.get(key).copied()
+    }
+
+    /// The fence of a live attempt.
+    pub(super) fn live_fence(&self, id: AttemptId) -> Option<Fence> {
+        let row = self.jobs.get(&id.task.job)?.tasks.get(&id.task.index.0)?;
+        row.live.iter().find(|attempt| attempt.id == id).map(|attempt| attempt.fence)
+    }
+
+    /// Applies one batch, which happens as a whole or not at all.
+    pub(super) fn apply(&mut self, batch: &[Record]) {
+        for record in batch {
+            self.apply_one(record);
+        }
+        for task in batch.iter().filter_map(task_of) {
+            if let Some(row) = self.jobs.get(&task.job).and_then(|job| job.tasks.get(&task.index.0)) {
+                row.check(task);
+            }
+        }
+    }
+
+    fn apply_one(&mut self, record: &Record) {
+        match record {
+            Record::JobSubmitted(submitted) => self.submitted(submitted),
+            Record::AttemptAssigned { id, fence, worker, at, .. } => self.assigned(*id, *fence, *worker, *at),
+            Record::AttemptStarted { id, at } => self.live(*id).started_at = Some(*at),
+            Record::AttemptEnded { id, report } => {
+                let outcome = report.outcome.clone();
+                self.live(*id);
+                let row = self.job(id.task.job).row(id.task);
+                row.live.retain(|attempt| attempt.id != *id);
+                row.outcome = Some(outcome);
+            }
+            Record::AttemptReturned { id } => {
+                self.live(*id);
+                self.job(id.task.job).row(id.task).live.retain(|attempt| attempt.id != *id);
+            }
+            Record::TaskChanged { task, state, counts, not_before, outcome, .. } => {
+                self.changed(*task, *state, *counts, outcome.as_ref());
+                self.job(task.job).row(*task).not_before = *not_before;
+            }
+            Record::RestChanged { job, state, .. } => self.job(*job).change_rest(*state),
+            Record::JobCancelling { job, why, .. } => self.job(*job).cancelling = Some(why.clone()),
+            Record::JobEnded { job, state, .. } => self.job(*job).end(*state),
+            Record::JobReopened { job, .. } => self.job(*job).reopen(),
+            Record::JobForgotten { job } => {
+                let gone = self.jobs.remove(job);
+                assert!(gone.as_ref().is_some_and(|row| row.ended.is_some()), "job {job} is forgotten before it ended");
+                self.keys.retain(|_, other| other != job);
+            }
+            Record::NodeEnrolled { node, role, name, .. } => {
+                let draining = self.nodes.get(node).is_some_and(|known| known.draining);
+                self.nodes.retain(|other, known| other == node || known.role != *role || known.name != *name);
+                self.nodes.insert(*node, EnrolledNode { node: *node, role: *role, name: name.clone(), draining });
+            }
+            Record::WorkerDraining { node, draining } => {
+                let Some(known) = self.nodes.get_mut(node) else { panic!("a stranger drains") };
+                known.draining = *draining;
+            }
+        }
+    }
+
+    fn submitted(&mut self, submitted: &Arc<SubmittedJob>) {
+        let job = submitted.job;
+        assert!(job.0 > self.last_job, "job {job} is not newer than job {}", self.last_job);
+        self.last_job = job.0;
+        let before = self.keys.insert(submitted.idempotency_key.clone(), job);
+        assert!(before.is_none(), "key {} makes a second job", submitted.idempotency_key);
+        self.jobs.insert(job, JobRow::new(submitted.clone()));
+    }
+
+    fn assigned(&mut self, id: AttemptId, fence: Fence, worker: NodeId, at: Timestamp) {
+        assert!(
+            self.last_fence.is_none_or(|last| last < fence),
+            "{id} gets fence {fence:?} after {:?}",
+            self.last_fence
+        );
+        self.last_fence = Some(fence);
+        assert_eq!(fence.epoch.0, self.epoch, "{id} gets a fence of another epoch");
+        let job = self.job(id.task.job);
+        assert!(job.ended.is_none(), "{id} of a job that has ended is assigned");
+        let max = job.submitted.spec.spec().max_concurrent;
+        job.started_at = job.started_at.or(Some(at));
+        job.last_attempt = job.last_attempt.max(id.attempt);
+        job.set_state(id.task, TaskState::Running);
+        let running = job.tally(TaskState::Running);
+        assert!(max.is_none_or(|max| running <= u64::from(max)), "{id} is assigned as number {running} of {max:?}");
+        let row = job.row(id.task);
+        assert!(row.live.is_empty(), "{id} is assigned while another attempt is live");
+        assert!(id.attempt.0 > row.counts.attempts, "{id} is assigned after attempt {}", row.counts.attempts);
+        row.counts.attempts = id.attempt.0;
+        row.not_before = None;
+        row.outcome = None;
+        row.live.push(RestoredAttempt { id, fence, worker, started_at: None });
+    }
+
+    fn changed(&mut self, task: TaskId, state: TaskState, counts: TaskCounts, outcome: Option<&Outcome>) {
+        let job = self.job(task.job);
+        job.set_state(task, state);
+        let row = job.row(task);
+        row.counts = counts;
+        if let Some(outcome) = outcome {
+            row.outcome = Some(outcome.clone());
+        }
+    }
+
+    fn job(&mut self, job: JobId) -> &mut JobRow {
+        match self.jobs.get_mut(&job) {
+            Some(row) => row,
+            None => panic!("a record names job {job}, which does not exist"),
+        }
+    }
+
+    fn live(&mut self, id: AttemptId) -> &mut RestoredAttempt {
+        match self.job(id.task.job).row(id.task).live.iter_mut().find(|attempt| attempt.id == id) {
+            Some(attempt) => attempt,
+            None => panic!("a record names {id}, which is not live"),
+        }
+    }
+}
+
+/// The task whose row a record touches.
+fn task_of(record: &Record) -> Option<TaskId> {
+    match record {
+        Record::AttemptAssigned { id, .. }
+        | Record::AttemptStarted { id, .. }
+        | Record::AttemptEnded { id, .. }
+        | Record::AttemptReturned { id } => Some(id.task),
+        Record::TaskChanged { task, .. } => Some(*task),
+        _ => None,
+    }
+}
+
+impl TaskRow {
+    fn check(&self, task: TaskId) {
+        let running = self.state == TaskState::Running;
+        assert_eq!(
+            running,
+            !self.live.is_empty(),
+            "task {task} is {} with {} live attempts",
+            self.state,
+            self.live.len()
+        );
+        let state = self.outcome.as_ref().map(Outcome::state);
+        assert!(!self.state.is_terminal() || state == Some(self.state), "task {task} is {} by {state:?}", self.state);
+    }
+}
