@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::gate::{Gate, Pass};
 use super::settings::HANDSHAKE_DEADLINE;
-use super::{Alpn, CloseCode, FrameRecv, FrameSend, Incoming, Link, TransportError, negotiate};
-use crate::model::handshake::{Hello, Intent, Refusal, RefusalCode};
+use super::{CloseCode, FrameRecv, FrameSend, Incoming, Link, TransportError, negotiate};
+use crate::model::handshake::Hello;
 use crate::model::limits::MAX_FRAME_UNAUTHENTICATED;
 
 /// Accepts until the endpoint closes; whoever has said hello goes to `arrivals`.
@@ -44,7 +44,7 @@ async fn receive(connecting: quinn::Connecting, pass: Pass, arrivals: mpsc::Send
             return pass.turn_away(CloseCode::TooSlow, "no hello in time");
         }
     };
-    let negotiated = fits_purpose(link.alpn(), &hello).and_then(|()| negotiate(&hello));
+    let negotiated = negotiate(&hello);
     let incoming = Incoming::new(link, hello, *negotiated.as_ref().unwrap_or(&0), control, pass);
     match negotiated {
         // Full only when the engine is far behind; waiting here is still bounded by the gate.
@@ -64,16 +64,4 @@ async fn greet(
     let (send, mut recv) = link.accept_bi().await?;
     let hello = recv.recv::<Hello>(MAX_FRAME_UNAUTHENTICATED).await?;
     Ok(hello.map(|hello| (link, hello, (send, recv))))
-}
-
-/// Whether `hello` wants what its connection was made for: nobody gets a worker's streams as a client.
-fn fits_purpose(alpn: Alpn, hello: &Hello) -> Result<(), Refusal> {
-    match (alpn, &hello.intent) {
-        (Alpn::Worker, Intent::Worker(_) | Intent::Guard) | (Alpn::Client, Intent::Client) => Ok(()),
-        (Alpn::Worker, Intent::Client) | (Alpn::Client, Intent::Worker(_) | Intent::Guard) => Err(Refusal {
-            code: RefusalCode::Malformed,
-            text: "the hello wants something else than its connection was made for".to_owned(),
-            hint: None,
-        }),
-    }
 }

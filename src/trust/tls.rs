@@ -10,7 +10,7 @@
 //! resumed one skips client authentication and would outlive a revocation.
 //! Joining a dispatcher whose id is not known yet (the approval by code) needs
 //! a second server verifier, which takes any [`peer_id`]; it belongs beside
-//! [`PinnedServer`] with an ALPN of its own.
+//! `PinnedServer` with an ALPN of its own.
 
 use std::sync::Arc;
 
