@@ -102,6 +102,45 @@ impl IntervalSet {
         true
     }
 
+    /// Adds all of `first..=last`; nothing when `first > last`. Costs what the ranges that it touches cost.
+    pub fn insert_range(&mut self, first: u64, last: u64) {
+        if first > last {
+            return;
+        }
+        let (mut start, mut end) = (first, last);
+        while let Some((below, its_last)) =
+            self.ranges.range(..=end.saturating_add(1)).next_back().map(|(a, b)| (*a, *b))
+        {
+            if its_last.saturating_add(1) < start {
+                break;
+            }
+            self.ranges.remove(&below);
+            start = start.min(below);
+            end = end.max(its_last);
+        }
+        self.ranges.insert(start, end);
+    }
+
+    /// Removes all of `first..=last`; nothing when `first > last`. Costs what the ranges that it touches cost.
+    pub fn remove_range(&mut self, first: u64, last: u64) {
+        if first > last {
+            return;
+        }
+        while let Some((below, its_last)) = self.ranges.range(..=last).next_back().map(|(a, b)| (*a, *b)) {
+            if its_last < first {
+                break;
+            }
+            self.ranges.remove(&below);
+            if last < its_last {
+                self.ranges.insert(last + 1, its_last);
+            }
+            if below < first {
+                self.ranges.insert(below, first - 1);
+                break;
+            }
+        }
+    }
+
     /// Removes and returns the smallest value.
     pub fn pop_first(&mut self) -> Option<u64> {
         let (first, last) = self.ranges.pop_first()?;
@@ -150,6 +189,26 @@ mod tests {
                     prop_assert_eq!(set.insert(value), plain.insert(value));
                 } else {
                     prop_assert_eq!(set.remove(value), plain.remove(&value));
+                }
+                prop_assert_eq!(set.iter().collect::<Vec<_>>(), plain.iter().copied().collect::<Vec<_>>());
+                let ranges: Vec<_> = set.ranges().collect();
+                prop_assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "neighbours never touch");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whole_ranges_behave_like_their_values(steps in proptest::collection::vec((any::<bool>(), 0u64..40, 0u64..40), 0..100)) {
+            let mut set = IntervalSet::new();
+            let mut plain = BTreeSet::new();
+            for (add, first, last) in steps {
+                if add {
+                    set.insert_range(first, last);
+                    plain.extend(first..=last);
+                } else {
+                    set.remove_range(first, last);
+                    plain.retain(|value| !(first..=last).contains(value));
                 }
                 prop_assert_eq!(set.iter().collect::<Vec<_>>(), plain.iter().copied().collect::<Vec<_>>());
                 let ranges: Vec<_> = set.ranges().collect();
