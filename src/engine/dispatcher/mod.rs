@@ -7,17 +7,52 @@
 //! Deliberately absent: sockets, the store, output and log files, time limits
 //! (the worker's), and any clock but the `now` that is passed in.
 
+mod admission;
+mod assigning;
+mod attendance;
+mod audit;
+mod backoff;
+mod endings;
+mod explain;
+mod history;
 mod interface;
+mod job;
+mod jobs;
+mod leases;
+mod links;
+mod losses;
 mod notice;
+mod outbox;
+mod placement;
+mod queue;
+mod reconcile;
+mod registry;
+mod requests;
+mod restore;
+mod results;
+mod retry;
+mod roster;
+mod submit;
+mod task;
+#[cfg(test)]
+mod tests;
+mod throughput;
+mod timers;
+mod view;
+mod watch;
+
+use std::collections::BTreeMap;
 
 pub use interface::{Call, ClusterView, DispatcherEffects, Inbound, LinkChange, Outbound};
+use links::Peer;
 pub use notice::{LossCause, Notice};
+use timers::Timer;
 
 use crate::model::limits::{
     HEARTBEAT_INTERVAL, LOST_AFTER, MAX_WORKERS, RESTART_GRACE, SUSPECT_AFTER, TASK_RETRIES, TASK_TIMEOUT,
 };
-use crate::model::records::{BatchNo, RestoredState};
-use crate::model::{JobId, LinkId, Millis, NodeId, Timestamp};
+use crate::model::records::BatchNo;
+use crate::model::{Epoch, JobId, LinkId, Millis, NodeId, Timestamp};
 
 /// What a dispatcher is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,60 +96,100 @@ impl Default for DispatcherConfig {
 
 /// A dispatcher's decisions as a value. See the module for what it promises.
 ///
-/// After any `handle_…`, drain [`DispatcherEngine::take_effects`] and ask
+/// Made by [`DispatcherEngine::restore`], of an empty state at the very first
+/// start. After any `handle_…`, drain [`DispatcherEngine::take_effects`] and ask
 /// [`DispatcherEngine::poll_timeout`] anew. `now` must never go back. What a
 /// link sends after `Down` or after a refusal is ignored.
 #[derive(Debug)]
 pub struct DispatcherEngine {
     config: DispatcherConfig,
+    epoch: Epoch,
+    /// Fences issued in this epoch.
+    fences: u64,
+    next_job: u64,
+    registry: registry::Registry,
+    roster: roster::Roster,
+    links: BTreeMap<LinkId, Peer>,
+    jobs: jobs::Jobs,
+    placement: placement::Placement,
+    timers: timers::Timers,
+    watchers: watch::Watchers,
+    outbox: outbox::Outbox,
+    throughput: throughput::Throughput,
+    started_at: Timestamp,
+    last_call: Timestamp,
+    synced: BatchNo,
 }
 
 impl DispatcherEngine {
-    /// Goes on where `state` left off. Running tasks wait `restart_grace` for
-    /// their workers to report them.
-    #[must_use]
-    pub fn restore(config: DispatcherConfig, _now: Timestamp, _state: RestoredState) -> Self {
-        Self { config }
+    /// A link came up or went down.
+    pub fn handle_link(&mut self, now: Timestamp, link: LinkId, change: LinkChange) {
+        self.enter(now);
+        match change {
+            LinkChange::Up { node, hello, vouched } => {
+                self.arrive(now, &admission::Arrival { link, node, hello: &hello, vouched });
+            }
+            LinkChange::Down => self.link_down(now, link),
+        }
+        self.settle(now);
     }
 
-    /// A link came up or went down.
-    pub fn handle_link(&mut self, _now: Timestamp, _link: LinkId, _change: LinkChange) {}
-
     /// A peer said something. Everything in one message is handled before anything new is placed.
-    pub fn handle_message(&mut self, _now: Timestamp, _from: LinkId, _message: Inbound) {}
+    pub fn handle_message(&mut self, now: Timestamp, from: LinkId, message: Inbound) {
+        self.enter(now);
+        self.hear(now, from, message);
+        self.settle(now);
+    }
 
     /// The instant of [`DispatcherEngine::poll_timeout`] has come. Safe to call early.
-    pub fn handle_timeout(&mut self, _now: Timestamp) {}
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.enter(now);
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Worker(key) => self.check_lease(now, key),
+                Timer::Wait(job, position) => self.end_wait(now, job, position),
+                Timer::Patience(job, position) => self.end_patience(now, job, position),
+                Timer::ClientGone(job) => self.check_attendance(now, job),
+                Timer::Watcher(id) => self.wake_watcher(id),
+                Timer::History => self.trim_history(now),
+            }
+        }
+        self.settle(now);
+    }
 
     /// Every batch of records up to `upto` is on disk.
-    pub fn handle_synced(&mut self, _upto: BatchNo) {}
+    ///
+    /// The shell holds `messages_after_sync` back by itself; the engine only
+    /// checks that durability never goes back.
+    pub fn handle_synced(&mut self, upto: BatchNo) {
+        assert!(upto >= self.synced, "what was durable is not any more");
+        self.synced = upto;
+    }
 
     /// What the calls since the last time want done.
     pub fn take_effects(&mut self) -> DispatcherEffects {
-        DispatcherEffects::default()
+        self.outbox.take()
     }
 
-    /// When [`DispatcherEngine::handle_timeout`] wants to be called next, if at all.
+    /// When [`DispatcherEngine::handle_timeout`] wants to be called next, if at
+    /// all. While any worker is reckoned with that is at most half a second
+    /// after the last call: a longer gap tells the engine that it stood still.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        None
+        [self.timers.next(), self.next_tick()].into_iter().flatten().min()
     }
 
     /// Whether the job is in memory: not ended, or not for long.
     #[must_use]
-    pub fn knows(&self, _job: JobId) -> bool {
-        false
+    pub fn knows(&self, job: JobId) -> bool {
+        self.jobs.get(job).is_some()
     }
 
-    /// A snapshot for people.
-    #[must_use]
-    #[expect(clippy::unimplemented, reason = "being built")]
-    pub fn view(&self, _now: Timestamp) -> ClusterView {
-        unimplemented!()
-    }
-
-    /// Panics with what is broken, if anything is. Costs as much as everything held.
-    pub fn check_invariants(&self) {
-        assert!(self.config.suspect_after < self.config.lost_after, "a worker would be lost before it is suspect");
+    /// Draws the consequences of a call, once.
+    fn settle(&mut self, now: Timestamp) {
+        self.resolve_dependencies(now);
+        self.place(now);
+        self.tell_watchers(now);
+        self.trim_history_if_full(now);
     }
 }

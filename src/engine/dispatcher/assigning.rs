@@ -1,0 +1,70 @@
+//! Handing out tasks: from placement's grants to attempts.
+//!
+//! Invariant: every attempt has a fence greater than all before, and is on
+//! record before its worker hears of it. Absent: which task goes where.
+
+use super::DispatcherEngine;
+use super::Notice;
+use super::placement::Grant;
+use super::task::Attempt;
+use crate::model::messages::{Assignment, JobOnWorker};
+use crate::model::records::Record;
+use crate::model::{AttemptId, AttemptNo, Fence, JobId, LinkId, Timestamp};
+
+impl DispatcherEngine {
+    /// Hands out everything that fits anywhere.
+    pub(super) fn place(&mut self, now: Timestamp) {
+        while let Some(grant) = self.placement.next() {
+            self.assign(now, grant);
+        }
+    }
+
+    fn assign(&mut self, now: Timestamp, grant: Grant) {
+        self.fences += 1;
+        let fence = Fence { epoch: self.epoch, counter: self.fences };
+        let job = self.jobs.at_mut(grant.job);
+        assert!(job.may_start(), "job {} was placed and may not start", grant.job);
+        let (position, mut counts) = job.pop_ready(grant.class);
+        counts.attempts += 1;
+        let (task, no) = (job.task_id(position), AttemptNo(counts.attempts));
+        let attempt = Attempt {
+            no,
+            fence,
+            worker: grant.worker,
+            assigned_at: now,
+            started_at: None,
+            gpus: grant.gpus.clone(),
+            ending: None,
+        };
+        job.run(position, counts, attempt);
+        job.started_at.get_or_insert(now);
+        let after_sync = job.assigns_after_sync();
+
+        let worker = self.roster.at_mut(grant.worker);
+        let Some(link) = worker.order_link() else { unreachable!("a task was placed on a worker without a link") };
+        let new = worker.attempts.insert(task);
+        assert!(new, "a worker was given a task twice");
+        self.outbox.record(Record::AttemptAssigned {
+            id: AttemptId { task, attempt: no },
+            fence,
+            worker: worker.node,
+            worker_name: worker.name.clone(),
+            at: now,
+        });
+        self.outbox.notice(Notice::TaskAssigned { task, attempt: no, worker: worker.name.clone() });
+        if worker.learnt.insert(task.job) {
+            job.learnt_by.insert(grant.worker);
+            self.teach(link, task.job);
+        }
+        let assignment = Assignment { task, attempt: no, fence, gpus: grant.gpus };
+        self.outbox.assign(link, assignment, after_sync);
+        self.realign(task.job);
+        self.touch(task.job);
+    }
+
+    /// Sends a job's spec.
+    pub(super) fn teach(&mut self, link: LinkId, job: JobId) {
+        let spec = self.jobs.at(job).submitted.spec.clone();
+        self.outbox.learn(link, JobOnWorker { job, spec });
+    }
+}

@@ -1,0 +1,93 @@
+//! The audit of everything that must hold between two calls.
+
+use std::collections::BTreeMap;
+
+use super::DispatcherEngine;
+use super::job::{Attendance, Job};
+use super::placement::WorkerKey;
+use super::task::Stage;
+use super::timers::Timer;
+use crate::model::{Demand, TaskId};
+
+impl DispatcherEngine {
+    /// Panics with what is broken, if anything is. Costs as much as everything held.
+    pub fn check_invariants(&self) {
+        self.registry.check();
+        self.roster.check();
+        self.jobs.check();
+        self.check_links();
+        self.check_leases();
+        self.check_watchers();
+        for job in self.jobs.iter() {
+            job.check();
+            self.check_job(job);
+        }
+        let held = self.attempts_by_worker();
+        for (key, worker) in self.roster.iter() {
+            let live = held.get(&key).map(|list| list.len()).unwrap_or_default();
+            assert_eq!(worker.attempts.len(), live, "{} holds attempts that are not live", worker.name);
+            for job in &worker.learnt {
+                assert!(self.jobs.at(*job).learnt_by.contains(&key), "a job does not know that a worker knows it");
+            }
+        }
+        self.placement.check(|key| {
+            let list = held.get(&key).map(Vec::as_slice).unwrap_or_default();
+            list.iter().map(|(_, demand, gpus)| (*demand, *gpus)).collect()
+        });
+        let seated = self.roster.iter().filter(|(key, _)| self.placement.is_seated(*key));
+        for (key, worker) in seated {
+            assert_eq!(self.placement.is_open(key), worker.is_open(), "{} is open to placement or not", worker.name);
+        }
+    }
+
+    /// What each worker holds by the jobs' account.
+    fn attempts_by_worker(&self) -> BTreeMap<WorkerKey, Vec<(TaskId, &Demand, &[u32])>> {
+        let mut held: BTreeMap<WorkerKey, Vec<(TaskId, &Demand, &[u32])>> = BTreeMap::new();
+        for job in self.jobs.iter() {
+            for (position, task) in &job.tasks {
+                let Stage::Running(attempt) = &task.stage else { continue };
+                let id = job.task_id(*position);
+                let worker = self.roster.at(attempt.worker);
+                assert!(worker.attempts.contains(&id), "{} does not know that it has {id}", worker.name);
+                let newest = attempt.fence.epoch < self.epoch || attempt.fence.counter <= self.fences;
+                assert!(newest, "{id} has a fence that was not issued");
+                held.entry(attempt.worker).or_default().push((id, &job.spec().demand, &attempt.gpus));
+            }
+        }
+        held
+    }
+
+    /// What a job and the rest of the engine must agree on.
+    fn check_job(&self, job: &Job) {
+        let id = job.id();
+        assert!(id.0 < self.next_job, "job {id} has a number that is still to be given");
+        assert_eq!(job.class.is_some(), job.ended_at.is_none(), "job {id} has a demand class while it has not ended");
+        let wanted = job.may_start() && job.ended_at.is_none();
+        assert_eq!(job.in_line, wanted && !job.ready.is_empty(), "job {id} stands in line or not as it should");
+        for apart in job.apart.values() {
+            assert_eq!(apart.in_line, wanted, "job {id} stands in line for a retry or not as it should");
+        }
+        if let (Some(most), true) = (job.spec().max_concurrent, job.cancelling.is_none()) {
+            assert!(job.running() <= u64::from(most), "job {id} runs more tasks at once than it may");
+        }
+        if job.cancelling.is_some() {
+            assert_eq!(job.tasks.len() as u64, job.running(), "job {id} is cancelled and has tasks that wait");
+        }
+        for (position, task) in &job.tasks {
+            let (at, timer) = match &task.stage {
+                Stage::Waiting { not_before, .. } => (*not_before, Timer::Wait(id, *position)),
+                Stage::Ready { avoid: Some((_, until)) } => (*until, Timer::Patience(id, *position)),
+                _ => continue,
+            };
+            assert!(self.timers.is_set(timer, at), "{} waits and nothing will wake it", job.task_id(*position));
+        }
+        if let Attendance::GoneSince(since) = job.attendance {
+            let at = since + crate::model::limits::CLIENT_GONE_AFTER;
+            let over = job.cancelling.is_some() || job.ended_at.is_some();
+            assert!(over || self.timers.is_set(Timer::ClientGone(id), at), "nobody counts how long a client is gone");
+        }
+        for key in &job.learnt_by {
+            assert!(self.roster.at(*key).learnt.contains(&id), "a worker does not know that it knows job {id}");
+        }
+    }
+}

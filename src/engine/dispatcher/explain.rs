@@ -1,0 +1,101 @@
+//! Why tasks do not run.
+//!
+//! Says what the other rooms decided, in words; decides nothing.
+
+use super::DispatcherEngine;
+use super::job::Job;
+use super::placement::ClassId;
+use super::requests::Target;
+use super::roster::Worker;
+use super::task::Stage;
+use crate::model::limits::MAX_ROWS;
+use crate::model::requests::Failure;
+use crate::model::selector::Part;
+use crate::model::views::{Explanation, WorkerLack};
+use crate::model::{LinkId, TaskState};
+
+impl DispatcherEngine {
+    /// Explains tasks; a whole job by its first task that does not run.
+    pub(super) fn explain(&self, link: LinkId, parts: &[Part]) -> Result<Vec<Explanation>, Failure> {
+        let targets = self.targets(link, parts)?;
+        let explained = targets.into_iter().filter_map(|target| match target {
+            Target::Job(id) => {
+                let job = self.jobs.at(id);
+                first_pending(job).map(|position| self.explain_task(job, position))
+            }
+            Target::Task(id, position) => Some(self.explain_task(self.jobs.at(id), position)),
+        });
+        Ok(explained.take(MAX_ROWS as usize).collect())
+    }
+
+    fn explain_task(&self, job: &Job, position: u64) -> Explanation {
+        let state = job.state_of(position);
+        let open = matches!(state, TaskState::Waiting | TaskState::Ready);
+        let class = open.then(|| class_of(job, position)).flatten();
+        Explanation {
+            task: job.task_id(position),
+            state,
+            waits_for: open.then(|| self.waits_for(job, position)).flatten(),
+            workers: class.map(|class| self.lacks(class)).unwrap_or_default(),
+        }
+    }
+
+    /// What a task waits for that is no worker's fault.
+    fn waits_for(&self, job: &Job, position: u64) -> Option<String> {
+        if let Some(first) = job.open_dependencies.first() {
+            let others = job.open_dependencies.len() - 1;
+            return Some(match others {
+                0 => format!("job {first} to end"),
+                _ => format!("job {first} and {others} more to end"),
+            });
+        }
+        if let Some(Stage::Waiting { not_before, .. }) = job.tasks.get(&position).map(|task| &task.stage) {
+            return Some(format!("its next try in {}", not_before.since(self.last_call)));
+        }
+        if !job.may_start() {
+            return Some(format!("%MAX: {} of its job's tasks are running", job.running()));
+        }
+        let ahead = self.jobs.iter().filter(|other| other.turn < job.turn && other.in_line).count();
+        (ahead > 0).then(|| format!("its turn: {ahead} jobs are ahead"))
+    }
+
+    /// Connected workers and what each lacks; empty when one could take the task now.
+    fn lacks(&self, class: ClassId) -> Vec<WorkerLack> {
+        let mut list = Vec::new();
+        for (key, worker) in self.roster.iter().filter(|(_, worker)| worker.link().is_some()) {
+            let (mut lacks, never) = self.placement.lacks(class, key);
+            lacks.extend(closed(worker).map(str::to_owned));
+            if lacks.is_empty() {
+                return Vec::new();
+            }
+            list.push(WorkerLack { worker: worker.name.clone(), lacks, never });
+        }
+        list
+    }
+}
+
+/// Why a connected worker gets nothing new.
+fn closed(worker: &Worker) -> Option<&'static str> {
+    if worker.stopping {
+        Some("state: stopping")
+    } else if worker.draining {
+        Some("state: draining")
+    } else if worker.suspect {
+        Some("state: suspect")
+    } else {
+        None
+    }
+}
+
+/// The first task of a job that does not run and has not ended.
+fn first_pending(job: &Job) -> Option<u64> {
+    let waiting = job.tasks.iter().find(|(_, task)| matches!(task.stage, Stage::Waiting { .. }));
+    let apart = job.apart.values().filter_map(|apart| apart.ready.first()).min();
+    job.ready.first().or(apart).or(waiting.map(|(position, _)| *position))
+}
+
+/// The demand class of a task that waits.
+fn class_of(job: &Job, position: u64) -> Option<ClassId> {
+    let apart = job.apart.values().find(|apart| apart.ready.contains(position));
+    apart.map(|apart| apart.class).or(job.class)
+}

@@ -1,0 +1,58 @@
+//! Ended jobs on their way out of memory.
+//!
+//! Invariant: an ended job is here for a minute at least, unless ten thousand
+//! have ended since; whoever asks later asks the store.
+
+use super::{DispatcherEngine, Notice};
+use crate::model::records::Record;
+use crate::model::{JobId, Millis, Timestamp};
+
+/// How long an ended job stays in memory, so that `wait` and `retry` right after its end find it.
+pub(super) const KEPT: Millis = Millis::from_secs(60);
+
+/// Most ended jobs kept in memory.
+const KEPT_JOBS: usize = 10_000;
+
+impl DispatcherEngine {
+    /// Lets the oldest go when there are too many.
+    pub(super) fn trim_history_if_full(&mut self, now: Timestamp) {
+        if self.jobs.ended.len() > KEPT_JOBS {
+            self.trim_history(now);
+        }
+    }
+
+    /// Lets ended jobs go that have been here long enough, or are too many.
+    pub(super) fn trim_history(&mut self, now: Timestamp) {
+        while let Some((ended_at, id)) = self.jobs.ended.front().copied() {
+            if ended_at + KEPT > now && self.jobs.ended.len() <= KEPT_JOBS {
+                self.timers.set(ended_at + KEPT, super::timers::Timer::History);
+                return;
+            }
+            self.jobs.ended.pop_front();
+            let still = self.jobs.get(id).is_some_and(|job| job.ended_at == Some(ended_at));
+            if still {
+                self.drop_job(id);
+            }
+        }
+    }
+
+    /// Removes an ended job from memory and from the workers that know it.
+    fn drop_job(&mut self, id: JobId) {
+        let Some(job) = self.jobs.remove(id) else { return };
+        for key in job.learnt_by {
+            let worker = self.roster.at_mut(key);
+            worker.learnt.remove(&id);
+            if let Some(link) = worker.link() {
+                self.outbox.forget_job(link, id);
+            }
+        }
+        assert!(job.watchers.is_empty(), "a job left while somebody waits for its end");
+    }
+
+    /// Removes a job for good; it has ended.
+    pub(super) fn forget(&mut self, id: JobId) {
+        self.drop_job(id);
+        self.outbox.record(Record::JobForgotten { job: id });
+        self.outbox.notice(Notice::JobForgotten { job: id });
+    }
+}

@@ -1,0 +1,400 @@
+//! A job in memory: its tasks as sets of positions, one a state.
+//!
+//! Invariant: every position is in exactly one place: in the ready set (or
+//! one of those apart), in `tasks` waiting or running, or in one of the terminal
+//! sets; `totals` counts them. A task has an object only while it has something
+//! to say, so an array of a million costs what its gaps cost. Positions are
+//! dense (`0..count`); indices are what people see.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::placement::{ClassId, Turn, WorkerKey};
+use super::task::{Attempt, Stage, Task};
+use super::watch::WatcherId;
+use crate::model::outcome::Cancellation;
+use crate::model::records::{SubmittedJob, TaskCounts};
+use crate::model::views::TaskTotals;
+use crate::model::{IntervalSet, JobId, JobSpec, JobState, LinkId, Outcome, TaskId, TaskState, Timestamp};
+
+/// One job.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// As it was accepted.
+    pub(super) submitted: Arc<SubmittedJob>,
+    /// Its turn among jobs.
+    pub(super) turn: Turn,
+    /// Its demand class; `None` once it has ended.
+    pub(super) class: Option<ClassId>,
+    /// Whether it stands in its class's line.
+    pub(super) in_line: bool,
+    /// Tasks that could be placed in `class`.
+    pub(super) ready: IntervalSet,
+    /// Tasks that failed on a worker and look for another one.
+    pub(super) apart: BTreeMap<WorkerKey, Apart>,
+    /// Tasks with something to say; those `Stage::Ready` are in a ready set as well.
+    pub(super) tasks: BTreeMap<u64, Task>,
+    /// Tasks without a row of their own in the store: `RestChanged` speaks of them.
+    pub(super) rest: IntervalSet,
+    /// How the rest ended, once it has.
+    pub(super) rest_ended: Option<TaskState>,
+    /// Tasks in a terminal state, the rest among them.
+    pub(super) succeeded: IntervalSet,
+    /// Likewise.
+    pub(super) failed: IntervalSet,
+    /// Likewise.
+    pub(super) cancelled: IntervalSet,
+    /// All of these counted; `waiting` are those with a wait of their own,
+    /// `ready` those in a ready set whether or not their job may start any.
+    totals: TaskTotals,
+    /// Jobs that have to end first.
+    pub(super) open_dependencies: BTreeSet<JobId>,
+    /// Set when it is to end as a whole.
+    pub(super) cancelling: Option<Cancellation>,
+    /// Where the client of a `run` is.
+    pub(super) attendance: Attendance,
+    /// The greatest attempt number of any task.
+    pub(super) last_attempt: u32,
+    /// When its first attempt was assigned.
+    pub(super) started_at: Option<Timestamp>,
+    /// When its last task ended.
+    pub(super) ended_at: Option<Timestamp>,
+    /// How its only task ended, when it has only one.
+    pub(super) outcome: Option<Outcome>,
+    /// Who wants to know.
+    pub(super) watchers: BTreeSet<WatcherId>,
+    /// Workers that have its spec over their present link.
+    pub(super) learnt_by: BTreeSet<WorkerKey>,
+}
+
+/// Tasks of a job that keep away from one worker.
+#[derive(Debug)]
+pub(super) struct Apart {
+    /// The class of tasks that do.
+    pub(super) class: ClassId,
+    /// Whether the job stands in its line.
+    pub(super) in_line: bool,
+    /// Which.
+    pub(super) ready: IntervalSet,
+}
+
+/// The client of a `run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attendance {
+    /// Nobody has to be there.
+    NotNeeded,
+    /// On this link.
+    Here(LinkId),
+    /// Not since then.
+    GoneSince(Timestamp),
+}
+
+impl Job {
+    /// A job all of whose tasks are as submitted.
+    pub(super) fn new(submitted: Arc<SubmittedJob>) -> Self {
+        let spec = submitted.spec.spec();
+        let total = spec.items.count();
+        let positions = spec.items.positions();
+        Self {
+            turn: Turn::new(spec.priority, submitted.job),
+            class: None,
+            in_line: false,
+            ready: positions.clone(),
+            apart: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            rest: positions,
+            rest_ended: None,
+            succeeded: IntervalSet::new(),
+            failed: IntervalSet::new(),
+            cancelled: IntervalSet::new(),
+            totals: TaskTotals { total, ready: total, ..TaskTotals::default() },
+            open_dependencies: BTreeSet::new(),
+            cancelling: None,
+            attendance: Attendance::NotNeeded,
+            last_attempt: 0,
+            started_at: None,
+            ended_at: None,
+            outcome: None,
+            watchers: BTreeSet::new(),
+            learnt_by: BTreeSet::new(),
+            submitted,
+        }
+    }
+
+    /// Its number.
+    pub(super) fn id(&self) -> JobId {
+        self.submitted.job
+    }
+
+    /// What it runs.
+    pub(super) fn spec(&self) -> &JobSpec {
+        self.submitted.spec.spec()
+    }
+
+    /// Whether its assignments must be durable before they are sent, and what
+    /// is said about them afterwards must not overtake them.
+    pub(super) fn assigns_after_sync(&self) -> bool {
+        self.spec().exclusive || self.spec().no_retry
+    }
+
+    /// The id of the task at `position`.
+    pub(super) fn task_id(&self, position: u64) -> TaskId {
+        TaskId { job: self.id(), index: self.spec().items.index_at(position) }
+    }
+
+    /// Whether all its tasks are in a terminal state.
+    pub(super) fn is_over(&self) -> bool {
+        self.totals.ended() == self.totals.total
+    }
+
+    /// Tasks handed out.
+    pub(super) fn running(&self) -> u64 {
+        self.totals.running
+    }
+
+    /// Tasks that failed for good.
+    pub(super) fn failures(&self) -> u64 {
+        self.totals.failed
+    }
+
+    /// How many more tasks `%MAX` lets it hand out.
+    fn headroom(&self) -> u64 {
+        self.spec().max_concurrent.map_or(u64::MAX, |most| u64::from(most).saturating_sub(self.totals.running))
+    }
+
+    /// Whether its ready tasks wait for a dependency or for `%MAX`, or are being cancelled.
+    pub(super) fn may_start(&self) -> bool {
+        self.open_dependencies.is_empty() && self.cancelling.is_none() && self.headroom() > 0
+    }
+
+    /// Its tasks by state, as people are shown them.
+    pub(super) fn shown_totals(&self) -> TaskTotals {
+        let open = if self.open_dependencies.is_empty() { self.headroom() } else { 0 };
+        let ready = self.totals.ready.min(open);
+        TaskTotals { ready, waiting: self.totals.waiting + self.totals.ready - ready, ..self.totals }
+    }
+
+    /// Its state.
+    pub(super) fn state(&self) -> JobState {
+        self.shown_totals().state()
+    }
+
+    /// The state of the task at `position`.
+    pub(super) fn state_of(&self, position: u64) -> TaskState {
+        match self.tasks.get(&position).map(|task| &task.stage) {
+            Some(Stage::Waiting { .. }) => TaskState::Waiting,
+            Some(Stage::Running(_)) => TaskState::Running,
+            Some(Stage::Ready { .. }) => {
+                if self.may_start() {
+                    TaskState::Ready
+                } else {
+                    TaskState::Waiting
+                }
+            }
+            None if self.succeeded.contains(position) => TaskState::Succeeded,
+            None if self.failed.contains(position) => TaskState::Failed,
+            None if self.cancelled.contains(position) => TaskState::Cancelled,
+            None if self.may_start() => TaskState::Ready,
+            None => TaskState::Waiting,
+        }
+    }
+
+    /// The live attempt of the task at `position`.
+    pub(super) fn attempt(&self, position: u64) -> Option<&Attempt> {
+        match &self.tasks.get(&position)?.stage {
+            Stage::Running(attempt) => Some(attempt),
+            _ => None,
+        }
+    }
+
+    /// Likewise, to be changed.
+    pub(super) fn attempt_mut(&mut self, position: u64) -> Option<&mut Attempt> {
+        match &mut self.tasks.get_mut(&position)?.stage {
+            Stage::Running(attempt) => Some(attempt),
+            _ => None,
+        }
+    }
+
+    /// Takes the first ready task of a class; it is in no state until the next call.
+    pub(super) fn pop_ready(&mut self, class: ClassId) -> (u64, TaskCounts) {
+        let ready = match self.class == Some(class) {
+            true => &mut self.ready,
+            false => match self.apart.values_mut().find(|apart| apart.class == class) {
+                Some(apart) => &mut apart.ready,
+                None => unreachable!("job {} is in the line of a class it has no task of", self.id()),
+            },
+        };
+        let Some(position) = ready.pop_first() else { unreachable!("job {} has nothing ready", self.id()) };
+        self.totals.ready -= 1;
+        let counts = self.tasks.remove(&position).map(|task| task.counts);
+        (position, counts.unwrap_or_default())
+    }
+
+    /// Takes the task at `position` out of whatever state it is in.
+    pub(super) fn lift(&mut self, position: u64) -> (TaskCounts, Option<Stage>) {
+        let Some(task) = self.tasks.remove(&position) else {
+            self.lift_plain(position);
+            return (TaskCounts::default(), None);
+        };
+        match &task.stage {
+            Stage::Waiting { .. } => self.totals.waiting -= 1,
+            Stage::Running(_) => self.totals.running -= 1,
+            Stage::Ready { avoid } => {
+                let apart = avoid.and_then(|(worker, _)| self.apart.get_mut(&worker));
+                let was_apart = apart.is_some_and(|apart| apart.ready.remove(position));
+                assert!(was_apart || self.ready.remove(position), "a ready task was in no ready set");
+                self.totals.ready -= 1;
+            }
+        }
+        (task.counts, Some(task.stage))
+    }
+
+    /// The same for a task without an object.
+    fn lift_plain(&mut self, position: u64) {
+        let count = if self.ready.remove(position) {
+            &mut self.totals.ready
+        } else if self.failed.remove(position) {
+            &mut self.totals.failed
+        } else if self.cancelled.remove(position) {
+            &mut self.totals.cancelled
+        } else {
+            unreachable!("task {} cannot be done again", self.task_id(position))
+        };
+        *count -= 1;
+    }
+
+    /// Hands out a task that is in no state.
+    pub(super) fn run(&mut self, position: u64, counts: TaskCounts, attempt: Attempt) {
+        self.last_attempt = self.last_attempt.max(counts.attempts);
+        self.totals.running += 1;
+        self.put(position, counts, Stage::Running(attempt));
+    }
+
+    /// Lets a task that is in no state wait.
+    pub(super) fn wait(&mut self, position: u64, counts: TaskCounts, not_before: Timestamp, avoid: Option<WorkerKey>) {
+        self.totals.waiting += 1;
+        self.put(position, counts, Stage::Waiting { not_before, avoid });
+    }
+
+    /// Makes a task that is in no state ready; apart when it is to keep away from a worker it is apart from.
+    pub(super) fn make_ready(&mut self, position: u64, counts: TaskCounts, avoid: Option<(WorkerKey, Timestamp)>) {
+        self.totals.ready += 1;
+        let apart = avoid.and_then(|(worker, _)| self.apart.get_mut(&worker));
+        let avoid = if apart.is_some() { avoid } else { None };
+        let new = apart.map_or(&mut self.ready, |apart| &mut apart.ready).insert(position);
+        assert!(new, "a task was ready twice");
+        self.put(position, counts, Stage::Ready { avoid });
+    }
+
+    fn put(&mut self, position: u64, counts: TaskCounts, stage: Stage) {
+        self.rest.remove(position);
+        let before = self.tasks.insert(position, Task { counts, stage });
+        assert!(before.is_none(), "a task was in two states");
+    }
+
+    /// Ends a task that is in no state.
+    pub(super) fn end(&mut self, position: u64, state: TaskState) {
+        self.rest.remove(position);
+        let (set, count) = self.ended_set(state);
+        *count += 1;
+        let new = set.insert(position);
+        assert!(new, "a task ended twice");
+    }
+
+    fn ended_set(&mut self, state: TaskState) -> (&mut IntervalSet, &mut u64) {
+        match state {
+            TaskState::Succeeded => (&mut self.succeeded, &mut self.totals.succeeded),
+            TaskState::Failed => (&mut self.failed, &mut self.totals.failed),
+            TaskState::Cancelled => (&mut self.cancelled, &mut self.totals.cancelled),
+            _ => unreachable!("{state} is no terminal state"),
+        }
+    }
+
+    /// Ends all tasks that have no row of their own; says how many.
+    pub(super) fn end_rest(&mut self, state: TaskState) -> u64 {
+        assert!(self.rest_ended.is_none(), "the rest ended twice");
+        let rest = std::mem::take(&mut self.rest);
+        for (first, last) in rest.ranges() {
+            self.ready.remove_range(first, last);
+            self.ended_set(state).0.insert_range(first, last);
+        }
+        let ended = rest.len();
+        self.totals.ready -= ended;
+        *self.ended_set(state).1 += ended;
+        self.rest = rest;
+        self.rest_ended = (ended > 0).then_some(state);
+        ended
+    }
+
+    /// Ends ready tasks without an object that have rows of their own, as the store has them.
+    pub(super) fn end_restored(&mut self, first: u64, last: u64, state: TaskState) {
+        let count = last - first + 1;
+        self.ready.remove_range(first, last);
+        self.rest.remove_range(first, last);
+        self.totals.ready -= count;
+        let (set, total) = self.ended_set(state);
+        set.insert_range(first, last);
+        *total += count;
+    }
+
+    /// Makes the ended rest ready again; says how many tasks that are.
+    pub(super) fn reopen_rest(&mut self) -> u64 {
+        let Some(state) = self.rest_ended.take() else { return 0 };
+        let rest = std::mem::take(&mut self.rest);
+        for (first, last) in rest.ranges() {
+            self.ended_set(state).0.remove_range(first, last);
+            self.ready.insert_range(first, last);
+        }
+        let reopened = rest.len();
+        *self.ended_set(state).1 -= reopened;
+        self.totals.ready += reopened;
+        self.rest = rest;
+        reopened
+    }
+
+    /// Panics with what is broken about its sets and counts.
+    pub(super) fn check(&self) {
+        let mut apart = 0;
+        let mut by_object = TaskTotals::default();
+        for (worker, apart_here) in &self.apart {
+            assert!(
+                !apart_here.ready.is_empty(),
+                "tasks of job {} keep away from {worker:?}, but none does",
+                self.id()
+            );
+            apart += apart_here.ready.len();
+        }
+        for (position, task) in &self.tasks {
+            assert!(!self.rest.contains(*position), "a task with an object has no row");
+            let in_ready = self.ready.contains(*position);
+            match &task.stage {
+                Stage::Waiting { .. } => by_object.waiting += 1,
+                Stage::Running(attempt) => {
+                    by_object.running += 1;
+                    assert_eq!(attempt.no.0, task.counts.attempts, "a live attempt is not the last one");
+                }
+                Stage::Ready { avoid } => {
+                    let kept = avoid.and_then(|(worker, _)| self.apart.get(&worker));
+                    let is_apart = kept.is_some_and(|apart| apart.ready.contains(*position));
+                    assert!(in_ready != is_apart, "a ready task is in no ready set or in two");
+                    by_object.ready += 1;
+                }
+            }
+            assert!(task.counts.attempts <= self.last_attempt, "an attempt number above the job's greatest");
+            let ended = [&self.succeeded, &self.failed, &self.cancelled].iter().any(|set| set.contains(*position));
+            assert!(!ended, "a task with an object has ended");
+        }
+        assert_eq!(self.totals.waiting, by_object.waiting, "waiting tasks are miscounted");
+        assert_eq!(self.totals.running, by_object.running, "running tasks are miscounted");
+        assert_eq!(self.totals.ready, self.ready.len() + apart, "ready tasks are miscounted");
+        assert_eq!(self.totals.succeeded, self.succeeded.len(), "succeeded tasks are miscounted");
+        assert_eq!(self.totals.failed, self.failed.len(), "failed tasks are miscounted");
+        assert_eq!(self.totals.cancelled, self.cancelled.len(), "cancelled tasks are miscounted");
+        let plain_ready = self.totals.ready - by_object.ready;
+        let all = self.totals.ready + self.totals.waiting + self.totals.running + self.totals.ended();
+        assert_eq!(all, self.totals.total, "some task is in no state or in two");
+        let rest_ready = if self.rest_ended.is_none() { self.rest.len() } else { 0 };
+        assert_eq!(plain_ready, rest_ready, "tasks without a row are not exactly the ready ones without an object");
+        assert_eq!(self.ended_at.is_some(), self.is_over(), "a job's end and its tasks' ends differ");
+    }
+}

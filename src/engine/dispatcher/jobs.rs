@@ -1,0 +1,122 @@
+//! The jobs in memory: those that have not ended, and those that have not for long.
+//!
+//! Invariant: a key that keeps a job from being queued twice leads to its job
+//! for as long as the job is here.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::job::Job;
+use crate::model::{JobId, JobState, Timestamp};
+
+/// All jobs in memory.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    jobs: BTreeMap<JobId, Job>,
+    by_idempotency_key: BTreeMap<String, JobId>,
+    /// How many have not ended.
+    active: u64,
+    /// Jobs that wait for this one to end.
+    pub(super) dependents: BTreeMap<JobId, BTreeSet<JobId>>,
+    /// Jobs that ended and whose dependents do not know it yet.
+    pub(super) to_resolve: VecDeque<(JobId, JobState)>,
+    /// Ended jobs in the order of their ends; those that were reopened since are still in it.
+    pub(super) ended: VecDeque<(Timestamp, JobId)>,
+}
+
+impl Jobs {
+    /// Adds a job that has not ended.
+    pub(super) fn add(&mut self, job: Job) {
+        self.by_idempotency_key.insert(job.submitted.idempotency_key.clone(), job.id());
+        let before = self.jobs.insert(job.id(), job);
+        assert!(before.is_none(), "two jobs of one number");
+        self.active += 1;
+    }
+
+    /// Removes a job that has ended.
+    pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
+        let job = self.jobs.remove(&id)?;
+        assert!(job.ended_at.is_some(), "job {id} left before it ended");
+        if self.by_idempotency_key.get(&job.submitted.idempotency_key) == Some(&id) {
+            self.by_idempotency_key.remove(&job.submitted.idempotency_key);
+        }
+        Some(job)
+    }
+
+    /// One active job more or less.
+    pub(super) fn count_end(&mut self) {
+        self.active -= 1;
+    }
+
+    /// An ended job goes on.
+    pub(super) fn count_reopening(&mut self) {
+        self.active += 1;
+    }
+
+    /// How many have not ended.
+    pub(super) fn active(&self) -> u64 {
+        self.active
+    }
+
+    /// The job that was accepted with this key.
+    pub(super) fn by_key(&self, key: &str) -> Option<&Job> {
+        self.by_idempotency_key.get(key).and_then(|id| self.jobs.get(id))
+    }
+
+    /// A job that may not be here.
+    pub(super) fn get(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(&id)
+    }
+
+    /// Likewise, to be changed.
+    pub(super) fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {
+        self.jobs.get_mut(&id)
+    }
+
+    /// A job that is here.
+    pub(super) fn at(&self, id: JobId) -> &Job {
+        match self.jobs.get(&id) {
+            Some(job) => job,
+            None => unreachable!("job {id} is not in memory"),
+        }
+    }
+
+    /// Likewise, to be changed.
+    pub(super) fn at_mut(&mut self, id: JobId) -> &mut Job {
+        match self.jobs.get_mut(&id) {
+            Some(job) => job,
+            None => unreachable!("job {id} is not in memory"),
+        }
+    }
+
+    /// All of them, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values()
+    }
+
+    /// Those with numbers from `first` to `last`.
+    pub(super) fn range(&self, first: JobId, last: JobId) -> impl Iterator<Item = &Job> {
+        let valid = first <= last;
+        valid.then(|| self.jobs.range(first..=last)).into_iter().flatten().map(|(_, job)| job)
+    }
+
+    /// Panics with what is broken.
+    pub(super) fn check(&self) {
+        let active = self.jobs.values().filter(|job| job.ended_at.is_none()).count();
+        assert_eq!(self.active, active as u64, "active jobs are miscounted");
+        for (key, id) in &self.by_idempotency_key {
+            assert_eq!(self.at(*id).submitted.idempotency_key, *key, "a key leads to another job");
+        }
+        for (id, waiting) in &self.dependents {
+            assert!(self.at(*id).ended_at.is_none(), "jobs wait for one that has ended");
+            let open = |dependent: &JobId| self.at(*dependent).open_dependencies.contains(id);
+            assert!(!waiting.is_empty() && waiting.iter().all(open), "a job waits without knowing it");
+        }
+        for job in self.jobs.values() {
+            for dependency in &job.open_dependencies {
+                let listed = self.dependents.get(dependency).is_some_and(|waiting| waiting.contains(&job.id()));
+                assert!(listed, "a job waits and is not known to");
+            }
+        }
+        assert!(self.to_resolve.is_empty(), "a job's end was not passed on");
+    }
+}

@@ -1,0 +1,165 @@
+//! What becomes of attempts whose worker does not have them any more, or cannot
+//! be asked.
+//!
+//! Invariant: an attempt that may have run is never taken for one that did not
+//! (`--no-retry` is started once at most), and one that may still run keeps an
+//! `--exclusive` task waiting. Absent: how a loss becomes known (`leases`,
+//! `reconcile`).
+
+use super::placement::WorkerKey;
+use super::roster::Presence;
+use super::task::Attempt;
+use super::{DispatcherEngine, LossCause, Notice};
+use crate::model::limits::{EXCLUSIVE_REASSIGN_AFTER, MAX_LOST_ATTEMPTS};
+use crate::model::outcome::OutputSummary;
+use crate::model::records::{Record, TaskCounts};
+use crate::model::{AttemptId, AttemptReport, JobId, Outcome, TaskId, TaskState, Timestamp};
+
+/// What is known of an attempt that is not coming back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Its worker says that it never started.
+    NeverStarted,
+    /// It may have run, and may still run; its worker was stopped on purpose.
+    Abandoned,
+    /// It may have run, and may still run.
+    WorkerLost,
+}
+
+impl DispatcherEngine {
+    /// Gives a worker up: all it held is requeued, and its link is closed.
+    pub(super) fn lose_worker(&mut self, now: Timestamp, key: WorkerKey, cause: LossCause) {
+        if let Some(link) = self.roster.at(key).link() {
+            self.links.remove(&link);
+            self.outbox.close(link, "this worker was given up");
+        }
+        self.disconnect(key);
+        let worker = self.roster.at_mut(key);
+        worker.presence = Presence::Lost;
+        worker.suspect = false;
+        worker.silent_since = now;
+        let notice = Notice::WorkerLost { worker: worker.name.clone(), cause, attempts: worker.attempts.len() as u64 };
+        if cause != LossCause::Stopped || !worker.attempts.is_empty() {
+            self.outbox.notice(notice);
+        }
+        let loss = if cause == LossCause::Stopped { Loss::Abandoned } else { Loss::WorkerLost };
+        self.lose_attempts(now, key, loss);
+        self.arm(key);
+    }
+
+    /// Requeues everything that a worker held.
+    pub(super) fn lose_attempts(&mut self, now: Timestamp, key: WorkerKey, loss: Loss) {
+        let tasks: Vec<TaskId> = self.roster.at(key).attempts.iter().copied().collect();
+        for task in tasks {
+            self.lose_attempt(now, task, loss);
+        }
+        assert!(self.roster.at(key).attempts.is_empty(), "a lost attempt stayed");
+    }
+
+    /// Takes a worker off the roster; it must have been lost.
+    pub(super) fn leave(&mut self, key: WorkerKey) {
+        assert_eq!(self.roster.at(key).presence, Presence::Lost, "a worker left that is reckoned with");
+        let worker = self.roster.remove(key);
+        self.outbox.notice(Notice::WorkerLeft { worker: worker.name });
+    }
+
+    /// Forgets a worker's link: nothing is taken from it by what it held, and it knows no specs.
+    pub(super) fn disconnect(&mut self, key: WorkerKey) {
+        if self.placement.is_seated(key) {
+            self.placement.unseat(key);
+        }
+        let worker = self.roster.at_mut(key);
+        worker.presence = Presence::Away;
+        for job in std::mem::take(&mut worker.learnt) {
+            if let Some(job) = self.jobs.get_mut(job) {
+                job.learnt_by.remove(&key);
+            }
+        }
+    }
+
+    /// Gives one attempt up.
+    pub(super) fn lose_attempt(&mut self, now: Timestamp, task: TaskId, loss: Loss) {
+        let Some((position, mut counts, attempt)) = self.take_attempt(task) else {
+            unreachable!("a worker held an attempt of {task} that is not live")
+        };
+        let id = AttemptId { task, attempt: attempt.no };
+        self.outbox.record(match loss {
+            Loss::NeverStarted => Record::AttemptReturned { id },
+            Loss::Abandoned | Loss::WorkerLost => Record::AttemptEnded { id, report: lost_report(now, &attempt) },
+        });
+        self.outbox.notice(Notice::AttemptOver { id });
+        if loss == Loss::WorkerLost && attempt.started_at.is_some() {
+            counts.lost += 1;
+        }
+        let spec = self.jobs.at(task.job).spec();
+        let final_loss = loss != Loss::NeverStarted && (spec.no_retry || counts.lost >= MAX_LOST_ATTEMPTS);
+        let exclusive = spec.exclusive && loss != Loss::NeverStarted;
+        if let Some(why) = attempt.ending {
+            self.conclude(now, task, position, counts, Outcome::Cancelled(why), None);
+        } else if final_loss {
+            self.conclude(now, task, position, counts, Outcome::Lost, None);
+        } else if exclusive {
+            let last_acknowledged = self.roster.at(attempt.worker).last_heard.max(attempt.assigned_at);
+            let not_before = last_acknowledged + EXCLUSIVE_REASSIGN_AFTER;
+            self.hold_back(now, task.job, position, counts, not_before, None);
+        } else {
+            let avoid = (loss == Loss::NeverStarted).then_some(attempt.worker);
+            self.requeue(now, task.job, position, counts, avoid);
+        }
+        self.follow_up(now, task.job);
+    }
+
+    /// Takes the live attempt of a task out of everything that knows it; the task is then in no state.
+    pub(super) fn take_attempt(&mut self, task: TaskId) -> Option<(u64, TaskCounts, Attempt)> {
+        let job = self.jobs.get_mut(task.job)?;
+        let position = job.spec().items.position_of(task.index)?;
+        job.attempt(position)?;
+        let (counts, stage) = job.lift(position);
+        let Some(super::task::Stage::Running(attempt)) = stage else { unreachable!("it ran a moment ago") };
+        if self.placement.is_seated(attempt.worker) {
+            self.placement.vacate(attempt.worker, &job.submitted.spec.spec().demand, &attempt.gpus);
+        }
+        let held = self.roster.at_mut(attempt.worker).attempts.remove(&task);
+        assert!(held, "an attempt was live of which its worker is not known to have it");
+        Some((position, counts, attempt))
+    }
+
+    /// Lets a task that is in no state wait for an instant.
+    pub(super) fn hold_back(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        position: u64,
+        counts: TaskCounts,
+        not_before: Timestamp,
+        avoid: Option<WorkerKey>,
+    ) {
+        if not_before <= now {
+            return self.requeue(now, id, position, counts, avoid);
+        }
+        let job = self.jobs.at_mut(id);
+        job.wait(position, counts, not_before, avoid);
+        let task = job.task_id(position);
+        self.timers.set(not_before, super::timers::Timer::Wait(id, position));
+        let not_before = Some(not_before);
+        self.outbox.record(Record::TaskChanged {
+            task,
+            state: TaskState::Waiting,
+            counts,
+            not_before,
+            outcome: None,
+            at: now,
+        });
+    }
+}
+
+/// What is written about an attempt that nobody will report.
+fn lost_report(now: Timestamp, attempt: &Attempt) -> AttemptReport {
+    AttemptReport {
+        outcome: Outcome::Lost,
+        started_at: attempt.started_at,
+        ended_at: now,
+        peak_memory_bytes: 0,
+        output: OutputSummary::default(),
+    }
+}

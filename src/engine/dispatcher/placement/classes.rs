@@ -1,0 +1,175 @@
+//! Demand classes and the line of jobs in each.
+//!
+//! Invariant: a class is in exactly one of `eager` and `blocked`, under the
+//! turn of its first job, exactly when a job stands in its line.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::pools::PoolId;
+use super::room::Measure;
+use super::{ClassId, Placement, Requirement, Turn, WorkerKey};
+
+/// The tasks of equal requirements.
+#[derive(Debug)]
+pub(super) struct Class {
+    pub(super) requirement: Arc<Requirement>,
+    /// Where its workers are ranked, and by what.
+    pub(super) pool: PoolId,
+    pub(super) measure: Measure,
+    /// Jobs that belong to it.
+    users: u32,
+    /// Jobs of it that have something ready.
+    pub(super) line: BTreeSet<Turn>,
+    pub(super) standing: Standing,
+    /// Seated workers that could hold such a task if nothing else ran on them.
+    pub(super) holders: BTreeSet<WorkerKey>,
+}
+
+/// Where a class stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nobody in line.
+    Idle,
+    /// To be decided.
+    Eager,
+    /// Fits nowhere.
+    Blocked,
+}
+
+impl Placement {
+    /// The class of tasks with this requirement, for one more user.
+    pub(in super::super) fn join_class(&mut self, requirement: &Requirement) -> ClassId {
+        if let Some(id) = self.by_requirement.get(requirement).copied() {
+            self.class_mut(id).users += 1;
+            return id;
+        }
+        self.issued_classes += 1;
+        let id = ClassId(self.issued_classes);
+        let requirement = Arc::new(requirement.clone());
+        let measure = Measure::of(&requirement.demand);
+        let pool = self.join_pool(&requirement.kind, &measure);
+        let holders = self.holders_of(&requirement);
+        let class = Class {
+            requirement: Arc::clone(&requirement),
+            pool,
+            measure,
+            users: 1,
+            line: BTreeSet::new(),
+            standing: Standing::Idle,
+            holders,
+        };
+        self.classes.insert(id, class);
+        self.by_requirement.insert(requirement, id);
+        id
+    }
+
+    /// One user of a class is gone; it must not stand in its line.
+    pub(in super::super) fn leave_class(&mut self, id: ClassId) {
+        let class = self.class_mut(id);
+        class.users -= 1;
+        if class.users > 0 {
+            return;
+        }
+        assert!(class.line.is_empty(), "a class without users has jobs in line");
+        let Some(class) = self.classes.remove(&id) else { unreachable!("it was there a moment ago") };
+        self.by_requirement.remove(&class.requirement);
+        self.leave_pool(class.pool, &class.measure);
+    }
+
+    /// Whether any seated worker could ever run such a task.
+    pub(in super::super) fn has_holder(&self, id: ClassId) -> bool {
+        !self.class(id).holders.is_empty()
+    }
+
+    /// A job of this class has something ready.
+    pub(in super::super) fn line_up(&mut self, id: ClassId, turn: Turn) {
+        // A new first job may stand before the reservation that its class was blocked by.
+        let leads = self.class(id).line.first().is_none_or(|first| turn < *first);
+        if leads {
+            self.stand(id, Standing::Idle);
+        }
+        let new = self.class_mut(id).line.insert(turn);
+        assert!(new, "a job lined up twice");
+        if leads {
+            self.stand(id, Standing::Eager);
+        }
+    }
+
+    /// A job of this class has nothing ready any more.
+    pub(in super::super) fn step_out(&mut self, id: ClassId, turn: Turn) {
+        let standing = self.class(id).standing;
+        let was_first = self.class(id).line.first() == Some(&turn);
+        if !was_first {
+            let there = self.class_mut(id).line.remove(&turn);
+            assert!(there, "a job stepped out of a line it was not in");
+            return;
+        }
+        self.stand(id, Standing::Idle);
+        let class = self.class_mut(id);
+        class.line.remove(&turn);
+        if class.line.is_empty() {
+            self.end_reservation_of(id);
+        } else {
+            self.stand(id, standing);
+            self.move_reservation_of(id);
+        }
+    }
+
+    /// Moves a class to where it now stands, under the turn of its first job.
+    pub(super) fn stand(&mut self, id: ClassId, standing: Standing) {
+        let Some(class) = self.classes.get_mut(&id) else { unreachable!("no class {id:?}") };
+        if let Some(turn) = class.line.first().copied() {
+            let listed = match class.standing {
+                Standing::Idle => true,
+                Standing::Eager => self.eager.remove(&(turn, id)),
+                Standing::Blocked => self.blocked.remove(&(turn, id)),
+            };
+            assert!(listed, "a class was not where it stood");
+            match standing {
+                Standing::Idle => {}
+                Standing::Eager => assert!(self.eager.insert((turn, id)), "a class is eager twice"),
+                Standing::Blocked => assert!(self.blocked.insert((turn, id)), "a class is blocked twice"),
+            }
+        }
+        class.standing = standing;
+    }
+
+    /// The class of a known id.
+    pub(super) fn class(&self, id: ClassId) -> &Class {
+        match self.classes.get(&id) {
+            Some(class) => class,
+            None => unreachable!("no class {id:?}"),
+        }
+    }
+
+    fn class_mut(&mut self, id: ClassId) -> &mut Class {
+        match self.classes.get_mut(&id) {
+            Some(class) => class,
+            None => unreachable!("no class {id:?}"),
+        }
+    }
+
+    /// Panics with what is broken about the classes.
+    pub(super) fn check_classes(&self) {
+        assert_eq!(self.classes.len(), self.by_requirement.len(), "classes and requirements are not as many");
+        let mut listed = 0;
+        for (id, class) in &self.classes {
+            assert!(class.users > 0, "a class that nobody uses");
+            assert!(class.line.len() <= class.users as usize, "more jobs in line than belong to the class");
+            assert_eq!(self.by_requirement.get(&class.requirement), Some(id), "a class that cannot be found");
+            assert_eq!(class.holders, self.holders_of(&class.requirement), "holders are out of date");
+            let first = class.line.first().map(|turn| (*turn, *id));
+            let eager = first.is_some_and(|key| self.eager.contains(&key));
+            let blocked = first.is_some_and(|key| self.blocked.contains(&key));
+            let stands = match class.standing {
+                Standing::Idle => first.is_none(),
+                Standing::Eager => eager && !blocked,
+                Standing::Blocked => blocked && !eager,
+            };
+            assert!(stands, "a class does not stand where it is listed");
+            listed += usize::from(first.is_some());
+        }
+        assert_eq!(listed, self.eager.len() + self.blocked.len(), "a listed class has nobody in line");
+    }
+}

@@ -1,0 +1,166 @@
+//! Which waiting task goes to which worker, now.
+//!
+//! Order: higher priority first, then the job submitted first. Tasks with equal
+//! requirements form a *demand class* that is decided together: when the first
+//! of them fits nowhere, none does, and the next class gets its turn, so a
+//! blocked class never blocks others. The first blocked class in order has what
+//! it needs *reserved* on one worker, so that small tasks behind it cannot
+//! starve it.
+//!
+//! Invariant: what is taken from a worker never exceeds its capacity. The cost
+//! of placing one task grows neither with the length of the queue (jobs queue in
+//! their class by key alone) nor with the roster ([`pools`]). Deliberately
+//! absent: time, links, and what a job or a task is; the engine says which jobs
+//! have something ready, and takes each [`Grant`] to its task.
+
+mod classes;
+mod lacks;
+mod pools;
+mod requirement;
+mod reservation;
+mod room;
+mod seats;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use classes::{Class, Standing};
+use pools::Pools;
+pub(super) use requirement::{Requirement, Traits};
+use reservation::Reservation;
+pub(super) use room::Room;
+use seats::Seat;
+
+use crate::model::JobId;
+
+/// One worker on the roster, by number in order of joining; not used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct WorkerKey(pub(super) u32);
+
+/// One demand class, by number; not used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ClassId(u32);
+
+/// A job's turn: the smaller goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn {
+    priority: Reverse<i32>,
+    /// The job.
+    pub(super) job: JobId,
+}
+
+impl Turn {
+    /// The turn of `job` with `priority`.
+    pub(super) fn new(priority: i32, job: JobId) -> Self {
+        Self { priority: Reverse(priority), job }
+    }
+}
+
+/// A decision: the next task of this job and class runs on this worker. What it needs is already taken there.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Grant {
+    /// The class whose turn it was.
+    pub(super) class: ClassId,
+    /// The job whose turn it was.
+    pub(super) job: JobId,
+    /// Where.
+    pub(super) worker: WorkerKey,
+    /// The GPU indices given out.
+    pub(super) gpus: Vec<u32>,
+}
+
+/// Everything that placement knows.
+#[derive(Debug, Default)]
+pub(super) struct Placement {
+    classes: BTreeMap<ClassId, Class>,
+    by_requirement: BTreeMap<Arc<Requirement>, ClassId>,
+    issued_classes: u32,
+    pools: Pools,
+    seats: BTreeMap<WorkerKey, Seat>,
+    /// How many seats are open and have a free slot: when none, nothing can be placed and nobody is asked.
+    vacant: usize,
+    /// Classes that may fit somewhere, by the turn of their first job.
+    eager: BTreeSet<(Turn, ClassId)>,
+    /// Classes that fit nowhere but perhaps on a worker in `grown`.
+    blocked: BTreeSet<(Turn, ClassId)>,
+    /// Workers that may take more than when the blocked classes were last decided.
+    grown: BTreeSet<WorkerKey>,
+    reservation: Option<Reservation>,
+    /// Whether a reservation ended since the blocked classes were last decided.
+    unreserved: bool,
+}
+
+/// With at most this many grown workers each is tried against each blocked
+/// class, which costs less than deciding all blocked classes anew.
+const TRIED_ONE_BY_ONE: usize = 8;
+
+impl Placement {
+    /// The next decision, or `None` when nothing that waits fits anywhere.
+    pub(super) fn next(&mut self) -> Option<Grant> {
+        self.wake();
+        while self.vacant > 0 {
+            let (turn, id) = *self.eager.first()?;
+            if let Some(worker) = self.find(id) {
+                let requirement = Arc::clone(&self.class(id).requirement);
+                let gpus = self.with_room(worker, |room| room.take(&requirement.demand));
+                self.end_reservation_of(id);
+                return Some(Grant { class: id, job: turn.job, worker, gpus });
+            }
+            self.stand(id, Standing::Blocked);
+            self.reserve_for(id);
+        }
+        None
+    }
+
+    /// The worker with most room for a class, if it fits on any.
+    fn find(&self, id: ClassId) -> Option<WorkerKey> {
+        let class = self.class(id);
+        let wanted = class.measure.wanted(&class.requirement.demand);
+        self.pools
+            .roomiest(class.pool, &class.measure)
+            .take_while(|rank| rank.free >= wanted)
+            .map(pools::Rank::worker)
+            .find(|worker| self.fits(id, *worker))
+    }
+
+    /// Whether a class's next task can be given to this worker now.
+    fn fits(&self, id: ClassId, worker: WorkerKey) -> bool {
+        let class = self.class(id);
+        let Some(seat) = self.seats.get(&worker) else { return false };
+        if !seat.open || class.requirement.avoid == Some(worker) {
+            return false;
+        }
+        match self.reserved_from(id, worker) {
+            Some(reserved) => seat.room.fits_beside(&class.requirement.demand, reserved),
+            None => seat.room.fits(&class.requirement.demand),
+        }
+    }
+
+    /// Gives blocked classes another try where workers have grown.
+    fn wake(&mut self) {
+        self.renew_reservation();
+        if self.grown.is_empty() {
+            return;
+        }
+        let grown = std::mem::take(&mut self.grown);
+        let one_by_one = grown.len() <= TRIED_ONE_BY_ONE;
+        let fits = |id: ClassId| {
+            let class = self.class(id);
+            !one_by_one || grown.iter().any(|worker| class.holders.contains(worker) && self.fits(id, *worker))
+        };
+        let woken: Vec<ClassId> = self.blocked.iter().map(|(_, id)| *id).filter(|id| fits(*id)).collect();
+        for id in woken {
+            self.stand(id, Standing::Eager);
+        }
+    }
+
+    /// Panics with what is broken; `held` is what each seated worker holds.
+    pub(super) fn check<'a>(&self, held: impl Fn(WorkerKey) -> seats::Held<'a>) {
+        self.check_seats(held);
+        self.check_classes();
+        self.check_reservation();
+    }
+}

@@ -1,0 +1,102 @@
+//! What a worker holds after it has connected, against what the record says.
+//!
+//! Invariant: afterwards both say the same. What the worker names and the
+//! record has live is adopted; what only the record has is given up; what only
+//! the worker has is cancelled there. Absent: results, which follow as `Ended`.
+
+use std::collections::BTreeMap;
+
+use super::losses::Loss;
+use super::placement::{Room, Traits, WorkerKey};
+use super::roster::Presence;
+use super::{DispatcherEngine, Outbound};
+use crate::model::limits::KILL_GRACE;
+use crate::model::messages::{CancelAttempt, DispatcherMessage, FencedAttempt, HeldAttempt};
+use crate::model::outcome::Cancellation;
+use crate::model::records::Record;
+use crate::model::{AttemptId, LinkId, TaskId, Timestamp};
+
+impl DispatcherEngine {
+    /// A worker says what it holds. Heeded once a link.
+    pub(super) fn reconcile(&mut self, now: Timestamp, key: WorkerKey, held: Vec<HeldAttempt>) {
+        let worker = self.roster.at(key);
+        let Presence::Arriving { link, instance } = worker.presence else { return };
+        let same_instance = worker.instance == Some(instance);
+        let Some(profile) = &worker.profile else { unreachable!("a worker without a profile was welcomed") };
+        let traits = Traits::of(&worker.name, profile);
+        let draining = worker.draining;
+        let mut strays: BTreeMap<FencedAttempt, HeldAttempt> = held
+            .into_iter()
+            .map(|mut one| {
+                one.gpus.sort_unstable();
+                (FencedAttempt { id: one.id, fence: one.fence }, one)
+            })
+            .collect();
+
+        // Decided before the worker has a seat, because what is given up here was not taken from it.
+        let mut adopted = Vec::new();
+        let mut room = Room::of(&traits.capacity);
+        for task in worker.attempts.iter().copied().collect::<Vec<TaskId>>() {
+            let (attempt, demand) = self.live(task);
+            match strays.remove(&attempt) {
+                Some(one) if room.take_these(&demand, &one.gpus) => adopted.push(one),
+                Some(one) => {
+                    strays.insert(attempt, one);
+                    self.lose_attempt(now, task, Loss::WorkerLost);
+                }
+                // This very instance would know of it; what another one did nobody can say.
+                None if same_instance => self.lose_attempt(now, task, Loss::NeverStarted),
+                None => self.lose_attempt(now, task, Loss::WorkerLost),
+            }
+        }
+
+        self.placement.seat(key, traits);
+        let worker = self.roster.at_mut(key);
+        worker.instance = Some(instance);
+        worker.presence = Presence::Present(link);
+        if draining {
+            self.outbox.send(link, Outbound::ToWorker(DispatcherMessage::Drain));
+        }
+        for one in adopted {
+            self.adopt(key, link, one);
+        }
+        for attempt in strays.into_keys() {
+            let why = Cancellation::Requested(Some("it is not wanted here any more".to_owned()));
+            let cancel = CancelAttempt { id: attempt.id, fence: attempt.fence, grace: KILL_GRACE, why };
+            self.outbox.cancel(link, cancel, true);
+        }
+        self.open_or_close(key);
+    }
+
+    /// The live attempt of a task that a worker is known to hold, and what it takes.
+    fn live(&self, task: TaskId) -> (FencedAttempt, crate::model::Demand) {
+        let job = self.jobs.at(task.job);
+        let position = job.spec().items.position_of(task.index);
+        let Some(attempt) = position.and_then(|position| job.attempt(position)) else {
+            unreachable!("a worker holds an attempt of {task} that is not live")
+        };
+        let id = AttemptId { task, attempt: attempt.no };
+        (FencedAttempt { id, fence: attempt.fence }, job.spec().demand.clone())
+    }
+
+    /// Goes on with an attempt that a worker still has.
+    fn adopt(&mut self, key: WorkerKey, link: LinkId, held: HeldAttempt) {
+        let job = self.jobs.at_mut(held.id.task.job);
+        let after_sync = job.assigns_after_sync();
+        let fits = self.placement.occupy(key, &job.submitted.spec.spec().demand, &held.gpus);
+        assert!(fits, "what fitted a moment ago does not");
+        let position = job.spec().items.position_of(held.id.task.index);
+        let Some(attempt) = position.and_then(|position| job.attempt_mut(position)) else {
+            unreachable!("what is adopted was live a moment ago")
+        };
+        attempt.gpus = held.gpus;
+        if let (None, Some(at)) = (attempt.started_at, held.started_at) {
+            attempt.started_at = Some(at);
+            self.outbox.record(Record::AttemptStarted { id: held.id, at });
+        }
+        if let Some(why) = attempt.ending.clone() {
+            let cancel = CancelAttempt { id: held.id, fence: held.fence, grace: KILL_GRACE, why };
+            self.outbox.cancel(link, cancel, after_sync);
+        }
+    }
+}

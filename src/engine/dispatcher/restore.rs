@@ -1,0 +1,177 @@
+//! Going on after a restart.
+//!
+//! Invariant: nothing that the store has is forgotten, and nothing that may
+//! still run is started again before its worker had the grace period to say so.
+//! Absent: how rows are read (the store's).
+
+use super::job::{Attendance, Job};
+use super::placement::{Placement, Requirement, WorkerKey};
+use super::roster::{Presence, Roster, Worker};
+use super::task::{Attempt, Stage};
+use super::timers::{Timer, Timers};
+use super::{DispatcherConfig, DispatcherEngine, jobs, outbox, registry, submit, throughput, watch};
+use crate::model::limits::CLIENT_GONE_AFTER;
+use crate::model::records::{BatchNo, Record, RestoredAttempt, RestoredJob, RestoredState, RestoredTask};
+use crate::model::{JobId, Outcome, TaskState, Timestamp};
+use std::collections::BTreeMap;
+
+/// A job as the store has it; those of its tasks that have not ended are ready.
+pub(super) fn job(restored: &RestoredJob) -> Job {
+    let mut job = Job::new(restored.submitted.clone());
+    let items = &restored.submitted.spec.spec().items;
+    let ended = [
+        (&restored.succeeded, TaskState::Succeeded),
+        (&restored.failed, TaskState::Failed),
+        (&restored.cancelled, TaskState::Cancelled),
+    ];
+    for (indices, state) in ended {
+        for (first, last) in indices.ranges() {
+            let position = |index| items.position_of(crate::model::TaskIndex(index));
+            match (position(first), position(last)) {
+                (Some(first), Some(last)) => job.end_restored(first, last, state),
+                _ => unreachable!("job {} has an ended task that it does not have", job.id()),
+            }
+        }
+    }
+    job.last_attempt = restored.last_attempt.0;
+    for task in &restored.tasks {
+        let Some(position) = items.position_of(task.task.index) else {
+            unreachable!("job {} has a row of a task that it does not have", job.id())
+        };
+        job.lift(position);
+        job.last_attempt = job.last_attempt.max(task.counts.attempts);
+        job.make_ready(position, task.counts, None);
+    }
+    if restored.rest.is_terminal() && !job.rest.is_empty() {
+        job.end_rest(restored.rest);
+    }
+    job.cancelling.clone_from(&restored.cancelling);
+    job.started_at = restored.started_at;
+    job
+}
+
+impl DispatcherEngine {
+    /// Goes on where `state` left off. Running tasks wait `restart_grace` for
+    /// their workers to report them.
+    #[must_use]
+    pub fn restore(config: DispatcherConfig, now: Timestamp, state: RestoredState) -> Self {
+        let newest = state.jobs.iter().map(|job| job.submitted.job.0).max().unwrap_or(0);
+        let mut engine = Self {
+            epoch: state.epoch,
+            fences: 0,
+            next_job: state.next_job.max(newest + 1),
+            registry: registry::Registry::default(),
+            roster: Roster::default(),
+            links: BTreeMap::new(),
+            jobs: jobs::Jobs::default(),
+            placement: Placement::default(),
+            timers: Timers::default(),
+            watchers: watch::Watchers::default(),
+            outbox: outbox::Outbox::default(),
+            throughput: throughput::Throughput::new(),
+            started_at: now,
+            last_call: now,
+            synced: BatchNo(0),
+            config,
+        };
+        for node in state.nodes {
+            engine.registry.enrol(node);
+        }
+        let unfinished: Vec<JobId> = state.jobs.iter().map(|job| job.submitted.job).collect();
+        for restored in &state.jobs {
+            engine.restore_job(now, restored);
+        }
+        for restored in &state.jobs {
+            for task in &restored.tasks {
+                engine.restore_task(now, restored, task);
+            }
+        }
+        for id in unfinished {
+            engine.resume_job(now, id);
+        }
+        engine.settle(now);
+        engine
+    }
+
+    fn restore_job(&mut self, now: Timestamp, restored: &RestoredJob) {
+        let mut job = job(restored);
+        let id = job.id();
+        job.class = Some(self.placement.join_class(&Requirement::of(job.spec())));
+        if submit::is_attended(job.spec()) {
+            job.attendance = Attendance::GoneSince(now);
+            self.timers.set(now + CLIENT_GONE_AFTER, Timer::ClientGone(id));
+        }
+        // A dependency that is not among the unfinished jobs ended as it had to,
+        // or this job would have ended in the same batch of records.
+        let after = job.spec().after.iter().map(|dependency| dependency.job);
+        job.open_dependencies = after.filter(|dependency| self.jobs.get(*dependency).is_some()).collect();
+        for dependency in &job.open_dependencies {
+            self.jobs.dependents.entry(*dependency).or_default().insert(id);
+        }
+        if restored.rest == TaskState::Waiting && job.open_dependencies.is_empty() && !job.rest.is_empty() {
+            let (state, outcome) = (TaskState::Ready, None);
+            self.outbox.record(Record::RestChanged { job: id, state, outcome, at: now });
+        }
+        self.jobs.add(job);
+    }
+
+    fn restore_task(&mut self, now: Timestamp, restored: &RestoredJob, task: &RestoredTask) {
+        let id = task.task.job;
+        let newest = task.live.iter().max_by_key(|attempt| attempt.fence);
+        let holder = newest.and_then(|attempt| self.expect(now, attempt));
+        let job = self.jobs.at_mut(id);
+        let Some(position) = job.spec().items.position_of(task.task.index) else { unreachable!("it was restored") };
+        match (task.state, newest, holder, task.not_before) {
+            (TaskState::Running, Some(live), Some(worker), _) => {
+                let (mut counts, _) = job.lift(position);
+                counts.attempts = counts.attempts.max(live.id.attempt.0);
+                let attempt = Attempt {
+                    no: live.id.attempt,
+                    fence: live.fence,
+                    worker,
+                    assigned_at: now,
+                    started_at: live.started_at,
+                    gpus: Vec::new(),
+                    ending: restored.cancelling.clone(),
+                };
+                assert_eq!(counts.attempts, attempt.no.0, "{} has a live attempt that is not its last", task.task);
+                job.run(position, counts, attempt);
+                let new = self.roster.at_mut(worker).attempts.insert(task.task);
+                assert!(new, "a task was restored twice");
+            }
+            (TaskState::Waiting, _, _, Some(not_before)) if not_before > now => {
+                let (counts, _) = job.lift(position);
+                job.wait(position, counts, not_before, None);
+                self.timers.set(not_before, Timer::Wait(id, position));
+            }
+            (TaskState::Ready, ..) => {}
+            _ => {
+                let (counts, _) = job.lift(position);
+                self.requeue(now, id, position, counts, None);
+            }
+        }
+    }
+
+    /// The worker that has a restored attempt, expected back; `None` when its key is no longer enrolled.
+    fn expect(&mut self, now: Timestamp, attempt: &RestoredAttempt) -> Option<WorkerKey> {
+        if let Some(key) = self.roster.find(attempt.worker) {
+            return Some(key);
+        }
+        let enrolled = self.registry.get(attempt.worker)?;
+        let mut worker = Worker::new(enrolled.node, enrolled.name.clone(), Presence::Expected, now);
+        worker.draining = enrolled.draining;
+        let key = self.roster.add(worker);
+        self.arm(key);
+        Some(key)
+    }
+
+    /// Lets a restored job go on from where it is.
+    fn resume_job(&mut self, now: Timestamp, id: JobId) {
+        if let Some(why) = self.jobs.at(id).cancelling.clone() {
+            self.end_untried(now, id, &Outcome::Cancelled(why));
+        }
+        let running = self.jobs.at(id).tasks.values().filter(|task| matches!(task.stage, Stage::Running(_))).count();
+        assert_eq!(running as u64, self.jobs.at(id).running(), "restored attempts are miscounted");
+        self.follow_up(now, id);
+    }
+}

@@ -1,0 +1,143 @@
+//! Doing failed and cancelled tasks again.
+//!
+//! Invariant: a task that is done again starts with no failures counted, and
+//! with an attempt number that was never used. Absent: retries that a task's
+//! policy asks for (`results`).
+
+use std::collections::BTreeSet;
+
+use super::placement::Requirement;
+use super::requests::{Target, failure, forbidden};
+use super::{DispatcherEngine, restore};
+use crate::model::records::{Record, RestoredJob, TaskCounts};
+use crate::model::requests::{Failure, FailureCode, Reply};
+use crate::model::selector::Part;
+use crate::model::{JobId, LinkId, TaskState, Timestamp};
+
+impl DispatcherEngine {
+    /// Queues failed and cancelled tasks again.
+    pub(super) fn retry(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        parts: &[Part],
+        failed_only: bool,
+        recalled: Vec<RestoredJob>,
+    ) -> Result<Reply, Failure> {
+        let recalled: Vec<RestoredJob> =
+            recalled.into_iter().filter(|job| self.jobs.get(job.submitted.job).is_none()).collect();
+        if let Some(job) = recalled.iter().find(|job| !self.may_touch(link, job.submitted.owner)) {
+            return Err(forbidden(job.submitted.job));
+        }
+        self.check_parts(link, parts)?;
+        for job in recalled {
+            self.recall(now, job);
+        }
+        let mut affected = 0;
+        for target in self.targets(link, parts)? {
+            affected += match target {
+                Target::Job(id) => self.retry_job(now, id, failed_only),
+                Target::Task(id, position) => self.retry_task(now, id, position, failed_only),
+            };
+        }
+        Ok(Reply::Done { affected })
+    }
+
+    /// Refuses before anything has changed.
+    fn check_parts(&self, link: LinkId, parts: &[Part]) -> Result<(), Failure> {
+        for target in self.targets(link, parts)? {
+            let (Target::Job(id) | Target::Task(id, _)) = target;
+            let job = self.jobs.at(id);
+            if job.cancelling.is_some() && job.ended_at.is_none() {
+                return Err(failure(FailureCode::Conflict, format!("job {id} is still being cancelled")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an ended job back into memory, still ended.
+    fn recall(&mut self, now: Timestamp, recalled: RestoredJob) {
+        let id = recalled.submitted.job;
+        let mut job = restore::job(&recalled);
+        if !job.is_over() {
+            // The store says it has not ended and yet it was not here: leave it alone.
+            return;
+        }
+        job.ended_at = Some(now);
+        self.jobs.add(job);
+        self.jobs.count_end();
+        self.jobs.ended.push_back((now, id));
+        self.timers.set(now + super::history::KEPT, super::timers::Timer::History);
+    }
+
+    fn retry_job(&mut self, now: Timestamp, id: JobId, failed_only: bool) -> u64 {
+        let job = self.jobs.at(id);
+        let wanted = |state: TaskState| state == TaskState::Failed || !failed_only;
+        let rest = job.rest_ended.is_some_and(wanted);
+        let of = |set: &crate::model::IntervalSet| -> Vec<u64> {
+            set.iter().filter(|position| !job.rest.contains(*position)).collect()
+        };
+        let mut positions = of(&job.failed);
+        if !failed_only {
+            positions.extend(of(&job.cancelled));
+        }
+        if positions.is_empty() && !rest {
+            return 0;
+        }
+        let was_over = self.reopen(now, id);
+        let mut affected = positions.len() as u64;
+        if rest {
+            affected += self.jobs.at_mut(id).reopen_rest();
+            let (state, outcome) = (TaskState::Ready, None);
+            self.outbox.record(Record::RestChanged { job: id, state, outcome, at: now });
+        }
+        for position in positions {
+            self.redo(now, id, position);
+        }
+        self.go_on(now, id, was_over);
+        affected
+    }
+
+    fn retry_task(&mut self, now: Timestamp, id: JobId, position: u64, failed_only: bool) -> u64 {
+        let state = self.jobs.at(id).state_of(position);
+        if state != TaskState::Failed && (failed_only || state != TaskState::Cancelled) {
+            return 0;
+        }
+        let was_over = self.reopen(now, id);
+        self.redo(now, id, position);
+        self.go_on(now, id, was_over);
+        1
+    }
+
+    /// Takes the end of a job back; says whether it had ended.
+    fn reopen(&mut self, now: Timestamp, id: JobId) -> bool {
+        let job = self.jobs.at_mut(id);
+        if job.ended_at.take().is_none() {
+            return false;
+        }
+        job.cancelling = None;
+        job.outcome = None;
+        job.class = Some(self.placement.join_class(&Requirement::of(job.spec())));
+        self.jobs.count_reopening();
+        self.outbox.record(Record::JobReopened { job: id, at: now });
+        true
+    }
+
+    fn redo(&mut self, now: Timestamp, id: JobId, position: u64) {
+        let job = self.jobs.at_mut(id);
+        job.lift(position);
+        let counts = TaskCounts { attempts: job.last_attempt, failures: 0, lost: 0 };
+        self.requeue(now, id, position, counts, None);
+    }
+
+    /// Lets a job go on; what a reopened one depends on and what is being done again as well has to end first.
+    fn go_on(&mut self, now: Timestamp, id: JobId, was_over: bool) {
+        let active = |id: &JobId| self.jobs.get(*id).is_some_and(|job| job.ended_at.is_none());
+        let after = &self.jobs.at(id).spec().after;
+        let open: BTreeSet<JobId> = match was_over {
+            true => after.iter().map(|dependency| dependency.job).filter(active).collect(),
+            false => return self.follow_up(now, id),
+        };
+        self.wait_for(now, id, open);
+    }
+}

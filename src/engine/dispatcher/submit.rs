@@ -1,0 +1,182 @@
+//! Taking jobs in.
+//!
+//! Invariant: one idempotency key makes one job, and a job that was refused
+//! leaves no trace. Absent: when an acceptance is told (after sync).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::job::{Attendance, Job};
+use super::placement::Requirement;
+use super::requests::failure;
+use super::{DispatcherEngine, Notice, Peer};
+use crate::model::limits::{MAX_BATCH, MAX_SPEC_BYTES, MAX_TASK_INDEX, MAX_TASKS_PER_JOB};
+use crate::model::records::{Record, SubmittedJob};
+use crate::model::requests::{Failure, FailureCode, Reply, Submission};
+use crate::model::spec::{DependencyCondition, OutputMode, StdinSource};
+use crate::model::{Items, JobId, JobSpec, JobState, LinkId, TaskState, Timestamp};
+
+/// Most jobs that may wait or run at once: what a gigabyte of memory holds of single tasks.
+const MAX_ACTIVE_JOBS: u64 = 1_000_000;
+
+/// Refuses a job that makes no sense.
+fn check_spec(submission: &Submission) -> Result<(), Failure> {
+    let spec = submission.spec.spec();
+    let invalid = |text: String| Err(failure(FailureCode::Invalid, text));
+    let count = spec.items.count();
+    if count == 0 {
+        return invalid("the array has no tasks".to_owned());
+    }
+    if count > MAX_TASKS_PER_JOB {
+        return invalid(format!("the array has {count} tasks, {MAX_TASKS_PER_JOB} are the most"));
+    }
+    if matches!(spec.items, Items::Range { last, .. } if last > MAX_TASK_INDEX) {
+        return invalid(format!("task numbers end at {MAX_TASK_INDEX}"));
+    }
+    if submission.spec.encoded().len() > MAX_SPEC_BYTES {
+        return invalid(format!("the job takes {} bytes", submission.spec.encoded().len()));
+    }
+    if spec.after.len() > MAX_BATCH {
+        return invalid(format!("the job waits for {} others, {MAX_BATCH} are the most", spec.after.len()));
+    }
+    if spec.max_concurrent == Some(0) {
+        return invalid("the array may run no task at once".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether a client has to be there while the job runs.
+pub(super) fn is_attended(spec: &JobSpec) -> bool {
+    spec.output == OutputMode::Attached || spec.stdin == StdinSource::Attached
+}
+
+impl DispatcherEngine {
+    /// Queues a job.
+    pub(super) fn submit(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        submission: &Submission,
+        ended: &BTreeMap<JobId, JobState>,
+    ) -> Result<Reply, Failure> {
+        let (owner, _) = self.asker(link);
+        if let Some(job) = self.jobs.by_key(&submission.idempotency_key) {
+            if job.submitted.owner != owner {
+                return Err(failure(FailureCode::Conflict, "this idempotency key is in use".to_owned()));
+            }
+            let (job, unplaceable) = (job.id(), None);
+            self.attended_again(link, job);
+            return Ok(Reply::Submitted { job, unplaceable });
+        }
+        check_spec(submission)?;
+        if self.jobs.active() >= MAX_ACTIVE_JOBS {
+            return Err(failure(FailureCode::Full, format!("{MAX_ACTIVE_JOBS} jobs have not ended")));
+        }
+        let spec = submission.spec.spec();
+        let (open, broken) = self.dependencies(link, spec, ended)?;
+        let requirement = Requirement::of(spec);
+        let unplaceable = self.unplaceable(&requirement);
+        if let (true, Some(reason)) = (submission.strict, &unplaceable) {
+            return Err(failure(FailureCode::Unplaceable, reason.clone()));
+        }
+
+        let id = JobId(self.next_job);
+        self.next_job += 1;
+        let submitted = Arc::new(SubmittedJob {
+            job: id,
+            spec: submission.spec.clone(),
+            owner,
+            idempotency_key: submission.idempotency_key.clone(),
+            at: now,
+        });
+        self.outbox.record(Record::JobSubmitted(Arc::clone(&submitted)));
+        self.outbox.notice(Notice::JobSubmitted { job: id, tasks: spec.items.count() });
+        let mut job = Job::new(submitted);
+        job.class = Some(self.placement.join_class(&requirement));
+        if is_attended(spec) {
+            job.attendance = Attendance::Here(link);
+        }
+        self.jobs.add(job);
+        self.attended_again(link, id);
+        if let Some(dependency) = broken {
+            self.fail_by_dependency(now, id, dependency);
+        } else {
+            self.wait_for(now, id, open);
+        }
+        Ok(Reply::Submitted { job: id, unplaceable })
+    }
+
+    /// Makes a job wait for others, and lines it up when there are none.
+    pub(super) fn wait_for(&mut self, now: Timestamp, id: JobId, open: BTreeSet<JobId>) {
+        let job = self.jobs.at(id);
+        if !open.is_empty() && job.rest_ended.is_none() && !job.rest.is_empty() {
+            let (state, outcome) = (TaskState::Waiting, None);
+            self.outbox.record(Record::RestChanged { job: id, state, outcome, at: now });
+        }
+        for dependency in &open {
+            self.jobs.dependents.entry(*dependency).or_default().insert(id);
+        }
+        self.jobs.at_mut(id).open_dependencies = open;
+        self.follow_up(now, id);
+    }
+
+    /// The dependencies that have not ended, and one that ended otherwise than it must.
+    fn dependencies(
+        &self,
+        link: LinkId,
+        spec: &JobSpec,
+        ended: &BTreeMap<JobId, JobState>,
+    ) -> Result<(BTreeSet<JobId>, Option<JobId>), Failure> {
+        let mut open = BTreeSet::new();
+        let mut broken = None;
+        for dependency in &spec.after {
+            let id = dependency.job;
+            self.check_owner(link, id)?;
+            let state = match self.jobs.get(id) {
+                Some(job) => job.ended_at.map(|_| job.state()),
+                None => match ended.get(&id) {
+                    Some(state) => Some(*state),
+                    None => return Err(failure(FailureCode::NotFound, format!("there is no job {id} to wait for"))),
+                },
+            };
+            match state {
+                None => {
+                    open.insert(id);
+                }
+                Some(TaskState::Succeeded) => {}
+                Some(_) if dependency.condition == DependencyCondition::Ended => {}
+                Some(_) => broken = broken.or(Some(id)),
+            }
+        }
+        Ok((open, broken))
+    }
+
+    /// Why no connected worker could ever run such a task, if that is so.
+    fn unplaceable(&mut self, requirement: &Requirement) -> Option<String> {
+        let class = self.placement.join_class(requirement);
+        let reason = (!self.placement.has_holder(class)).then(|| {
+            let present = self.roster.iter().filter(|(_, worker)| worker.link().is_some());
+            let lacks = present.filter(|(key, _)| self.placement.is_seated(*key)).map(|(key, worker)| {
+                let (lacks, _) = self.placement.lacks(class, key);
+                format!("{} lacks {}", worker.name, lacks.join(", "))
+            });
+            // A few are enough to see why; the rest is for `explain`.
+            let some: Vec<String> = lacks.take(3).collect();
+            match some.is_empty() {
+                true => "no worker is connected".to_owned(),
+                false => format!("no connected worker could ever run it: {}", some.join("; ")),
+            }
+        });
+        self.placement.leave_class(class);
+        reason
+    }
+
+    /// Notes that the client of a job, if it needs one, is on this link.
+    fn attended_again(&mut self, link: LinkId, id: JobId) {
+        let attended = self.jobs.at(id).attendance != Attendance::NotNeeded;
+        if attended {
+            self.attached(link, id);
+        }
+        assert!(matches!(self.links.get(&link), Some(Peer::Client { .. })), "a job was submitted by no client");
+    }
+}

@@ -1,0 +1,229 @@
+//! What a store would have made of the records: the state of every task, and
+//! everything that a restart needs.
+//!
+//! Kept as simply as possible, one entry a task, so that it can be trusted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::outcome::Cancellation;
+use crate::model::records::{
+    EnrolledNode, Record, RestoredAttempt, RestoredJob, RestoredState, RestoredTask, SubmittedJob, TaskCounts,
+};
+use crate::model::{
+    AttemptNo, Epoch, Fence, IntervalSet, JobId, NodeId, Outcome, TaskId, TaskIndex, TaskState, Timestamp,
+};
+
+struct Row {
+    state: TaskState,
+    counts: TaskCounts,
+    not_before: Option<Timestamp>,
+    outcome: Option<Outcome>,
+    live: Option<RestoredAttempt>,
+}
+
+struct Job {
+    submitted: Arc<SubmittedJob>,
+    rest: TaskState,
+    rest_outcome: Option<Outcome>,
+    rows: BTreeMap<u64, Row>,
+    cancelling: Option<Cancellation>,
+    ended: Option<TaskState>,
+    started_at: Option<Timestamp>,
+    last_attempt: u32,
+}
+
+/// The records, interpreted.
+#[derive(Default)]
+pub(super) struct Ledger {
+    jobs: BTreeMap<JobId, Job>,
+    nodes: BTreeMap<NodeId, EnrolledNode>,
+    epoch: u32,
+    newest_job: u64,
+    newest_fence: Option<Fence>,
+}
+
+impl Ledger {
+    fn job(&mut self, id: JobId) -> &mut Job {
+        self.jobs.get_mut(&id).unwrap_or_else(|| panic!("a record of job {id}, which was not submitted"))
+    }
+
+    fn row(&mut self, task: TaskId) -> &mut Row {
+        let job = self.job(task.job);
+        let plain = Row {
+            state: job.rest,
+            counts: TaskCounts::default(),
+            not_before: None,
+            outcome: job.rest_outcome.clone(),
+            live: None,
+        };
+        job.rows.entry(task.index.0).or_insert(plain)
+    }
+
+    /// Takes one record.
+    pub(super) fn write(&mut self, record: &Record) {
+        match record {
+            Record::JobSubmitted(submitted) => {
+                self.newest_job = self.newest_job.max(submitted.job.0);
+                let job = Job {
+                    submitted: Arc::clone(submitted),
+                    rest: TaskState::Ready,
+                    rest_outcome: None,
+                    rows: BTreeMap::new(),
+                    cancelling: None,
+                    ended: None,
+                    started_at: None,
+                    last_attempt: 0,
+                };
+                let before = self.jobs.insert(submitted.job, job);
+                assert!(before.is_none(), "two jobs of one number");
+            }
+            Record::AttemptAssigned { id, fence, worker, at, .. } => {
+                assert!(Some(*fence) > self.newest_fence, "a fence that is not newer than all before");
+                self.newest_fence = Some(*fence);
+                let job = self.job(id.task.job);
+                job.started_at.get_or_insert(*at);
+                job.last_attempt = job.last_attempt.max(id.attempt.0);
+                let row = self.row(id.task);
+                assert!(!row.state.is_terminal() && row.live.is_none(), "{id} was assigned beside another or too late");
+                row.state = TaskState::Running;
+                row.counts.attempts = id.attempt.0;
+                row.live = Some(RestoredAttempt { id: *id, fence: *fence, worker: *worker, started_at: None });
+            }
+            Record::AttemptStarted { id, at } => {
+                let row = self.row(id.task);
+                let live = row.live.as_mut().filter(|live| live.id == *id).expect("a live attempt starts");
+                live.started_at = Some(*at);
+            }
+            Record::AttemptEnded { id, report } => {
+                let row = self.row(id.task);
+                let live = row.live.take().expect("a live attempt ends");
+                assert_eq!(live.id, *id, "another attempt ended than the live one");
+                row.outcome = Some(report.outcome.clone());
+            }
+            Record::AttemptReturned { id } => {
+                let live = self.row(id.task).live.take().expect("a live attempt is returned");
+                assert_eq!(live.id, *id, "another attempt was returned than the live one");
+            }
+            Record::TaskChanged { task, state, counts, not_before, outcome, .. } => {
+                let row = self.row(*task);
+                assert!(row.live.is_none(), "{task} changed beside a live attempt");
+                (row.state, row.counts, row.not_before) = (*state, *counts, *not_before);
+                if outcome.is_some() || !state.is_terminal() {
+                    row.outcome.clone_from(outcome);
+                }
+            }
+            Record::RestChanged { job, state, outcome, .. } => {
+                let job = self.job(*job);
+                (job.rest, job.rest_outcome) = (*state, outcome.clone());
+            }
+            _ => self.write_rarer(record),
+        }
+    }
+
+    fn write_rarer(&mut self, record: &Record) {
+        match record {
+            Record::JobCancelling { job, why, .. } => self.job(*job).cancelling = Some(why.clone()),
+            Record::JobEnded { job: id, state, .. } => {
+                let job = self.job(*id);
+                assert!(job.ended.is_none(), "job {id} ended twice");
+                job.ended = Some(*state);
+                let id = *id;
+                let items = self.jobs[&id].submitted.spec.spec().items.clone();
+                for position in 0..items.count() {
+                    let task = TaskId { job: id, index: items.index_at(position) };
+                    assert!(self.state(task).is_terminal(), "job {id} ended before {task}");
+                }
+            }
+            Record::JobReopened { job, .. } => {
+                let job = self.job(*job);
+                (job.ended, job.cancelling) = (None, None);
+            }
+            Record::JobForgotten { job } => {
+                self.jobs.remove(job);
+            }
+            Record::NodeEnrolled { node, role, name, .. } => {
+                self.nodes.retain(|_, known| known.role != *role || known.name != *name);
+                let draining = false;
+                self.nodes.insert(*node, EnrolledNode { node: *node, role: *role, name: name.clone(), draining });
+            }
+            Record::WorkerDraining { node, draining } => {
+                self.nodes.get_mut(node).expect("an enrolled node drains").draining = *draining;
+            }
+            _ => unreachable!("written by the other half"),
+        }
+    }
+
+    pub(super) fn state(&self, task: TaskId) -> TaskState {
+        let job = &self.jobs[&task.job];
+        job.rows.get(&task.index.0).map_or(job.rest, |row| row.state)
+    }
+
+    pub(super) fn counts(&self, task: TaskId) -> TaskCounts {
+        self.jobs[&task.job].rows.get(&task.index.0).map(|row| row.counts).unwrap_or_default()
+    }
+
+    pub(super) fn not_before(&self, task: TaskId) -> Option<Timestamp> {
+        self.jobs[&task.job].rows.get(&task.index.0).and_then(|row| row.not_before)
+    }
+
+    pub(super) fn outcome(&self, task: TaskId) -> Option<Outcome> {
+        let job = &self.jobs[&task.job];
+        match job.rows.get(&task.index.0) {
+            Some(row) => row.outcome.clone(),
+            None => job.rest_outcome.clone(),
+        }
+    }
+
+    pub(super) fn ended(&self, job: JobId) -> Option<TaskState> {
+        self.jobs.get(&job).and_then(|job| job.ended)
+    }
+
+    pub(super) fn has(&self, job: JobId) -> bool {
+        self.jobs.contains_key(&job)
+    }
+
+    /// How many rows a job has: what it costs to keep.
+    pub(super) fn rows(&self, job: JobId) -> usize {
+        self.jobs[&job].rows.len()
+    }
+
+    /// One job as the store would recall it.
+    pub(super) fn recall(&self, id: JobId) -> Option<RestoredJob> {
+        let job = self.jobs.get(&id)?;
+        let in_state = |state: TaskState| -> IntervalSet {
+            job.rows.iter().filter(|(_, row)| row.state == state).map(|(index, _)| *index).collect()
+        };
+        let open = job.rows.iter().filter(|(_, row)| !row.state.is_terminal());
+        let tasks = open.map(|(index, row)| RestoredTask {
+            task: TaskId { job: id, index: TaskIndex(*index) },
+            state: row.state,
+            counts: row.counts,
+            not_before: row.not_before,
+            live: row.live.iter().cloned().collect(),
+        });
+        Some(RestoredJob {
+            submitted: Arc::clone(&job.submitted),
+            cancelling: job.cancelling.clone(),
+            started_at: job.started_at,
+            last_attempt: AttemptNo(job.last_attempt),
+            rest: job.rest,
+            succeeded: in_state(TaskState::Succeeded),
+            failed: in_state(TaskState::Failed),
+            cancelled: in_state(TaskState::Cancelled),
+            tasks: tasks.collect(),
+        })
+    }
+
+    /// Everything, as the store would have it at a new start.
+    pub(super) fn restored(&mut self) -> RestoredState {
+        self.epoch += 1;
+        let unfinished = self.jobs.iter().filter(|(_, job)| job.ended.is_none()).map(|(id, _)| *id);
+        RestoredState {
+            epoch: Epoch(self.epoch),
+            next_job: self.newest_job + 1,
+            jobs: unfinished.filter_map(|id| self.recall(id)).collect(),
+            nodes: self.nodes.values().cloned().collect(),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The cluster as people see it.
+//!
+//! Reads everything, changes nothing; addresses, latencies and the store's size
+//! are the shell's to fill in.
+
+use super::placement::{Traits, WorkerKey};
+use super::roster::{Presence, Worker};
+use super::{ClusterView, DispatcherEngine};
+use crate::model::views::{StatusView, TaskTotals, Usage, WorkerState, WorkerView};
+use crate::model::{Demand, Timestamp};
+
+impl DispatcherEngine {
+    /// A snapshot for people.
+    #[must_use]
+    pub fn view(&self, now: Timestamp) -> ClusterView {
+        let mut workers: Vec<WorkerView> =
+            self.roster.iter().map(|(key, worker)| self.view_worker(key, worker)).collect();
+        workers.sort_by(|a, b| a.name.cmp(&b.name));
+        let connected = || self.roster.iter().filter(|(_, worker)| worker.link().is_some());
+        let mut slots = Usage::default();
+        for (key, worker) in connected() {
+            let usage = self.view_worker(key, worker).slots;
+            slots.total += usage.total;
+            slots.used += usage.used;
+        }
+        let mut tasks = TaskTotals::default();
+        for job in self.jobs.iter().filter(|job| job.ended_at.is_none()) {
+            add(&mut tasks, &job.shown_totals());
+        }
+        let status = StatusView {
+            dispatcher: self.config.node,
+            version: self.config.software.clone(),
+            epoch: self.epoch.0,
+            started_at: self.started_at,
+            now,
+            address: String::new(),
+            workers: u32::try_from(connected().count()).unwrap_or(u32::MAX),
+            max_workers: self.config.max_workers,
+            slots,
+            jobs_active: self.jobs.active(),
+            tasks,
+            tasks_done: self.throughput.done,
+            tasks_last_minute: self.throughput.last_minute(now),
+            store_bytes: 0,
+            results_discarded: self.throughput.discarded,
+        };
+        ClusterView { workers, status }
+    }
+
+    fn view_worker(&self, _key: WorkerKey, worker: &Worker) -> WorkerView {
+        let capacity = worker.profile.as_ref().map(|profile| profile.capacity.clone()).unwrap_or_default();
+        let mut used = Demand::default();
+        for task in &worker.attempts {
+            let demand = &self.jobs.at(task.job).spec().demand;
+            used.cpu.0 = used.cpu.0.saturating_add(demand.cpu.0);
+            used.memory_bytes = used.memory_bytes.saturating_add(demand.memory_bytes);
+            used.gpus = used.gpus.saturating_add(demand.gpus);
+        }
+        let usage = |total: u64, used: u64| Usage { total, used };
+        let labels = worker.profile.as_ref().map(|profile| Traits::of(&worker.name, profile).labels);
+        WorkerView {
+            name: worker.name.clone(),
+            node: worker.node,
+            state: state(worker),
+            slots: usage(u64::from(capacity.slots), worker.attempts.len() as u64),
+            cpu: usage(u64::from(capacity.cpu.0), u64::from(used.cpu.0)),
+            memory_bytes: usage(capacity.memory_bytes, used.memory_bytes),
+            gpus: usage(u64::from(capacity.gpus), u64::from(used.gpus)),
+            address: None,
+            latency_us: None,
+            version: worker.software.clone(),
+            labels: labels.unwrap_or_default(),
+            tasks_done: worker.tasks_done,
+        }
+    }
+}
+
+/// What a worker is doing. One whose link is gone is as suspect as one that is silent.
+fn state(worker: &Worker) -> WorkerState {
+    match worker.presence {
+        Presence::Lost => WorkerState::Lost,
+        Presence::Expected | Presence::Away => WorkerState::Suspect,
+        _ if worker.suspect => WorkerState::Suspect,
+        _ if worker.draining || worker.stopping => WorkerState::Draining,
+        _ if worker.attempts.is_empty() => WorkerState::Idle,
+        _ => WorkerState::Busy,
+    }
+}
+
+fn add(sum: &mut TaskTotals, more: &TaskTotals) {
+    sum.total += more.total;
+    sum.waiting += more.waiting;
+    sum.ready += more.ready;
+    sum.running += more.running;
+    sum.succeeded += more.succeeded;
+    sum.failed += more.failed;
+    sum.cancelled += more.cancelled;
+}
