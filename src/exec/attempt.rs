@@ -47,9 +47,9 @@ pub struct OutputChunk {
 /// What the executor tells its worker.
 #[derive(Debug)]
 pub enum ExecEvent {
-    /// The attempt has a process. Told a few milliseconds late on purpose, so
-    /// that a quick task costs one wakeup instead of two; not told at all when
-    /// it never had one.
+    /// The attempt has, or had, a process; comes before `Ended`, and not at all
+    /// when it never had one or was lost too early. Told a few milliseconds late
+    /// on purpose: a quick task then costs one wakeup instead of two.
     Started {
         /// Which.
         id: AttemptId,
@@ -79,6 +79,13 @@ pub struct Ending {
     pub stderr_bytes: u64,
     /// Its stored output.
     pub kept: Kept,
+}
+
+impl Ending {
+    /// The end of an attempt that never had a process.
+    pub(super) fn before_start(outcome: Outcome) -> Self {
+        Self { outcome, peak_memory_bytes: 0, stdout_bytes: 0, stderr_bytes: 0, kept: Kept::Nothing }
+    }
 }
 
 /// Where the stored output of an ended attempt is.

@@ -1,11 +1,30 @@
-//! The worker's handle on everything that runs (being built).
+//! The worker's handle on everything that runs: slots, live attempts, logs.
+//!
+//! Invariant: every attempt handed to [`Executor::run`] ends in exactly one
+//! [`ExecEvent::Ended`], whatever happens to its shim. Absent: how many
+//! attempts run at once (the caller's decision) and one attempt's life (`slot`).
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
 
-use super::{ExecError, ExecEvent, LogReader, Presence, StartAttempt};
-use crate::model::{AttemptId, Millis};
+use super::environment::BaseEnvironment;
+use super::slot::{self, Slot};
+use super::spool::Spool;
+use super::workplace::{self, Workplace};
+use super::{Ending, ExecError, ExecEvent, Kept, LogReader, Presence, StartAttempt, family, program};
+use crate::model::outcome::SpawnFailureKind;
+use crate::model::{AttemptId, Millis, Outcome};
+
+/// News that may wait for the worker's attention before attempts wait with theirs.
+const EVENTS: usize = 1024;
 
 /// What an executor is told at its start.
 #[derive(Debug, Clone)]
@@ -22,8 +41,88 @@ pub struct ExecConfig {
 }
 
 /// Runs attempts. Cheap to clone; all clones are one executor.
+///
+/// It lives until [`Executor::shutdown`], or until its process dies: then the
+/// shims end what runs, and the next executor or the guard cleans up.
 #[derive(Debug, Clone)]
-pub struct Executor {}
+pub struct Executor {
+    shared: Arc<Shared>,
+}
+
+/// What an executor and its slots have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: ExecConfig,
+    pub(super) workplace: Workplace,
+    pub(super) base: BaseEnvironment,
+    /// `/dev/null`, opened once: the stdin of most tasks.
+    pub(super) null: OwnedFd,
+    /// Raised by `shutdown`: kill, do not wait for clients, take nothing new.
+    pub(super) closing: watch::Sender<bool>,
+    events: mpsc::Sender<ExecEvent>,
+    runtime: Handle,
+    next_number: AtomicU64,
+    registry: Mutex<Registry>,
+}
+
+/// What changes from attempt to attempt.
+#[derive(Debug, Default)]
+struct Registry {
+    /// Shims without a task, the one used last on top: it is the warmest.
+    idle: Vec<Idle>,
+    /// Attempts that have not ended.
+    live: BTreeMap<AttemptId, Arc<Control>>,
+    /// Output of attempts that run, or whose result is not recorded yet.
+    spools: BTreeMap<AttemptId, Arc<Spool>>,
+    /// The tasks that serve the shims.
+    slots: JoinSet<()>,
+}
+
+/// A shim that waits for a task.
+#[derive(Debug)]
+struct Idle {
+    number: u64,
+    door: mpsc::Sender<Box<Attempt>>,
+}
+
+/// An attempt on its way through a slot.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) start: StartAttempt,
+    pub(super) control: Arc<Control>,
+    pub(super) spool: Arc<Spool>,
+}
+
+impl Attempt {
+    pub(super) fn id(&self) -> AttemptId {
+        self.start.assignment.id()
+    }
+}
+
+/// The wish that an attempt end.
+#[derive(Debug)]
+pub(super) struct Control {
+    /// The shortest grace asked for; `u64::MAX` while nobody asks.
+    grace_ms: AtomicU64,
+    /// Told at every call.
+    pub(super) asked: Notify,
+}
+
+impl Control {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { grace_ms: AtomicU64::new(u64::MAX), asked: Notify::new() })
+    }
+
+    fn ask(&self, grace: Millis) {
+        self.grace_ms.fetch_min(grace.0, Ordering::Relaxed);
+        self.asked.notify_one();
+    }
+
+    /// The grace asked for.
+    pub(super) fn grace(&self) -> Millis {
+        Millis(self.grace_ms.load(Ordering::Relaxed))
+    }
+}
 
 impl Executor {
     /// Makes this process the reaper of orphans, cleans up after dead
@@ -33,22 +132,63 @@ impl Executor {
     ///
     /// # Errors
     /// When the work directory cannot be used or no shim can be started.
-    #[expect(clippy::unimplemented, reason = "being built")]
     pub fn start(config: ExecConfig) -> Result<(Self, mpsc::Receiver<ExecEvent>), ExecError> {
-        let _ = config;
-        unimplemented!()
+        family::become_reaper().map_err(ExecError::Subreaper)?;
+        let work_root = |source| ExecError::WorkRoot { path: config.work_root.clone(), source };
+        let workplace = Workplace::open(&config.work_root).map_err(work_root)?;
+        let null = File::options().read(true).open("/dev/null").map_err(work_root)?.into();
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let shared = Arc::new(Shared {
+            workplace,
+            base: BaseEnvironment::of_this_process(),
+            null,
+            closing: watch::Sender::new(false),
+            events,
+            runtime: Handle::current(),
+            next_number: AtomicU64::new(1),
+            registry: Mutex::default(),
+            config,
+        });
+        for _ in 0..shared.config.ready_shims {
+            let program = shared.config.shim_program.clone();
+            shared.open_slot(None).map_err(|(source, _)| ExecError::Shim { program, source })?;
+        }
+        let root = shared.config.work_root.clone();
+        shared.runtime.spawn_blocking(move || {
+            if let Err(error) = workplace::clean(&root) {
+                tracing::warn!(path = %root.display(), %error, "failed to remove what an earlier worker left");
+            }
+        });
+        Ok((Self { shared }, receiver))
     }
 
     /// Runs an attempt now, in a shim of its own; how many run at once is the caller's decision.
+    ///
+    /// An attempt of the same id that still runs is killed first; both report their end.
     pub fn run(&self, start: StartAttempt) {
-        let _ = start;
+        let id = start.assignment.id();
+        let name = format!("{}-{}", id.task, self.shared.number());
+        let attempt = Box::new(Attempt {
+            control: Control::new(),
+            spool: Arc::new(Spool::new(self.shared.workplace.spool(), &name)),
+            start,
+        });
+        let mut registry = self.shared.registry();
+        if let Some(namesake) = registry.live.insert(id, Arc::clone(&attempt.control)) {
+            namesake.ask(Millis(0));
+        }
+        registry.spools.insert(id, Arc::clone(&attempt.spool));
+        drop(registry);
+        self.shared.dispatch(attempt);
     }
 
     /// SIGTERM to the attempt's whole process tree, and SIGKILL to what is left of it after `grace`.
     ///
     /// Nothing when there is no such attempt. A second call may shorten the grace.
     pub fn terminate(&self, id: AttemptId, grace: Millis) {
-        let _ = (id, grace);
+        if let Some(control) = self.shared.registry().live.get(&id) {
+            control.ask(grace);
+        }
     }
 
     /// The stored output of a running or ended attempt; `None` when there is none here.
@@ -56,16 +196,129 @@ impl Executor {
     /// With `follow`, the reader waits for more until the attempt ends.
     #[must_use]
     pub fn read_log(&self, id: AttemptId, follow: bool) -> Option<LogReader> {
-        let _ = (id, follow);
-        None
+        let spool = self.shared.registry().spools.get(&id).cloned()?;
+        Some(LogReader::new(spool, follow))
     }
 
     /// Removes the stored output of an ended attempt. Readers that have it open may finish.
     pub fn forget_log(&self, id: AttemptId) {
-        let _ = id;
+        let forgotten = {
+            let mut registry = self.shared.registry();
+            if registry.live.contains_key(&id) { None } else { registry.spools.remove(&id) }
+        };
+        // Removing its files takes a moment and needs no lock.
+        drop(forgotten);
     }
 
     /// Kills whatever still runs, ends the shims and removes the work directory of this executor.
-    #[expect(clippy::unused_async, reason = "being built")]
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.shared.closing.send_replace(true);
+        let mut slots = std::mem::take(&mut self.shared.registry().slots);
+        while slots.join_next().await.is_some() {}
+        let shared = Arc::clone(&self.shared);
+        let removed = tokio::task::spawn_blocking(move || shared.workplace.remove()).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(%error, "failed to remove the work directory");
+        }
+    }
+}
+
+impl Shared {
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Gives `attempt` to an idle shim, or to a new one.
+    pub(super) fn dispatch(self: &Arc<Self>, mut attempt: Box<Attempt>) {
+        if *self.closing.borrow() {
+            return self.refuse(attempt, "the worker is stopping".to_owned());
+        }
+        {
+            let mut registry = self.registry();
+            while let Some(idle) = registry.idle.pop() {
+                match idle.door.try_send(attempt) {
+                    Ok(()) => return,
+                    Err(refused) => attempt = refused.into_inner(),
+                }
+            }
+        }
+        if let Err((error, Some(attempt))) = self.open_slot(Some(attempt)) {
+            self.refuse(attempt, format!("start a shim: {}", program::plain(&error)));
+        }
+    }
+
+    /// Reports that `attempt` cannot be run here.
+    fn refuse(self: &Arc<Self>, attempt: Box<Attempt>, reason: String) {
+        let failure = program::failure(SpawnFailureKind::Worker, reason);
+        let shared = Arc::clone(self);
+        self.runtime.spawn(async move {
+            shared.end(&attempt, Ending::before_start(Outcome::SpawnFailed(failure))).await;
+        });
+    }
+
+    /// Starts a shim and the task that serves it, with a first attempt or idle.
+    fn open_slot(self: &Arc<Self>, first: Option<Box<Attempt>>) -> Result<(), (std::io::Error, Option<Box<Attempt>>)> {
+        let _inside = self.runtime.enter();
+        let number = self.number();
+        // One attempt fits: whoever gives it took the slot off the idle list before.
+        let (door, attempts) = mpsc::channel(1);
+        let slot = match Slot::start(self, number, door.clone(), attempts) {
+            Ok(slot) => slot,
+            Err(error) => return Err((error, first)),
+        };
+        let mut registry = self.registry();
+        match first {
+            // A new channel has room.
+            Some(attempt) => drop(door.try_send(attempt)),
+            None => registry.idle.push(Idle { number, door }),
+        }
+        // Those that ended long ago need not be remembered.
+        while registry.slots.try_join_next().is_some() {}
+        registry.slots.spawn_on(slot::serve(slot), &self.runtime);
+        Ok(())
+    }
+
+    /// Slot `number` has a shim without a task.
+    pub(super) fn put_idle(&self, number: u64, door: mpsc::Sender<Box<Attempt>>) {
+        self.registry().idle.push(Idle { number, door });
+    }
+
+    /// Slot `number` has no shim any more. What is in its channel after this is all that will be.
+    pub(super) fn take_idle(&self, number: u64) {
+        self.registry().idle.retain(|idle| idle.number != number);
+    }
+
+    /// Reports the end of `attempt`; its log stays until it is forgotten.
+    pub(super) async fn end(&self, attempt: &Attempt, ending: Ending) {
+        let id = attempt.id();
+        {
+            let mut registry = self.registry();
+            // A namesake that came later keeps its place.
+            if registry.live.get(&id).is_some_and(|control| Arc::ptr_eq(control, &attempt.control)) {
+                registry.live.remove(&id);
+            }
+            let own = registry.spools.get(&id).is_some_and(|spool| Arc::ptr_eq(spool, &attempt.spool));
+            if own && ending.kept == Kept::Nothing {
+                registry.spools.remove(&id);
+            }
+        }
+        self.tell(ExecEvent::Ended { id, ending }).await;
+    }
+
+    /// Tells the worker, as soon as it has room; while closing, only if it has.
+    pub(super) async fn tell(&self, event: ExecEvent) {
+        let mut closing = self.closing.subscribe();
+        let place = tokio::select! {
+            biased;
+            place = self.events.reserve() => place.ok(),
+            () = slot::raised(&mut closing) => self.events.try_reserve().ok(),
+        };
+        if let Some(place) = place {
+            place.send(event);
+        }
+    }
 }

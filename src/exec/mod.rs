@@ -13,14 +13,26 @@
 //! (the worker engine's), and any network.
 
 mod attempt;
+mod capture;
+mod environment;
 mod error;
 mod executor;
+mod family;
 pub mod guard;
+mod log;
+mod placeholders;
+mod program;
 pub mod shim;
+mod shim_process;
+mod slot;
 mod spool;
+mod stdin;
+mod sys;
+mod tree;
+mod workplace;
 
 pub use attempt::{AttachedIo, Ending, ExecEvent, Kept, OutputChunk, StartAttempt};
 pub use error::ExecError;
 pub use executor::{ExecConfig, Executor};
 pub use guard::{Guard, GuardConfig, Presence};
-pub use spool::LogReader;
+pub use log::LogReader;

@@ -1,0 +1,176 @@
+//! Looking a program up as a shell does, and saying why it cannot be run.
+//!
+//! The one invariant: a failure names what was tried and tells the two cases
+//! apart that exit codes tell apart, 127 (there is no such thing) and 126 (it
+//! is there). Absent: running anything.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+
+use crate::model::outcome::{SpawnFailure, SpawnFailureKind};
+
+/// Where programs are looked for when a task has no `PATH` at all.
+pub(super) const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
+
+/// The file that `name` stands for: itself when it holds a slash, else the first fit in `search_path`.
+///
+/// The result always holds a slash, so nothing looks it up again, and may be relative to `cwd`.
+pub(super) fn find(name: &OsStr, search_path: Option<&OsStr>, cwd: &Path) -> Result<PathBuf, SpawnFailure> {
+    if name.as_bytes().contains(&b'/') {
+        return Ok(PathBuf::from(name));
+    }
+    let search_path = search_path.unwrap_or(OsStr::new(DEFAULT_PATH));
+    let mut forbidden = None;
+    for directory in search_path.as_bytes().split(|byte| *byte == b':') {
+        // An empty entry is the current directory, as it has been since the first shells.
+        let directory = if directory.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(directory)) };
+        let candidate = directory.join(name);
+        let seen_from_here = cwd.join(&candidate);
+        match fs::metadata(&seen_from_here) {
+            Ok(found) if !found.is_file() => {}
+            Ok(_) if access(&seen_from_here, AccessFlags::X_OK).is_ok() => return Ok(candidate),
+            Ok(_) => forbidden = Some(candidate),
+            Err(_) => {}
+        }
+    }
+    Err(match forbidden {
+        Some(candidate) => failure(SpawnFailureKind::NotExecutable, format!("{}: not executable", candidate.display())),
+        None => failure(SpawnFailureKind::NotFound, format!("no such program: {}", name.display())),
+    })
+}
+
+/// Why `program` could not be run in `cwd`, looked into after the system said `error`.
+pub(super) fn explain(error: &io::Error, program: &Path, cwd: &Path) -> SpawnFailure {
+    if let Err(reason) = enter(cwd) {
+        let text = format!("cannot enter {}: {reason}", cwd.display());
+        return failure(SpawnFailureKind::NotExecutable, text);
+    }
+    let file = cwd.join(program);
+    let kind = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOENT | Errno::ENOTDIR) if fs::metadata(&file).is_err() => {
+            return failure(SpawnFailureKind::NotFound, format!("no such program: {}", program.display()));
+        }
+        Some(Errno::ENOENT) => {
+            let text = match interpreter(&file) {
+                Some(interpreter) => format!("{}: no such interpreter: {}", program.display(), interpreter.display()),
+                None => format!("{}: its loader or interpreter is missing", program.display()),
+            };
+            return failure(SpawnFailureKind::NotExecutable, text);
+        }
+        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO) => SpawnFailureKind::Worker,
+        _ => SpawnFailureKind::NotExecutable,
+    };
+    failure(kind, format!("{}: {}", program.display(), plain(error)))
+}
+
+/// Whether `file`, which the kernel does not know how to run, is a script that the shell can: no NUL in its first line.
+pub(super) fn is_script(file: &Path) -> bool {
+    let Some(beginning) = beginning(file) else { return false };
+    let first_line = beginning.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    !first_line.contains(&0)
+}
+
+/// A failure with words for people.
+pub(super) fn failure(kind: SpawnFailureKind, reason: String) -> SpawnFailure {
+    SpawnFailure { kind, reason }
+}
+
+/// What the system said, without Rust's `(os error 2)`.
+pub(super) fn plain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => Errno::from_raw(code).desc().to_lowercase(),
+        None => error.to_string(),
+    }
+}
+
+fn enter(cwd: &Path) -> Result<(), String> {
+    let found = fs::metadata(cwd).map_err(|error| plain(&error))?;
+    if !found.is_dir() {
+        return Err("not a directory".to_owned());
+    }
+    access(cwd, AccessFlags::X_OK).map_err(|errno| errno.desc().to_lowercase())
+}
+
+/// What a script's `#!` names.
+fn interpreter(file: &Path) -> Option<OsString> {
+    let beginning = beginning(file)?;
+    let line = beginning.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?.trim_ascii();
+    let name = line.split(u8::is_ascii_whitespace).next()?;
+    Some(OsStr::from_bytes(name).to_owned())
+}
+
+fn beginning(file: &Path) -> Option<Vec<u8>> {
+    let mut beginning = Vec::new();
+    fs::File::open(file).ok()?.take(256).read_to_end(&mut beginning).ok()?;
+    Some(beginning)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn file(dir: &Path, name: &str, mode: u32, text: &[u8]) {
+        fs::write(dir.join(name), text).expect("a file");
+        fs::set_permissions(dir.join(name), fs::Permissions::from_mode(mode)).expect("its mode");
+    }
+
+    #[test]
+    fn the_first_executable_file_of_the_path_wins_and_a_directory_never_does() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for sub in ["a/tool", "b", "c"] {
+            fs::create_dir_all(dir.path().join(sub)).expect("a directory");
+        }
+        file(&dir.path().join("b"), "tool", 0o644, b"");
+        file(&dir.path().join("c"), "tool", 0o755, b"");
+        let path = OsString::from(format!("a:{0}/b:{0}/c", dir.path().display()));
+        let found = find(OsStr::new("tool"), Some(&path), dir.path()).expect("it is in c");
+        assert_eq!(found, dir.path().join("c/tool"));
+        let only_b = OsString::from(format!("{}/b", dir.path().display()));
+        let failure = find(OsStr::new("tool"), Some(&only_b), dir.path()).expect_err("not executable");
+        assert_eq!(failure.kind, SpawnFailureKind::NotExecutable);
+        let failure = find(OsStr::new("tool"), Some(OsStr::new("/nowhere")), dir.path()).expect_err("not there");
+        assert_eq!((failure.kind, &*failure.reason), (SpawnFailureKind::NotFound, "no such program: tool"));
+    }
+
+    #[test]
+    fn an_empty_path_entry_is_the_directory_of_the_task() {
+        let dir = tempfile::tempdir().expect("a directory");
+        file(dir.path(), "tool", 0o755, b"");
+        let found = find(OsStr::new("tool"), Some(OsStr::new("/nowhere:")), dir.path());
+        assert_eq!(found, Ok(PathBuf::from("./tool")));
+    }
+
+    #[test]
+    fn a_missing_directory_is_blamed_before_the_program() {
+        let error = io::Error::from_raw_os_error(Errno::ENOENT as i32);
+        let failure = explain(&error, Path::new("/bin/sh"), Path::new("/nowhere/at/all"));
+        assert_eq!(failure.kind, SpawnFailureKind::NotExecutable);
+        assert_eq!(failure.reason, "cannot enter /nowhere/at/all: no such file or directory");
+    }
+
+    #[test]
+    fn a_script_without_its_interpreter_says_which() {
+        let dir = tempfile::tempdir().expect("a directory");
+        file(dir.path(), "script", 0o755, b"#!/no/such/thing -x\n");
+        let error = io::Error::from_raw_os_error(Errno::ENOENT as i32);
+        let failure = explain(&error, Path::new("./script"), dir.path());
+        assert_eq!(failure.kind, SpawnFailureKind::NotExecutable);
+        assert!(failure.reason.ends_with("no such interpreter: /no/such/thing"), "{}", failure.reason);
+    }
+
+    #[test]
+    fn only_text_is_taken_for_a_script() {
+        let dir = tempfile::tempdir().expect("a directory");
+        file(dir.path(), "text", 0o755, b"echo hello\n");
+        file(dir.path(), "binary", 0o755, b"\x7fELF\0\0\n");
+        assert!(is_script(&dir.path().join("text")) && !is_script(&dir.path().join("binary")));
+    }
+}

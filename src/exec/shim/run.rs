@@ -1,0 +1,266 @@
+//! One task under a shim: from its first process to its last.
+//!
+//! ```text
+//! Running ──main process ends──▶ Killing ──nobody left──▶ told as ended
+//!    │                             ▲
+//!    └─Terminate─▶ Terminating ────┘ grace over, or the worker gone
+//! ```
+//! Invariant: the loop ends only when waiting says that there is no child.
+//! Absent: how processes are found (`tree`) and started (`spawn`).
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+
+use super::link::Polled;
+use super::{Shim, spawn};
+use crate::exec::sys::{self, ChildSignals, Waited};
+use crate::exec::{program, tree};
+use crate::model::outcome::SpawnFailureKind;
+use crate::wire::shim::{ShimFact, ShimOrder, ShimStatus, StartTask};
+
+/// A task that ends within this is told about once instead of twice. Nobody
+/// notices the delay, and most short tasks are shorter.
+const NOTICE_AFTER: Duration = Duration::from_millis(5);
+/// Between two rounds of killing, at first: about what a killed process takes to be gone.
+const KILL_ROUND_MIN: Duration = Duration::from_millis(1);
+/// Between two rounds of killing, when somebody is stuck in the kernel.
+const KILL_ROUND_MAX: Duration = Duration::from_millis(100);
+
+impl Shim {
+    /// Runs `task` until nothing of it is left, and tells the worker.
+    ///
+    /// # Errors
+    /// When the kernel refuses to wait; nothing can be promised then, so the
+    /// shim ends and its worker, which inherits the tree, kills it.
+    pub(super) fn run(&mut self, task: &StartTask) -> io::Result<()> {
+        let Some(stdio) = self.worker.take_descriptors() else {
+            let reason = "its descriptors did not arrive".to_owned();
+            self.worker.tell(&ShimFact::SpawnFailed(program::failure(SpawnFailureKind::Worker, reason)));
+            return Ok(());
+        };
+        let main = match spawn::spawn(task, stdio) {
+            Ok(main) => main,
+            Err(failure) => {
+                self.worker.tell(&ShimFact::SpawnFailed(failure));
+                return Ok(());
+            }
+        };
+        let mut running = Running::new(main, task.memory_bytes);
+        while self.attend(&mut running)? {}
+        self.worker.tell(&running.ended());
+        Ok(())
+    }
+
+    /// Waits for the next thing to happen and deals with it; false when nothing of the task is left.
+    fn attend(&mut self, running: &mut Running) -> io::Result<bool> {
+        let heard = self.listen(running.next_instant())?;
+        if heard.worker {
+            match self.worker.poll_orders()? {
+                Polled::WorkerGone => running.abandon(),
+                Polled::Orders(orders) => orders.iter().for_each(|order| running.obey(order)),
+            }
+        }
+        if heard.child {
+            self.children.clear();
+        }
+        if (heard.child || ChildSignals::POLL_AT_MOST_MS.is_some()) && !running.reap()? {
+            return Ok(false);
+        }
+        if let Some(notice) = running.due_notice() {
+            self.worker.tell(&notice);
+        }
+        running.press()
+    }
+
+    /// Waits for an order, for a child's end, or until `until`.
+    fn listen(&self, until: Option<Instant>) -> io::Result<Heard> {
+        let left = until.map(|until| until.saturating_duration_since(now()));
+        let left_ms = left.map(|left| u64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX));
+        let timeout = match (left_ms, ChildSignals::POLL_AT_MOST_MS) {
+            (None, None) => PollTimeout::NONE,
+            (left, bound) => PollTimeout::try_from(left.unwrap_or(u64::MAX).min(bound.unwrap_or(u64::MAX)))
+                .unwrap_or(PollTimeout::MAX),
+        };
+        let mut polled = [
+            PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.worker.as_fd(), PollFlags::POLLIN),
+        ];
+        // Once the worker is gone its socket is ready for ever; killing must not become a busy loop over it.
+        let polled = if self.worker.is_gone() { &mut polled[..1] } else { &mut polled[..] };
+        match poll(polled, timeout) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Heard { worker: false, child: false }),
+            Err(errno) => return Err(errno.into()),
+        }
+        let ready = |index: usize| polled.get(index).is_some_and(|polled| polled.any().unwrap_or(true));
+        Ok(Heard { child: ready(0), worker: ready(1) })
+    }
+}
+
+/// What one wait brought.
+struct Heard {
+    worker: bool,
+    child: bool,
+}
+
+/// How far a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Its main process runs, and nobody wants it to end.
+    Running,
+    /// It was asked to end, and has until then.
+    Terminating(Instant),
+    /// What is left of it is being killed: the next round is then, and the one after it that much later.
+    Killing(Instant, Duration),
+}
+
+/// A task that has a process.
+#[derive(Debug)]
+struct Running {
+    main: Pid,
+    started: Instant,
+    phase: Phase,
+    /// Whether the worker knows, or need not any more.
+    noticed: bool,
+    /// How the main process ended, once it has.
+    status: Option<ExitStatus>,
+    /// The largest resident set of any process reaped.
+    peak_memory_bytes: u64,
+}
+
+impl Running {
+    fn new(main: Pid, memory_bytes: u64) -> Self {
+        // The bound on memory is watched by a later version.
+        let _ = memory_bytes;
+        Self { main, started: now(), phase: Phase::Running, noticed: false, status: None, peak_memory_bytes: 0 }
+    }
+
+    /// When to look again at the latest.
+    fn next_instant(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Running => None,
+            Phase::Terminating(until) => Some(until),
+            Phase::Killing(next, _) => Some(next),
+        };
+        let notice = (!self.noticed).then(|| self.started + NOTICE_AFTER);
+        [phase, notice].into_iter().flatten().min()
+    }
+
+    fn obey(&mut self, order: &ShimOrder) {
+        // A worker starts nothing while something runs.
+        let ShimOrder::Terminate { grace } = order else { return };
+        let until = now() + grace.as_duration();
+        self.phase = match self.phase {
+            _ if grace.0 == 0 => return self.kill_now(),
+            Phase::Running => {
+                tree::terminate(self.roots());
+                Phase::Terminating(until)
+            }
+            Phase::Terminating(earlier) => Phase::Terminating(earlier.min(until)),
+            killing @ Phase::Killing(..) => killing,
+        };
+    }
+
+    /// Nobody is left to be told anything.
+    fn abandon(&mut self) {
+        self.noticed = true;
+        self.kill_now();
+    }
+
+    fn kill_now(&mut self) {
+        if !matches!(self.phase, Phase::Killing(..)) {
+            self.phase = Phase::Killing(self.started, KILL_ROUND_MIN);
+        }
+    }
+
+    /// Reaps whoever has ended; false when there is no child left.
+    fn reap(&mut self) -> io::Result<bool> {
+        loop {
+            match sys::reap(None)? {
+                Waited::Reaped(reaped) => {
+                    self.peak_memory_bytes = self.peak_memory_bytes.max(reaped.peak_memory_bytes);
+                    if reaped.pid == self.main {
+                        self.status = Some(reaped.status);
+                    }
+                    // Whoever dies may leave children to be seen only now: look again soon.
+                    if let Phase::Killing(next, _) = self.phase {
+                        self.phase = Phase::Killing(next.min(now() + KILL_ROUND_MIN), KILL_ROUND_MIN);
+                    }
+                }
+                Waited::Childless => return Ok(false),
+                Waited::Running => break,
+            }
+        }
+        // Those that were asked to end have their grace, whether or not the main process used it up.
+        if self.status.is_some() && self.phase == Phase::Running {
+            self.kill_now();
+        }
+        Ok(true)
+    }
+
+    /// The news that it runs, when that is due.
+    fn due_notice(&mut self) -> Option<ShimFact> {
+        let running = now().saturating_duration_since(self.started);
+        if self.noticed || running < NOTICE_AFTER {
+            return None;
+        }
+        self.noticed = true;
+        Some(ShimFact::Started { pid: self.main.as_raw(), running_us: micros(running) })
+    }
+
+    /// Kills, when it is time to; false when nothing is left.
+    fn press(&mut self) -> io::Result<bool> {
+        if let Phase::Terminating(until) = self.phase
+            && now() >= until
+        {
+            self.kill_now();
+        }
+        if let Phase::Killing(next, pause) = self.phase
+            && now() >= next
+        {
+            tree::kill(self.roots());
+            self.phase = Phase::Killing(now() + pause, (pause * 2).min(KILL_ROUND_MAX));
+            return self.reap();
+        }
+        Ok(true)
+    }
+
+    /// Where looking for its processes starts: this process's children, which its orphans become too.
+    fn roots(&self) -> Vec<Pid> {
+        let mut roots = sys::children_of(Pid::this());
+        // Not seen where children cannot be listed; ours to signal as long as it is not reaped.
+        if self.status.is_none() && !roots.contains(&self.main) {
+            roots.push(self.main);
+        }
+        roots
+    }
+
+    fn ended(&self) -> ShimFact {
+        let status = match self.status {
+            Some(status) => match status.code() {
+                Some(code) => ShimStatus::Exited(code),
+                None => ShimStatus::Signalled(status.signal().unwrap_or(0)),
+            },
+            // Its main process was never reaped here: somebody else's doing, and nothing to be said of it.
+            None => ShimStatus::Signalled(0),
+        };
+        let ran_us = micros(now().saturating_duration_since(self.started));
+        ShimFact::Ended { status, ran_us, peak_memory_bytes: self.peak_memory_bytes }
+    }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a shim has no runtime to ask; only its own timers use this")]
+fn now() -> Instant {
+    Instant::now()
+}

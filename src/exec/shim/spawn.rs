@@ -1,0 +1,80 @@
+//! Starting one task's process.
+//!
+//! By `posix_spawn`, which the standard library uses as long as nothing here
+//! asks for more than it can do: fork costs 13 times as much from a process
+//! with much memory mapped. So the program is looked up beforehand and no
+//! `pre_exec` is used. Absent: waiting for the process.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use crate::exec::{program, sys};
+use crate::model::RawString;
+use crate::model::outcome::{SpawnFailure, SpawnFailureKind};
+use crate::wire::shim::StartTask;
+
+/// What runs a file that is neither a binary nor names its interpreter.
+const SHELL: &str = "/bin/sh";
+
+/// Starts `task` in a process group of its own, with the three descriptors as its 0, 1 and 2 and no others.
+pub(super) fn spawn(task: &StartTask, stdio: [OwnedFd; 3]) -> Result<Pid, SpawnFailure> {
+    let cwd = Path::new(task.cwd.as_os_str());
+    let Some(name) = task.argv.first() else {
+        return Err(program::failure(SpawnFailureKind::NotFound, "the command is empty".to_owned()));
+    };
+    let search_path = task.env.iter().rfind(|(key, _)| key.as_bytes() == b"PATH");
+    let path = program::find(name.as_os_str(), search_path.map(|(_, value)| value.as_os_str()), cwd)?;
+    let numbers = stdio.each_ref().map(AsRawFd::as_raw_fd);
+    let mut direct = command(&path, task, arguments(task), stdio);
+    direct.arg0(name.as_os_str());
+    let error = match direct.spawn() {
+        Ok(child) => return Ok(pid_of(&child)),
+        Err(error) => error,
+    };
+    // As every shell does: a file that the kernel does not know is a script of the shell's, if it is text.
+    if error.raw_os_error() == Some(Errno::ENOEXEC as i32) && program::is_script(&cwd.join(&path)) {
+        // The first command owns the descriptors, and a second one needs its own.
+        if let [Ok(stdin), Ok(stdout), Ok(stderr)] = numbers.map(sys::duplicate) {
+            let arguments = std::iter::once(path.as_os_str()).chain(arguments(task));
+            let spawned = command(Path::new(SHELL), task, arguments, [stdin, stdout, stderr]).spawn();
+            return spawned
+                .map(|child| pid_of(&child))
+                .map_err(|error| program::explain(&error, Path::new(SHELL), cwd));
+        }
+    }
+    Err(program::explain(&error, &path, cwd))
+}
+
+fn arguments(task: &StartTask) -> impl Iterator<Item = &OsStr> {
+    task.argv.iter().skip(1).map(RawString::as_os_str)
+}
+
+fn command<'a>(
+    path: &Path,
+    task: &StartTask,
+    arguments: impl Iterator<Item = &'a OsStr>,
+    [stdin, stdout, stderr]: [OwnedFd; 3],
+) -> Command {
+    let mut command = Command::new(path);
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(task.env.iter().map(|(key, value)| (key.as_os_str(), value.as_os_str())))
+        .current_dir(task.cwd.as_os_str())
+        .process_group(0)
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(stderr);
+    command
+}
+
+/// Kernel process ids fit: they are positive `i32`s.
+fn pid_of(child: &std::process::Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX))
+}

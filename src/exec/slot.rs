@@ -1,0 +1,315 @@
+//! One shim and the attempts it runs, one after the other.
+//!
+//! A quick task costs its worker one wakeup: the shim tells of its start and
+//! its end at once, and only then are the pipes read, which the poller never
+//! heard of. The one invariant: an attempt is reported as ended when its
+//! process, all descendants, both pipes and its scratch directory are done
+//! with. Absent: who decides that an attempt starts or is ended.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::capture::Capture;
+use super::environment::{arguments, unrepresentable};
+use super::executor::{Attempt, Shared};
+use super::shim_process::ShimProcess;
+use super::stdin::{Feed, Stdin, pipe_from_task};
+use super::{Ending, ExecEvent, program, workplace};
+use crate::model::outcome::{SpawnFailure, SpawnFailureKind};
+use crate::model::spec::{OutputMode, Workdir};
+use crate::model::{Millis, Outcome};
+use crate::wire::shim::{ShimFact, ShimOrder, ShimStatus, StartTask};
+
+/// How long a client that does not read may hold up the shutdown of its worker.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A shim and what it takes to run attempts in it.
+pub(super) struct Slot {
+    shared: Arc<Shared>,
+    number: u64,
+    shim: ShimProcess,
+    /// Where attempts for this slot are handed in; goes to the idle list and back.
+    door: mpsc::Sender<Box<Attempt>>,
+    attempts: mpsc::Receiver<Box<Attempt>>,
+    closing: watch::Receiver<bool>,
+    /// Where output is read to; one for all attempts.
+    buffer: Option<Box<[u8]>>,
+}
+
+impl Slot {
+    /// Starts a shim for a new slot.
+    pub(super) fn start(
+        shared: &Arc<Shared>,
+        number: u64,
+        door: mpsc::Sender<Box<Attempt>>,
+        attempts: mpsc::Receiver<Box<Attempt>>,
+    ) -> io::Result<Self> {
+        let shim = ShimProcess::start(&shared.config)?;
+        let closing = shared.closing.subscribe();
+        Ok(Self { shared: Arc::clone(shared), number, shim, door, attempts, closing, buffer: None })
+    }
+}
+
+/// Runs what is handed in until the executor closes or the shim dies.
+pub(super) async fn serve(mut slot: Slot) {
+    loop {
+        let mut attempt = tokio::select! {
+            biased;
+            Some(attempt) = slot.attempts.recv() => attempt,
+            () = raised(&mut slot.closing) => break,
+            // Without a task it has nothing to say: it was killed.
+            _ = slot.shim.next_fact() => {
+                slot.shim.destroy().await;
+                break;
+            }
+        };
+        let ending = slot.run(&mut attempt).await;
+        let alive = slot.shim.is_alive();
+        if alive {
+            // Before the news: whoever reacts to it finds a shim ready.
+            slot.shared.put_idle(slot.number, slot.door.clone());
+        }
+        slot.shared.end(&attempt, ending).await;
+        if !alive {
+            return;
+        }
+    }
+    // From here on nobody hands anything in; what was, another slot runs.
+    slot.shared.take_idle(slot.number);
+    while let Ok(attempt) = slot.attempts.try_recv() {
+        slot.shared.dispatch(attempt);
+    }
+    slot.shim.end().await;
+}
+
+/// What one attempt needs before its process can be ordered.
+struct Prepared {
+    order: ShimOrder,
+    scratch: PathBuf,
+    stdin: Option<OwnedFd>,
+    /// The task's ends of its output pipes.
+    outputs: [OwnedFd; 2],
+    capture: Capture,
+    feed: Option<Feed>,
+}
+
+/// What a shim said of its task.
+enum Heard {
+    /// It has a process, for so long already.
+    Started(Duration),
+    /// It is over.
+    Over(Over),
+}
+
+/// The end of a task's processes.
+struct Over {
+    outcome: Outcome,
+    /// How long there was a process; `None` when there never was, or nobody knows.
+    ran: Option<Duration>,
+    peak_memory_bytes: u64,
+}
+
+impl Slot {
+    /// Runs one attempt from its directory to its last byte.
+    async fn run(&mut self, attempt: &mut Attempt) -> Ending {
+        let prepared = match self.prepare(attempt) {
+            Ok(prepared) => prepared,
+            Err(failure) => return Ending::before_start(Outcome::SpawnFailed(failure)),
+        };
+        let Prepared { order, scratch, stdin, outputs: [stdout, stderr], mut capture, feed } = prepared;
+        let descriptors = [stdin.as_ref().unwrap_or(&self.shared.null).as_fd(), stdout.as_fd(), stderr.as_fd()];
+        let sent = self.shim.order(&order, &descriptors).await;
+        // Ours would keep the pipes open for ever.
+        drop((order, stdin, stdout, stderr));
+        let has_client = capture.has_client();
+        let feeding = feed.map(|feed| tokio::spawn(feed.run()));
+        let over = match sent {
+            Ok(()) => self.attend(attempt, &mut capture, has_client || feeding.is_some()).await,
+            Err(_) => self.bury().await,
+        };
+        feeding.as_ref().map(JoinHandle::abort);
+        remove_scratch(scratch).await;
+        let kept = attempt.spool.finish().await;
+        let (stdout_bytes, stderr_bytes, buffer) = capture.finish();
+        self.buffer = Some(buffer);
+        let Over { outcome, peak_memory_bytes, .. } = over;
+        Ending { outcome, peak_memory_bytes, stdout_bytes, stderr_bytes, kept }
+    }
+
+    /// Makes the directory and the pipes, and works out what to run.
+    fn prepare(&mut self, attempt: &mut Attempt) -> Result<Prepared, SpawnFailure> {
+        let worker_failed = |what: &'static str| {
+            move |error: io::Error| {
+                program::failure(SpawnFailureKind::Worker, format!("{what}: {}", program::plain(&error)))
+            }
+        };
+        let attached = attempt.start.attached.take();
+        let start = &attempt.start;
+        let spec = start.spec.spec();
+        let scratch = self.shared.workplace.new_scratch(&attempt.id().task.to_string());
+        let scratch = scratch.map_err(worker_failed("make its directory"))?;
+        let cwd = match &spec.workdir {
+            Workdir::Fresh => scratch.as_os_str().into(),
+            Workdir::Existing(directory) => directory.clone(),
+        };
+        let (argv, env) = (arguments(start), self.shared.base.of_attempt(start, &scratch));
+        if let Some(reason) = unrepresentable(&argv, &env, cwd.as_os_str()) {
+            let _ = fs::remove_dir(&scratch);
+            return Err(program::failure(SpawnFailureKind::NotExecutable, reason));
+        }
+        let memory_bytes = spec.demand.memory_bytes;
+        let order = ShimOrder::Start(StartTask { argv, env, cwd, memory_bytes });
+        let (output, input) = attached.map_or((None, None), |attached| (Some(attached.output), Some(attached.stdin)));
+        let pipes = || {
+            let (stdout, theirs_out) = pipe_from_task()?;
+            let (stderr, theirs_err) = pipe_from_task()?;
+            Ok(([stdout, stderr], [theirs_out, theirs_err], Stdin::prepare(&start.spec, input)?))
+        };
+        let (ours, outputs, Stdin { theirs: stdin, feed }) = pipes().map_err(|error| {
+            let _ = fs::remove_dir(&scratch);
+            worker_failed("make its pipes")(error)
+        })?;
+        let buffer = self.buffer.take().unwrap_or_else(Capture::new_buffer);
+        let output = output.filter(|_| spec.output == OutputMode::Attached);
+        let capture = Capture::new(ours, Arc::clone(&attempt.spool), output, buffer);
+        Ok(Prepared { order, scratch, stdin, outputs, capture, feed })
+    }
+
+    /// Sees an attempt through to the end of its processes and of its output.
+    async fn attend(&mut self, attempt: &Attempt, capture: &mut Capture, flowing: bool) -> Over {
+        let mut told = false;
+        if !flowing {
+            match self.hear(attempt).await {
+                Heard::Over(over) => {
+                    self.tell_started(attempt, over.ran).await;
+                    if capture.read_rest().is_err() || !capture.is_complete() {
+                        // Somebody who is not of its tree was handed its pipe, or the tree was killed just now.
+                        let (_gone, is_gone) = watch::channel(true);
+                        log_failure(capture.drain(is_gone).await);
+                    }
+                    return over;
+                }
+                Heard::Started(ago) => {
+                    self.tell_started(attempt, Some(ago)).await;
+                    told = true;
+                }
+            }
+        }
+        let (gone, is_gone) = watch::channel(false);
+        let patience = patience(self.closing.clone(), is_gone.clone());
+        let output = async {
+            tokio::select! {
+                drained = capture.drain(is_gone) => log_failure(drained),
+                () = patience => {}
+            }
+        };
+        let processes = async {
+            loop {
+                match self.hear(attempt).await {
+                    Heard::Started(ago) => self.tell_started(attempt, Some(ago)).await,
+                    Heard::Over(over) => {
+                        if !told {
+                            self.tell_started(attempt, over.ran).await;
+                        }
+                        gone.send_replace(true);
+                        return over;
+                    }
+                }
+                told = true;
+            }
+        };
+        let ((), over) = tokio::join!(output, processes);
+        over
+    }
+
+    /// The next that the shim says; passes on meanwhile that the attempt is to end.
+    async fn hear(&mut self, attempt: &Attempt) -> Heard {
+        let mut closed = false;
+        loop {
+            let grace = tokio::select! {
+                biased;
+                fact = self.shim.next_fact() => match fact {
+                    Ok(Some(fact)) => return heard(fact),
+                    Ok(None) | Err(_) => break,
+                },
+                () = attempt.control.asked.notified() => attempt.control.grace(),
+                () = raised(&mut self.closing), if !closed => {
+                    closed = true;
+                    Millis(0)
+                }
+            };
+            if self.shim.order(&ShimOrder::Terminate { grace }, &[]).await.is_err() {
+                break;
+            }
+        }
+        Heard::Over(self.bury().await)
+    }
+
+    /// The shim is dead or deaf: ends all that it contained.
+    async fn bury(&mut self) -> Over {
+        self.shim.destroy().await;
+        Over { outcome: Outcome::Lost, ran: None, peak_memory_bytes: 0 }
+    }
+
+    /// Says that the attempt has had a process for `ago`, if it has.
+    async fn tell_started(&self, attempt: &Attempt, ago: Option<Duration>) {
+        if let Some(ago) = ago {
+            self.shared.tell(ExecEvent::Started { id: attempt.id(), ago }).await;
+        }
+    }
+}
+
+fn heard(fact: ShimFact) -> Heard {
+    match fact {
+        ShimFact::Started { running_us, .. } => Heard::Started(Duration::from_micros(running_us)),
+        ShimFact::SpawnFailed(failure) => {
+            Heard::Over(Over { outcome: Outcome::SpawnFailed(failure), ran: None, peak_memory_bytes: 0 })
+        }
+        ShimFact::Ended { status, ran_us, peak_memory_bytes } => {
+            let outcome = match status {
+                ShimStatus::Exited(code) => Outcome::Exited(code),
+                ShimStatus::Signalled(signal) => Outcome::Signalled(signal),
+                ShimStatus::OutOfMemory => Outcome::OutOfMemory,
+            };
+            Heard::Over(Over { outcome, ran: Some(Duration::from_micros(ran_us)), peak_memory_bytes })
+        }
+    }
+}
+
+/// Ends when a closing executor has waited long enough for a client after the task itself is gone.
+async fn patience(mut closing: watch::Receiver<bool>, mut gone: watch::Receiver<bool>) {
+    raised(&mut closing).await;
+    raised(&mut gone).await;
+    tokio::time::sleep(CLOSING_PATIENCE).await;
+}
+
+/// Waits until a flag is raised; for ever when nobody is left to raise it.
+pub(super) async fn raised(flag: &mut watch::Receiver<bool>) {
+    if flag.wait_for(|raised| *raised).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+fn log_failure(drained: io::Result<()>) {
+    if let Err(error) = drained {
+        tracing::warn!(%error, "failed to read a task's output");
+    }
+}
+
+/// Removes an attempt's directory; most are empty, and that is one call.
+async fn remove_scratch(scratch: PathBuf) {
+    if fs::remove_dir(&scratch).is_ok() {
+        return;
+    }
+    let removed = tokio::task::spawn_blocking(move || (workplace::remove_tree(&scratch), scratch)).await;
+    if let Ok((Err(error), scratch)) = removed {
+        tracing::warn!(path = %scratch.display(), %error, "failed to remove a task's directory");
+    }
+}

@@ -1,0 +1,150 @@
+//! The Linux half: child subreapers, signals as descriptors, `/proc`.
+//!
+//! Invariant: what `/proc` says is taken as a hint that may be old by the time
+//! it is read; whoever uses it asks again until there is nothing left to see.
+
+use std::ffi::CStr;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::MsgFlags;
+use nix::unistd::{Pid, SysconfVar, sysconf};
+
+/// Children made by a bare `clone` are no business of ordinary waits, but they are of ours.
+pub(super) const WAIT_FLAGS: libc::c_int = libc::__WALL;
+/// Descriptors that arrive are not passed on to tasks.
+pub(super) const RECEIVE_FLAGS: MsgFlags = MsgFlags::MSG_CMSG_CLOEXEC;
+/// Writing to a worker that is gone is an error and not a SIGPIPE.
+pub(super) const SEND_FLAGS: MsgFlags = MsgFlags::MSG_NOSIGNAL;
+
+/// The greatest signal number.
+pub(super) fn last_signal() -> libc::c_int {
+    libc::SIGRTMAX()
+}
+
+/// From here on, descendants of this process whose parents die become its children.
+pub(in crate::exec) fn become_subreaper() -> io::Result<()> {
+    Ok(prctl::set_child_subreaper(true)?)
+}
+
+/// Renames this process for `ps` and `pkill`.
+pub(in crate::exec) fn name_process(name: &CStr) -> io::Result<()> {
+    Ok(prctl::set_name(name)?)
+}
+
+/// A descriptor that is readable once a child has ended. SIGCHLD has to be blocked.
+#[derive(Debug)]
+pub(in crate::exec) struct ChildSignals(SignalFd);
+
+impl ChildSignals {
+    /// Starts to listen.
+    pub(in crate::exec) fn listen() -> io::Result<Self> {
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        Ok(Self(SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+    }
+
+    /// Forgets what was heard: poll again from here.
+    pub(in crate::exec) fn clear(&self) {
+        // SIGCHLD does not queue: one read takes whatever was pending.
+        let _ = self.0.read_signal();
+    }
+
+    /// How long a poll may last at most; here the descriptor always wakes it.
+    pub(in crate::exec) const POLL_AT_MOST_MS: Option<u64> = None;
+}
+
+impl AsFd for ChildSignals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The children of `parent` as far as can be seen now; empty when it is gone.
+pub(in crate::exec) fn children_of(parent: Pid) -> Vec<Pid> {
+    let mut children = Vec::new();
+    if !lists_children() {
+        children_by_scan(parent, &mut children);
+        return children;
+    }
+    // A child belongs to the thread that made it, and each thread lists its own.
+    let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else { return children };
+    for thread in threads.flatten() {
+        if let Ok(list) = fs::read_to_string(thread.path().join("children")) {
+            children.extend(list.split_ascii_whitespace().filter_map(parse_pid));
+        }
+    }
+    children
+}
+
+/// Whether this kernel has the `children` files (CONFIG_PROC_CHILDREN).
+fn lists_children() -> bool {
+    static LISTS: OnceLock<bool> = OnceLock::new();
+    *LISTS.get_or_init(|| fs::exists("/proc/thread-self/children").unwrap_or(false))
+}
+
+/// The slow way: who of all processes names `parent` as its parent.
+fn children_by_scan(parent: Pid, children: &mut Vec<Pid>) {
+    let Ok(processes) = fs::read_dir("/proc") else { return };
+    for process in processes.flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(parse_pid) else { continue };
+        let Ok(stat) = fs::read(process.path().join("stat")) else { continue };
+        if parent_in_stat(&stat) == Some(parent) {
+            children.push(pid);
+        }
+    }
+}
+
+/// The parent's id in a `stat` file: second behind the command name, which may hold anything but ends at the last `)`.
+fn parent_in_stat(stat: &[u8]) -> Option<Pid> {
+    let behind_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let fields = std::str::from_utf8(&stat[behind_name..]).ok()?;
+    parse_pid(fields.split_ascii_whitespace().nth(1)?)
+}
+
+fn parse_pid(text: &str) -> Option<Pid> {
+    text.parse().ok().filter(|pid| *pid > 0).map(Pid::from_raw)
+}
+
+/// Resident memory of one process; 0 when it is gone.
+pub(in crate::exec) fn resident_bytes(pid: Pid) -> u64 {
+    let pages = fs::read_to_string(format!("/proc/{pid}/statm"))
+        .ok()
+        .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
+        .unwrap_or(0);
+    pages.saturating_mul(page_bytes())
+}
+
+fn page_bytes() -> u64 {
+    let asked: Result<Option<_>, Errno> = sysconf(SysconfVar::PAGE_SIZE);
+    asked.ok().flatten().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_name_with_brackets_and_spaces_does_not_hide_the_parent() {
+        assert_eq!(parent_in_stat(b"41 (a) b) (c) S 7 41 41 0"), Some(Pid::from_raw(7)));
+        assert_eq!(parent_in_stat(b"41 (cut"), None);
+    }
+
+    #[test]
+    fn children_are_found_with_and_without_the_kernels_own_list() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep starts");
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("pids are positive"));
+        let mut scanned = Vec::new();
+        children_by_scan(Pid::this(), &mut scanned);
+        let listed = children_of(Pid::this());
+        child.kill().expect("it runs");
+        child.wait().expect("it is ours");
+        assert!(scanned.contains(&pid) && listed.contains(&pid));
+    }
+}

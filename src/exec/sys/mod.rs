@@ -1,0 +1,176 @@
+//! What the executor needs of the operating system and no safe crate offers.
+//!
+//! The only files of the project with `unsafe` in them, each use as small as a
+//! call. The one invariant: every descriptor made here is closed on exec and
+//! owned. Deliberately absent: any decision about tasks.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::SigSet;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::unistd::Pid;
+
+#[cfg(not(target_os = "linux"))]
+mod fallback;
+#[cfg(target_os = "linux")]
+mod linux;
+
+#[cfg(not(target_os = "linux"))]
+pub(super) use fallback::{ChildSignals, become_subreaper, children_of, name_process};
+#[cfg(not(target_os = "linux"))]
+use fallback::{RECEIVE_FLAGS, SEND_FLAGS, WAIT_FLAGS, last_signal};
+#[cfg(target_os = "linux")]
+pub(super) use linux::{ChildSignals, become_subreaper, children_of, name_process};
+#[cfg(target_os = "linux")]
+use linux::{RECEIVE_FLAGS, SEND_FLAGS, WAIT_FLAGS, last_signal};
+
+/// Descriptors that can travel beside one message: stdin, stdout, stderr.
+pub(super) const MAX_DESCRIPTORS: usize = 3;
+
+/// What waiting without blocking found.
+#[derive(Debug)]
+pub(super) enum Waited {
+    /// This child ended and is reaped.
+    Reaped(Reaped),
+    /// There are children, none of them ended.
+    Running,
+    /// There is no (such) child.
+    Childless,
+}
+
+/// A child that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reaped {
+    /// Its process id, free for reuse now.
+    pub(super) pid: Pid,
+    /// How it ended.
+    pub(super) status: ExitStatus,
+    /// Largest resident set of it and of the children that it waited for.
+    pub(super) peak_memory_bytes: u64,
+}
+
+/// Reaps one ended child, `which` or any, without blocking.
+pub(super) fn reap(which: Option<Pid>) -> io::Result<Waited> {
+    wait(which, libc::WNOHANG)
+}
+
+/// Waits until `child` has ended, and reaps it.
+pub(super) fn reap_blocking(child: Pid) -> io::Result<Waited> {
+    wait(Some(child), 0)
+}
+
+fn wait(which: Option<Pid>, flags: libc::c_int) -> io::Result<Waited> {
+    let flags = flags | WAIT_FLAGS;
+    loop {
+        let mut status = 0;
+        // SAFETY: all-zero bytes are a valid `rusage`: it is integers throughout.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: both pointers are to live, writable values of the right types.
+        let pid = unsafe { libc::wait4(which.map_or(-1, Pid::as_raw), &raw mut status, flags, &raw mut usage) };
+        match Errno::result(pid) {
+            Ok(0) => return Ok(Waited::Running),
+            Ok(pid) => {
+                return Ok(Waited::Reaped(Reaped {
+                    pid: Pid::from_raw(pid),
+                    status: ExitStatus::from_raw(status),
+                    peak_memory_bytes: resident_set_bytes(&usage),
+                }));
+            }
+            Err(Errno::ECHILD) => return Ok(Waited::Childless),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn resident_set_bytes(usage: &libc::rusage) -> u64 {
+    // Linux counts in KiB, the BSDs' descendants in bytes.
+    let unit = if cfg!(target_os = "linux") { 1024 } else { 1 };
+    u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(unit)
+}
+
+/// Undoes what this process inherited and its children must not: ignored
+/// signals (`nohup`, a shell's background jobs), core dumps, open descriptors.
+///
+/// All signals are blocked from here on, so that none ends this process before
+/// its work is done; children spawned by the standard library start with none
+/// blocked. SIGPIPE stays ignored here and is reset by the standard library too.
+/// To be called first in `main`, while there is one thread and nothing is open.
+pub(super) fn shed_inheritance() -> io::Result<()> {
+    SigSet::all().thread_block()?;
+    for signal in 1..=last_signal() {
+        if signal != libc::SIGPIPE && signal != libc::SIGKILL && signal != libc::SIGSTOP {
+            // SAFETY: the default disposition runs no code of ours. What the C library keeps for itself is refused.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+    }
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    close_from(libc::STDERR_FILENO + 1)
+}
+
+/// Closes every descriptor from `first` on.
+fn close_from(first: RawFd) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: nobody owns these descriptors; the caller runs before anything is opened.
+        if unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) } == 0 {
+            return Ok(());
+        }
+    }
+    // Kernels before 5.9, other systems: what can be open is listed, or guessed.
+    let listed = std::fs::read_dir("/proc/self/fd").or_else(|_| std::fs::read_dir("/dev/fd"))?;
+    let open: Vec<RawFd> = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor >= first) {
+        // SAFETY: as above; the listing's own descriptor is closed already and fails harmlessly.
+        unsafe { libc::close(descriptor) };
+    }
+    Ok(())
+}
+
+/// A second descriptor for the open file behind `descriptor`, which has to be open.
+pub(super) fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: duplicating touches no memory; a number that is not open is an error.
+    let copy = Errno::result(unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: the kernel made it for us this moment.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Receives bytes, and the descriptors that came beside them, from a stream socket.
+///
+/// Returns how many bytes; 0 is the end. `flags` may ask not to block.
+pub(super) fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+    flags: MsgFlags,
+) -> io::Result<usize> {
+    let mut space = cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+    let mut slices = [IoSliceMut::new(buffer)];
+    loop {
+        let received = match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags | RECEIVE_FLAGS) {
+            Err(Errno::EINTR) => continue,
+            other => other?,
+        };
+        for message in received.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(arrived) = message {
+                // SAFETY: the kernel made these descriptors for us this moment; nobody else owns them.
+                descriptors.extend(arrived.into_iter().map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }));
+            }
+        }
+        return Ok(received.bytes);
+    }
+}
+
+/// Sends bytes with `descriptors` beside the first of them; returns how many bytes went.
+pub(super) fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let raw: Vec<RawFd> = descriptors.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
+    let beside = [ControlMessage::ScmRights(&raw)];
+    let beside = if raw.is_empty() { &[] } else { &beside[..] };
+    Ok(sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], beside, SEND_FLAGS, None)?)
+}
