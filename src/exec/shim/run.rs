@@ -45,7 +45,7 @@ impl Shim {
             self.worker.tell(&ShimFact::SpawnFailed(program::failure(SpawnFailureKind::Worker, reason)));
             return Ok(());
         };
-        let main = match spawn::spawn(task, stdio) {
+        let main = match self.children.unblocked(|| spawn::spawn(task, stdio))? {
             Ok(main) => main,
             Err(failure) => {
                 self.worker.tell(&ShimFact::SpawnFailed(failure));
@@ -53,7 +53,11 @@ impl Shim {
             }
         };
         let mut running = Running::new(main, task.memory_bytes);
-        while self.attend(&mut running)? {}
+        // A task that was done before the signal was blocked again is not heard of.
+        let mut left = running.reap()? && running.press()?;
+        while left {
+            left = self.attend(&mut running)?;
+        }
         self.worker.tell(&running.ended());
         Ok(())
     }

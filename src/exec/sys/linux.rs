@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::MsgFlags;
 use nix::unistd::{Pid, SysconfVar, sysconf};
@@ -38,7 +38,8 @@ pub(in crate::exec) fn name_process(name: &CStr) -> io::Result<()> {
     Ok(prctl::set_name(name)?)
 }
 
-/// A descriptor that is readable once a child has ended. SIGCHLD has to be blocked.
+/// A descriptor that is readable once a child has ended. It has SIGCHLD
+/// blocked, but for [`ChildSignals::unblocked`].
 #[derive(Debug)]
 pub(in crate::exec) struct ChildSignals(SignalFd);
 
@@ -47,7 +48,17 @@ impl ChildSignals {
     pub(in crate::exec) fn listen() -> io::Result<Self> {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
+        mask.thread_block()?;
         Ok(Self(SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+    }
+
+    /// Does what a child inherits the signal mask by. What is signalled
+    /// meanwhile is not heard: look for children that have ended afterwards.
+    pub(in crate::exec) fn unblocked<T>(&self, spawn: impl FnOnce() -> T) -> io::Result<T> {
+        let before = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let spawned = spawn();
+        before.thread_set_mask()?;
+        Ok(spawned)
     }
 
     /// Forgets what was heard: poll again from here.

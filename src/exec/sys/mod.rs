@@ -12,7 +12,7 @@ use std::process::ExitStatus;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::unistd::Pid;
 
@@ -95,24 +95,49 @@ fn resident_set_bytes(usage: &libc::rusage) -> u64 {
     u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(unit)
 }
 
-/// Undoes what this process inherited and its children must not: ignored
-/// signals (`nohup`, a shell's background jobs), core dumps, open descriptors.
+/// Signals that a shim or guard survives: whatever asks a process to end or to stop. Its life is its worker's.
+const SURVIVED: &[Signal] = &[
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+    Signal::SIGXCPU,
+    Signal::SIGIO,
+    Signal::SIGTSTP,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+];
+
+/// Undoes what this process inherited and its children must not: ignored or
+/// blocked signals (`nohup`, a shell's background jobs), core dumps, open
+/// descriptors. Then makes it survive what would end an ordinary process.
 ///
-/// All signals are blocked from here on, so that none ends this process before
-/// its work is done; children spawned by the standard library start with none
-/// blocked. SIGPIPE stays ignored here and is reset by the standard library too.
 /// To be called first in `main`, while there is one thread and nothing is open.
 pub(super) fn shed_inheritance() -> io::Result<()> {
-    SigSet::all().thread_block()?;
     for signal in 1..=last_signal() {
+        // The standard library resets SIGPIPE in children itself.
         if signal != libc::SIGPIPE && signal != libc::SIGKILL && signal != libc::SIGSTOP {
             // SAFETY: the default disposition runs no code of ours. What the C library keeps for itself is refused.
             unsafe { libc::signal(signal, libc::SIG_DFL) };
         }
     }
+    // Neither ignored nor blocked, which children would inherit: a handler is reset when they start their program.
+    let survive = SigAction::new(SigHandler::Handler(survive), SaFlags::SA_RESTART, SigSet::empty());
+    for signal in SURVIVED {
+        // SAFETY: the handler does nothing, which is safe at any moment.
+        unsafe { sigaction(*signal, &survive)? };
+    }
+    SigSet::empty().thread_set_mask()?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     close_from(libc::STDERR_FILENO + 1)
 }
+
+extern "C" fn survive(_signal: libc::c_int) {}
 
 /// Closes every descriptor from `first` on.
 fn close_from(first: RawFd) -> io::Result<()> {
