@@ -1,7 +1,7 @@
 //! How links come in: one task a link, from its hello to its end.
 //!
 //! The one invariant: (intent, ALPN) is checked before the engine hears of a
-//! link, and (role, ALPN) before the first message is read, so a worker's key
+//! link, and (role, ALPN) before its first message is read, so a worker's key
 //! cannot submit and a client's cannot work. Absent: who is enrolled and which
 //! name is free (the engine's).
 
@@ -125,7 +125,7 @@ fn may_knock(shell: &Shell, alpn: Alpn, hello: &Hello) -> Result<(), Refusal> {
         (Alpn::Worker, Intent::Worker(_) | Intent::Guard) | (Alpn::Client, Intent::Client) => Ok(()),
         (Alpn::Worker, Intent::Client) | (Alpn::Client, Intent::Worker(_) | Intent::Guard) => Err(Refusal {
             code: RefusalCode::Malformed,
-            text: "the connection was opened for another purpose than the hello names".to_owned(),
+            text: "the hello wants something else than its connection was made for".to_owned(),
             hint: None,
         }),
     }

@@ -32,6 +32,11 @@ impl History {
         Self { store, pool: Arc::new(pool) }
     }
 
+    /// Closes the readers that nobody uses, so that the store can be left as one file. Others open new ones.
+    pub(super) fn close_idle(&self) {
+        self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Runs `ask` on what is written now: all that was ever said to anybody.
     pub(super) async fn read<T, F>(&self, ask: F) -> Result<T, StoreError>
     where

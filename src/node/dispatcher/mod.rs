@@ -129,7 +129,8 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
     }
     let turns = tokio::spawn(turns.run());
     let accepting = tokio::spawn(admission::accept_links(Arc::clone(&shell), Arc::clone(&endpoint)));
-    Ok(Running { node, access, access_file, shell, endpoint, store: Some(store), turns, accepting, _folder: folder })
+    let (embedded, store) = (options.embedded, Some(store));
+    Ok(Running { node, access, access_file, shell, endpoint, embedded, store, turns, accepting, _folder: folder })
 }
 
 /// Says where it listens and how to add a worker.
@@ -148,6 +149,7 @@ pub struct Running {
     access_file: PathBuf,
     shell: Arc<Shell>,
     endpoint: Arc<Endpoint>,
+    embedded: bool,
     /// Taken by whoever closes it.
     store: Option<Store>,
     turns: JoinHandle<Result<(), NodeError>>,
@@ -194,10 +196,13 @@ impl Running {
         let written = self.wind_up().await;
         let mut links = self.shell.links.subscribe();
         let _ = timeout(LINK_PATIENCE, links.wait_for(|links| *links == 0)).await;
-        self.endpoint.close("the dispatcher is stopping").await;
+        // An embedded one has no peers outside its process.
+        let farewell = if self.embedded { Duration::from_millis(5) } else { LINK_PATIENCE };
+        let _ = timeout(farewell, self.endpoint.close("the dispatcher is stopping")).await;
         self.accepting.abort();
         written?;
         if let Some(store) = self.store.take() {
+            self.shell.history.close_idle();
             let closing = tokio::task::spawn_blocking(move || store.close());
             match timeout(DISK_PATIENCE, closing).await {
                 Ok(Ok(closed)) => closed?,

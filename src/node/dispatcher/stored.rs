@@ -43,10 +43,7 @@ pub(super) trait Sink {
 pub(super) async fn find(shell: &Shell, id: AttemptId) -> Result<Stored, Trouble> {
     match shell.history.read(move |reader| reader.kept_output(id)).await? {
         None | Some(KeptOutput::Nothing) => Ok(Stored::Nothing),
-        Some(KeptOutput::Inline(_)) => {
-            let inline = shell.history.read(move |reader| reader.inline_log(id)).await?;
-            Ok(inline.map_or(Stored::Nothing, Stored::Inline))
-        }
+        Some(KeptOutput::Inline(log)) => Ok(Stored::Inline(log)),
         Some(KeptOutput::Uploaded(_)) => {
             let mut ends = shell.log_files.ends();
             let arrived = async { while !shell.log_files.has(id) && ends.changed().await.is_ok() {} };

@@ -79,19 +79,21 @@ impl Turns {
         let mut waiting = Vec::with_capacity(TURN_EVENTS);
         loop {
             let wake = self.engine.poll_timeout();
+            // While the disk is behind, nobody is heard; and then nobody must be called silent either.
+            let has_room = self.release.has_room();
             tokio::select! {
                 biased;
                 Some(error) = self.progress.failed.recv() => return Err(NodeError::StoreLost(error)),
                 Ok(()) = self.progress.reached.changed() => self.note_progress(),
-                taken = self.events.recv_many(&mut waiting, TURN_EVENTS), if self.release.has_room() => {
+                taken = self.events.recv_many(&mut waiting, TURN_EVENTS), if has_room => {
                     if taken == 0 {
                         return Ok(());
                     }
                 }
-                () = self.clock.sleep_until(wake) => {}
+                () = self.clock.sleep_until(wake), if has_room => {}
             }
             let now = self.clock.now();
-            if wake.is_some_and(|at| at <= now) {
+            if has_room && wake.is_some_and(|at| at <= now) {
                 self.engine.handle_timeout(now);
             }
             let mut stop = None;
