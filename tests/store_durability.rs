@@ -4,6 +4,8 @@
 //! Tests named `child_…` are the programs that other tests start and kill; on
 //! their own they do nothing.
 
+#![cfg(feature = "node")]
+
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};

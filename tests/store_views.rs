@@ -1,6 +1,8 @@
 //! What the store shows of what was written: lists, single jobs and tasks,
 //! selectors, and what a restart gets back.
 
+#![cfg(feature = "node")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,0 +1,572 @@
+//! The bytes of every message, pinned: a test fails when they change.
+//!
+//! Each file of `tests/golden/` holds one type, a line a variant: its name and
+//! its bytes in hex. After a change that is meant (and is a new protocol
+//! version, once one is released) run the tests with `OCTASKLY_BLESS=1`.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use octaskly::model::handshake::{Answer, Credential, Hello, Intent, Refusal, RefusalCode, Welcome};
+use octaskly::model::messages::{
+    Assignment, CancelAttempt, DispatcherMessage, EndedAttempt, FencedAttempt, HeldAttempt, JobOnWorker,
+    StartedAttempt, StreamPurpose, WorkerMessage,
+};
+use octaskly::model::node::WorkerProfile;
+use octaskly::model::outcome::{
+    AttemptReport, Cancellation, KeptOutput, OutputSummary, SpawnFailure, SpawnFailureKind,
+};
+use octaskly::model::records::TaskCounts;
+use octaskly::model::requests::{Failure, FailureCode, JobFilter, LogRequest, Reply, Request, Submission, TaskFilter};
+use octaskly::model::selector::{Part, Selector};
+use octaskly::model::spec::{
+    CommandLine, Dependency, DependencyCondition, Isolation, OutputMode, RetryPolicy, StdinSource, TimeLimit, Workdir,
+};
+use octaskly::model::views::{
+    AttemptView, Explanation, JobView, StatusView, TaskTotals, TaskView, Usage, WorkerLack, WorkerState, WorkerView,
+};
+use octaskly::model::{
+    AttemptId, AttemptNo, Capacity, Demand, Epoch, Fence, InstanceId, Items, JobId, JobSpec, MilliCpu, Millis, NodeId,
+    NodeName, Outcome, Role, SealedSpec, TaskId, TaskState, Timestamp,
+};
+use octaskly::wire::shim::{GuardOrder, ShimFact, ShimOrder, ShimStatus, StartTask};
+use octaskly::wire::{DataFrame, OutputStream};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Pins one type. The patterns have to cover it, so a new variant does not
+/// compile before it has a sample here.
+macro_rules! golden {
+    ($test:ident, $file:literal, $type:ty, { $($name:literal: $pattern:pat => $sample:expr),+ $(,)? }) => {
+        #[test]
+        fn $test() {
+            #[allow(unreachable_patterns, reason = "a variant may have several samples")]
+            fn covered(value: &$type) {
+                match value {
+                    $($pattern => {})+
+                }
+            }
+            let samples: Vec<(&str, $type)> = vec![$(($name, $sample)),+];
+            for (name, sample) in &samples {
+                covered(sample);
+                assert_eq!(&read::<$type>(&written(sample)), sample, "{name} reads back");
+            }
+            let bytes = samples.iter().map(|(name, sample)| (*name, written(sample))).collect();
+            compare($file, bytes);
+        }
+    };
+}
+
+fn written<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(value, &mut bytes).expect("encodes");
+    bytes
+}
+
+fn read<T: DeserializeOwned + Debug>(bytes: &[u8]) -> T {
+    ciborium::from_reader(bytes).expect("decodes")
+}
+
+fn compare(file: &str, samples: Vec<(&str, Vec<u8>)>) {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let now: String = samples.iter().map(|(name, bytes)| format!("{name} {}\n", hex(bytes))).collect();
+    compare_text(file, &now);
+}
+
+fn compare_text(file: &str, now: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    if std::env::var_os("OCTASKLY_BLESS").is_some() {
+        std::fs::write(&path, now).expect("writes");
+    }
+    let pinned = std::fs::read_to_string(&path).unwrap_or_default();
+    for (pinned, now) in pinned.lines().zip(now.lines()) {
+        assert_eq!(now, pinned, "{file} has changed; see the head of this test");
+    }
+    assert_eq!(now.lines().count(), pinned.lines().count(), "{file} has more or fewer lines than are pinned");
+}
+
+fn name(text: &str) -> NodeName {
+    text.parse().expect("a name")
+}
+
+fn id() -> AttemptId {
+    AttemptId { task: TaskId::new(5, 300), attempt: AttemptNo(2) }
+}
+
+fn fence() -> Fence {
+    Fence { epoch: Epoch(3), counter: 70_000 }
+}
+
+fn spec() -> SealedSpec {
+    SealedSpec::seal(JobSpec::single(CommandLine::Shell("true".into())))
+}
+
+fn ended(outcome: Outcome, kept: KeptOutput) -> EndedAttempt {
+    let report = AttemptReport {
+        outcome,
+        started_at: Some(Timestamp(1_700_000_000_000_000)),
+        ended_at: Timestamp(1_700_000_000_250_000),
+        peak_memory_bytes: 1 << 20,
+        output: OutputSummary { stdout_bytes: 10, stderr_bytes: 0, kept },
+    };
+    EndedAttempt { id: id(), fence: fence(), report }
+}
+
+fn profile() -> WorkerProfile {
+    WorkerProfile {
+        name: Some(name("worker-01")),
+        capacity: Capacity {
+            slots: 4,
+            cpu: MilliCpu(8000),
+            memory_bytes: 16 << 30,
+            gpus: 1,
+            resources: BTreeMap::from([("licence".to_owned(), 2)]),
+        },
+        labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
+        os: "linux".to_owned(),
+        arch: "x86_64".to_owned(),
+        isolation: Isolation::Basic,
+    }
+}
+
+fn hello(intent: Intent, credential: Credential) -> Hello {
+    let software = "1.0.0".to_owned();
+    Hello { protocol_oldest: 1, protocol_newest: 1, software, instance: InstanceId(77), intent, credential }
+}
+
+golden!(hello_keeps_its_bytes, "hello.hex", Hello, {
+    "Worker": Hello { intent: Intent::Worker(_), .. } => hello(Intent::Worker(profile()), Credential::None),
+    "Client": Hello { intent: Intent::Client, .. } => hello(Intent::Client, Credential::Access([7; 32])),
+    "Guard": Hello { intent: Intent::Guard, .. } => hello(Intent::Guard, Credential::None),
+});
+
+golden!(credential_keeps_its_bytes, "credential.hex", Credential, {
+    "None": Credential::None => Credential::None,
+    "Access": Credential::Access(_) => Credential::Access([7; 32]),
+});
+
+golden!(answer_keeps_its_bytes, "answer.hex", Answer, {
+    "Welcome": Answer::Welcome(_) => Answer::Welcome(Welcome {
+        protocol: 1,
+        software: "1.0.0".to_owned(),
+        role: Role::Worker,
+        name: name("worker-01"),
+        epoch: Epoch(3),
+        now: Timestamp(1_700_000_000_000_000),
+        heartbeat_interval: Millis(2000),
+        task_timeout: Millis(300_000),
+    }),
+    "Refused": Answer::Refused(_) => Answer::Refused(Refusal {
+        code: RefusalCode::TooManyWorkers,
+        text: "10 workers are connected already".to_owned(),
+        hint: Some("start the dispatcher with --max-workers 11".to_owned()),
+    }),
+});
+
+golden!(refusal_code_keeps_its_bytes, "refusal_code.hex", RefusalCode, {
+    "NotEnrolled": RefusalCode::NotEnrolled => RefusalCode::NotEnrolled,
+    "BadCredential": RefusalCode::BadCredential => RefusalCode::BadCredential,
+    "WrongRole": RefusalCode::WrongRole => RefusalCode::WrongRole,
+    "NameTaken": RefusalCode::NameTaken => RefusalCode::NameTaken,
+    "TooManyWorkers": RefusalCode::TooManyWorkers => RefusalCode::TooManyWorkers,
+    "Version": RefusalCode::Version => RefusalCode::Version,
+    "Stopping": RefusalCode::Stopping => RefusalCode::Stopping,
+    "Malformed": RefusalCode::Malformed => RefusalCode::Malformed,
+});
+
+golden!(role_keeps_its_bytes, "role.hex", Role, {
+    "Admin": Role::Admin => Role::Admin,
+    "Client": Role::Client => Role::Client,
+    "Worker": Role::Worker => Role::Worker,
+    "Dispatcher": Role::Dispatcher => Role::Dispatcher,
+});
+
+golden!(worker_message_keeps_its_bytes, "worker_message.hex", WorkerMessage, {
+    "Holding": WorkerMessage::Holding(_) => WorkerMessage::Holding(vec![
+        HeldAttempt { id: id(), fence: fence(), started_at: None, gpus: vec![] },
+        HeldAttempt { id: id(), fence: fence(), started_at: Some(Timestamp(5)), gpus: vec![0, 3] },
+    ]),
+    "Heartbeat": WorkerMessage::Heartbeat { .. } => WorkerMessage::Heartbeat { sequence: 9 },
+    "Started": WorkerMessage::Started(_) => WorkerMessage::Started(vec![StartedAttempt { id: id(), fence: fence(), at: Timestamp(5) }]),
+    "Ended": WorkerMessage::Ended(_) => WorkerMessage::Ended(vec![ended(Outcome::Exited(0), KeptOutput::Nothing)]),
+    "Returned": WorkerMessage::Returned(_) => WorkerMessage::Returned(vec![FencedAttempt { id: id(), fence: fence() }]),
+    "SpecMissing": WorkerMessage::SpecMissing(_) => WorkerMessage::SpecMissing(JobId(5)),
+    "Stopping": WorkerMessage::Stopping => WorkerMessage::Stopping,
+});
+
+golden!(dispatcher_message_keeps_its_bytes, "dispatcher_message.hex", DispatcherMessage, {
+    "HeartbeatSeen": DispatcherMessage::HeartbeatSeen { .. } => DispatcherMessage::HeartbeatSeen { sequence: 9, now: Timestamp(5) },
+    "Learn": DispatcherMessage::Learn(_) => DispatcherMessage::Learn(vec![JobOnWorker { job: JobId(5), spec: spec() }]),
+    "Assign": DispatcherMessage::Assign(_) => DispatcherMessage::Assign(vec![
+        Assignment { task: id().task, attempt: id().attempt, fence: fence(), gpus: vec![] },
+        Assignment { task: id().task, attempt: id().attempt, fence: fence(), gpus: vec![1] },
+    ]),
+    "Cancel": DispatcherMessage::Cancel(_) => DispatcherMessage::Cancel(vec![CancelAttempt {
+        id: id(),
+        fence: fence(),
+        grace: Millis(10_000),
+        why: Cancellation::Interrupted,
+    }]),
+    "Recorded": DispatcherMessage::Recorded(_) => DispatcherMessage::Recorded(vec![FencedAttempt { id: id(), fence: fence() }]),
+    "ForgetJobs": DispatcherMessage::ForgetJobs(_) => DispatcherMessage::ForgetJobs(vec![JobId(5), JobId(6)]),
+    "Drain": DispatcherMessage::Drain => DispatcherMessage::Drain,
+    "Resume": DispatcherMessage::Resume => DispatcherMessage::Resume,
+});
+
+golden!(stream_purpose_keeps_its_bytes, "stream_purpose.hex", StreamPurpose, {
+    "Attached": StreamPurpose::Attached { .. } => StreamPurpose::Attached { id: id(), from: 65_536 },
+    "LogUpload": StreamPurpose::LogUpload { .. } => StreamPurpose::LogUpload { id: id(), bytes: 1 << 20 },
+    "LogRead": StreamPurpose::LogRead { .. } => StreamPurpose::LogRead { id: id(), follow: true },
+});
+
+fn failure(kind: SpawnFailureKind) -> Outcome {
+    Outcome::SpawnFailed(SpawnFailure { kind, reason: "no such program: frobnicate".to_owned() })
+}
+
+golden!(outcome_keeps_its_bytes, "outcome.hex", Outcome, {
+    "Exited": Outcome::Exited(_) => Outcome::Exited(7),
+    "Signalled": Outcome::Signalled(_) => Outcome::Signalled(9),
+    "TimedOut": Outcome::TimedOut(_) => Outcome::TimedOut(Millis(300_000)),
+    "OutOfMemory": Outcome::OutOfMemory => Outcome::OutOfMemory,
+    "SpawnFailed": Outcome::SpawnFailed(_) => failure(SpawnFailureKind::NotFound),
+    "SpawnFailed.NotExecutable": Outcome::SpawnFailed(_) => failure(SpawnFailureKind::NotExecutable),
+    "SpawnFailed.Worker": Outcome::SpawnFailed(_) => failure(SpawnFailureKind::Worker),
+    "TransferFailed": Outcome::TransferFailed(_) => Outcome::TransferFailed("the holder went away".to_owned()),
+    "Lost": Outcome::Lost => Outcome::Lost,
+    "DependencyFailed": Outcome::DependencyFailed(_) => Outcome::DependencyFailed(JobId(4)),
+    "Cancelled": Outcome::Cancelled(_) => Outcome::Cancelled(Cancellation::Requested(None)),
+});
+
+golden!(cancellation_keeps_its_bytes, "cancellation.hex", Cancellation, {
+    "Requested": Cancellation::Requested(_) => Cancellation::Requested(Some("wrong input".to_owned())),
+    "Interrupted": Cancellation::Interrupted => Cancellation::Interrupted,
+    "ClientGone": Cancellation::ClientGone => Cancellation::ClientGone,
+    "MaxFails": Cancellation::MaxFails => Cancellation::MaxFails,
+});
+
+golden!(kept_output_keeps_its_bytes, "kept_output.hex", KeptOutput, {
+    "Nothing": KeptOutput::Nothing => KeptOutput::Nothing,
+    "Inline": KeptOutput::Inline(_) => KeptOutput::Inline("frames".into()),
+    "Uploaded": KeptOutput::Uploaded(_) => KeptOutput::Uploaded(1 << 20),
+});
+
+golden!(task_state_keeps_its_bytes, "task_state.hex", TaskState, {
+    "Waiting": TaskState::Waiting => TaskState::Waiting,
+    "Ready": TaskState::Ready => TaskState::Ready,
+    "Running": TaskState::Running => TaskState::Running,
+    "Succeeded": TaskState::Succeeded => TaskState::Succeeded,
+    "Failed": TaskState::Failed => TaskState::Failed,
+    "Cancelled": TaskState::Cancelled => TaskState::Cancelled,
+});
+
+golden!(selector_keeps_its_bytes, "selector.hex", Selector, {
+    "All": Selector::All => Selector::All,
+    "Last": Selector::Last => Selector::Last,
+    "These": Selector::These(_) => Selector::These(vec![Part::Jobs(JobId(1), JobId(3)), Part::Task(TaskId::new(5, 3))]),
+});
+
+golden!(part_keeps_its_bytes, "part.hex", Part, {
+    "Jobs": Part::Jobs(..) => Part::Jobs(JobId(1), JobId(3)),
+    "Task": Part::Task(_) => Part::Task(TaskId::new(5, 3)),
+});
+
+golden!(request_keeps_its_bytes, "request.hex", Request, {
+    "Submit": Request::Submit(_) => Request::Submit(Submission { spec: spec(), idempotency_key: "k1".to_owned(), strict: false }),
+    "Watch": Request::Watch(_) => Request::Watch(vec![JobId(5)]),
+    "Attach": Request::Attach { .. } => Request::Attach { task: id().task, received: 65_536 },
+    "Cancel": Request::Cancel { .. } => Request::Cancel { what: Selector::Last, why: Cancellation::Requested(None) },
+    "Retry": Request::Retry { .. } => Request::Retry { what: Selector::job(JobId(5)), failed_only: true },
+    "Forget": Request::Forget(_) => Request::Forget(Selector::All),
+    "Jobs": Request::Jobs(_) => Request::Jobs(JobFilter { only: None, states: vec![TaskState::Running], limit: 50 }),
+    "Tasks": Request::Tasks(_) => Request::Tasks(TaskFilter {
+        of: Selector::job(JobId(5)),
+        states: vec![],
+        after: Some(id().task),
+        limit: 0,
+    }),
+    "Explain": Request::Explain(_) => Request::Explain(Selector::task(id().task)),
+    "Logs": Request::Logs(_) => Request::Logs(LogRequest { of: Selector::job(JobId(5)), follow: true }),
+    "Workers": Request::Workers => Request::Workers,
+    "Status": Request::Status => Request::Status,
+});
+
+fn job_view() -> JobView {
+    JobView {
+        job: JobId(5),
+        name: "true".to_owned(),
+        state: TaskState::Succeeded,
+        tasks: TaskTotals { total: 1, succeeded: 1, ..TaskTotals::default() },
+        owner: NodeId([1; 32]),
+        submitted_at: Timestamp(1),
+        started_at: Some(Timestamp(2)),
+        ended_at: Some(Timestamp(3)),
+        outcome: Some(Outcome::Exited(0)),
+        spec: Some(spec()),
+    }
+}
+
+fn task_view() -> TaskView {
+    let attempt = AttemptView {
+        id: id(),
+        fence: fence(),
+        worker: name("worker-01"),
+        assigned_at: Timestamp(1),
+        started_at: Some(Timestamp(2)),
+        ended_at: None,
+        outcome: None,
+        peak_memory_bytes: 0,
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+    };
+    TaskView {
+        task: id().task,
+        state: TaskState::Running,
+        counts: TaskCounts { attempts: 2, failures: 1, lost: 0 },
+        not_before: None,
+        submitted_at: Timestamp(1),
+        outcome: None,
+        ended_at: None,
+        attempts: vec![attempt],
+    }
+}
+
+fn worker_view() -> WorkerView {
+    let usage = Usage { total: 4, used: 1 };
+    WorkerView {
+        name: name("worker-01"),
+        node: NodeId([9; 32]),
+        state: WorkerState::Busy,
+        slots: usage,
+        cpu: usage,
+        memory_bytes: usage,
+        gpus: Usage::default(),
+        address: Some("127.0.0.1:7879".to_owned()),
+        latency_us: None,
+        version: "1.0.0".to_owned(),
+        labels: BTreeMap::from([("os".to_owned(), "linux".to_owned())]),
+        tasks_done: 3,
+    }
+}
+
+fn status_view() -> StatusView {
+    StatusView {
+        dispatcher: NodeId([2; 32]),
+        version: "1.0.0".to_owned(),
+        epoch: 3,
+        started_at: Timestamp(1),
+        now: Timestamp(2),
+        address: "0.0.0.0:7878".to_owned(),
+        workers: 1,
+        max_workers: 10,
+        slots: Usage { total: 4, used: 1 },
+        jobs_active: 1,
+        tasks: TaskTotals::default(),
+        tasks_done: 3,
+        tasks_last_minute: 2,
+        store_bytes: 4096,
+        results_discarded: 0,
+    }
+}
+
+golden!(reply_keeps_its_bytes, "reply.hex", Reply, {
+    "Submitted": Reply::Submitted { .. } => Reply::Submitted { job: JobId(5), unplaceable: Some("no worker has 2 GPUs".to_owned()) },
+    "Progress": Reply::Progress(_) => Reply::Progress(vec![job_view()]),
+    "Streaming": Reply::Streaming => Reply::Streaming,
+    "Done": Reply::Done { .. } => Reply::Done { affected: 3 },
+    "Jobs": Reply::Jobs(_) => Reply::Jobs(vec![job_view()]),
+    "Tasks": Reply::Tasks(_) => Reply::Tasks(vec![task_view()]),
+    "Explained": Reply::Explained(_) => Reply::Explained(vec![Explanation {
+        task: id().task,
+        state: TaskState::Ready,
+        waits_for: None,
+        workers: vec![WorkerLack { worker: name("worker-01"), lacks: vec!["slots: 4 of 4 taken".to_owned()], never: false }],
+    }]),
+    "Workers": Reply::Workers(_) => Reply::Workers(vec![worker_view()]),
+    "Status": Reply::Status(_) => Reply::Status(status_view()),
+    "Failed": Reply::Failed(_) => Reply::Failed(Failure {
+        code: FailureCode::NotFound,
+        text: "there is no job 9".to_owned(),
+        hint: None,
+    }),
+});
+
+golden!(failure_code_keeps_its_bytes, "failure_code.hex", FailureCode, {
+    "NotFound": FailureCode::NotFound => FailureCode::NotFound,
+    "Forbidden": FailureCode::Forbidden => FailureCode::Forbidden,
+    "Invalid": FailureCode::Invalid => FailureCode::Invalid,
+    "Unplaceable": FailureCode::Unplaceable => FailureCode::Unplaceable,
+    "Full": FailureCode::Full => FailureCode::Full,
+    "Conflict": FailureCode::Conflict => FailureCode::Conflict,
+    "Internal": FailureCode::Internal => FailureCode::Internal,
+});
+
+golden!(worker_state_keeps_its_bytes, "worker_state.hex", WorkerState, {
+    "Pending": WorkerState::Pending => WorkerState::Pending,
+    "Idle": WorkerState::Idle => WorkerState::Idle,
+    "Busy": WorkerState::Busy => WorkerState::Busy,
+    "Draining": WorkerState::Draining => WorkerState::Draining,
+    "Suspect": WorkerState::Suspect => WorkerState::Suspect,
+    "Lost": WorkerState::Lost => WorkerState::Lost,
+    "Revoked": WorkerState::Revoked => WorkerState::Revoked,
+});
+
+fn full_spec() -> JobSpec {
+    JobSpec {
+        name: Some("render".to_owned()),
+        command: CommandLine::Exec(vec!["render".into(), vec![0xff, 0xfe].into()]),
+        items: Items::Range { first: 1, last: 100, step: 3 },
+        demand: Demand {
+            cpu: MilliCpu(500),
+            memory_bytes: 1 << 30,
+            gpus: 1,
+            resources: BTreeMap::from([("licence".to_owned(), 1)]),
+        },
+        labels: BTreeMap::from([("os".to_owned(), "linux".to_owned())]),
+        time_limit: TimeLimit::Limited(Millis(600_000)),
+        priority: -5,
+        env: BTreeMap::from([("KEY".into(), "value".into())]),
+        workdir: Workdir::Existing("/srv".into()),
+        stdin: StdinSource::Inline("input".into()),
+        output: OutputMode::Attached,
+        retry: RetryPolicy { limit: Some(2), ..RetryPolicy::default() },
+        max_concurrent: Some(8),
+        max_fails: Some(3),
+        exclusive: true,
+        no_retry: false,
+        isolation: Isolation::Strict,
+        after: vec![Dependency { job: JobId(4), condition: DependencyCondition::Succeeded }],
+    }
+}
+
+golden!(job_spec_keeps_its_bytes, "job_spec.hex", JobSpec, {
+    "Full": JobSpec { .. } => full_spec(),
+    "Default": JobSpec { .. } => JobSpec::single(CommandLine::Shell("true".into())),
+});
+
+golden!(command_line_keeps_its_bytes, "command_line.hex", CommandLine, {
+    "Shell": CommandLine::Shell(_) => CommandLine::Shell("echo hi".into()),
+    "Exec": CommandLine::Exec(_) => CommandLine::Exec(vec!["echo".into(), "hi".into()]),
+});
+
+golden!(items_keeps_its_bytes, "items.hex", Items, {
+    "Single": Items::Single => Items::Single,
+    "Range": Items::Range { .. } => Items::Range { first: 1, last: 9, step: 2 },
+    "List": Items::List(_) => Items::List(vec!["a".into(), "b".into()]),
+});
+
+golden!(time_limit_keeps_its_bytes, "time_limit.hex", TimeLimit, {
+    "Dispatcher": TimeLimit::Dispatcher => TimeLimit::Dispatcher,
+    "Unlimited": TimeLimit::Unlimited => TimeLimit::Unlimited,
+    "Limited": TimeLimit::Limited(_) => TimeLimit::Limited(Millis(5)),
+});
+
+golden!(workdir_keeps_its_bytes, "workdir.hex", Workdir, {
+    "Fresh": Workdir::Fresh => Workdir::Fresh,
+    "Existing": Workdir::Existing(_) => Workdir::Existing("/srv".into()),
+});
+
+golden!(stdin_source_keeps_its_bytes, "stdin_source.hex", StdinSource, {
+    "Empty": StdinSource::Empty => StdinSource::Empty,
+    "Inline": StdinSource::Inline(_) => StdinSource::Inline("input".into()),
+    "Attached": StdinSource::Attached => StdinSource::Attached,
+});
+
+golden!(output_mode_keeps_its_bytes, "output_mode.hex", OutputMode, {
+    "Stored": OutputMode::Stored => OutputMode::Stored,
+    "Attached": OutputMode::Attached => OutputMode::Attached,
+});
+
+golden!(isolation_keeps_its_bytes, "isolation.hex", Isolation, {
+    "None": Isolation::None => Isolation::None,
+    "Basic": Isolation::Basic => Isolation::Basic,
+    "Strict": Isolation::Strict => Isolation::Strict,
+});
+
+golden!(dependency_condition_keeps_its_bytes, "dependency_condition.hex", DependencyCondition, {
+    "Succeeded": DependencyCondition::Succeeded => DependencyCondition::Succeeded,
+    "Ended": DependencyCondition::Ended => DependencyCondition::Ended,
+});
+
+golden!(shim_order_keeps_its_bytes, "shim_order.hex", ShimOrder, {
+    "Start": ShimOrder::Start(_) => ShimOrder::Start(StartTask {
+        argv: vec!["true".into()],
+        env: vec![("PATH".into(), "/bin".into())],
+        cwd: "/tmp".into(),
+        memory_bytes: 1 << 20,
+    }),
+    "Terminate": ShimOrder::Terminate { .. } => ShimOrder::Terminate { grace: Millis(10_000) },
+});
+
+golden!(shim_fact_keeps_its_bytes, "shim_fact.hex", ShimFact, {
+    "Started": ShimFact::Started { .. } => ShimFact::Started { pid: 4711, running_us: 5000 },
+    "SpawnFailed": ShimFact::SpawnFailed(_) => ShimFact::SpawnFailed(SpawnFailure {
+        kind: SpawnFailureKind::NotFound,
+        reason: "no such program: frobnicate".to_owned(),
+    }),
+    "Ended": ShimFact::Ended { .. } => ShimFact::Ended { status: ShimStatus::Exited(0), ran_us: 900, peak_memory_bytes: 1 << 20 },
+});
+
+golden!(shim_status_keeps_its_bytes, "shim_status.hex", ShimStatus, {
+    "Exited": ShimStatus::Exited(_) => ShimStatus::Exited(7),
+    "Signalled": ShimStatus::Signalled(_) => ShimStatus::Signalled(9),
+    "OutOfMemory": ShimStatus::OutOfMemory => ShimStatus::OutOfMemory,
+});
+
+golden!(guard_order_keeps_its_bytes, "guard_order.hex", GuardOrder, {
+    "Brief": GuardOrder::Brief(_) => GuardOrder::Brief("opaque".into()),
+    "Dismiss": GuardOrder::Dismiss => GuardOrder::Dismiss,
+});
+
+#[test]
+fn data_frames_keep_their_bytes() {
+    let frames = [
+        ("Stdout", DataFrame::Output { stream: OutputStream::Stdout, bytes: b"out"[..].into() }),
+        ("Stderr", DataFrame::Output { stream: OutputStream::Stderr, bytes: b"err"[..].into() }),
+        ("Cut", DataFrame::Cut { omitted: 1 << 33 }),
+        ("TaskBegins", DataFrame::TaskBegins(TaskId::new(5, 300))),
+        ("End", DataFrame::End),
+        ("Stdin", DataFrame::Stdin(b"in"[..].into())),
+        ("StdinEnd", DataFrame::StdinEnd),
+        ("Ack", DataFrame::Ack { received: 65_536 }),
+    ];
+    let bytes = |frame: &DataFrame<'_>| {
+        let mut bytes = Vec::new();
+        frame.encode(&mut bytes);
+        assert_eq!(DataFrame::take(&mut &bytes[..]).as_ref(), Ok(&Some(frame.clone())));
+        // A new kind does not compile before it is pinned above.
+        match frame {
+            DataFrame::Output { .. } | DataFrame::Cut { .. } | DataFrame::TaskBegins(_) | DataFrame::End => bytes,
+            DataFrame::Stdin(_) | DataFrame::StdinEnd | DataFrame::Ack { .. } => bytes,
+        }
+    };
+    compare("data_frames.hex", frames.iter().map(|(name, frame)| (*name, bytes(frame))).collect());
+}
+
+/// The tables of both stores, as SQLite describes them.
+#[cfg(feature = "node")]
+#[test]
+fn store_schemas_keep_their_tables() {
+    use octaskly::store::{self, Outbox};
+    let directory = tempfile::tempdir().expect("a directory");
+    let (jobs, outbox) = (directory.path().join("jobs.db"), directory.path().join("outbox.db"));
+    store::open(&jobs, Box::new(|_| ()), Timestamp(1)).expect("opens").0.close().expect("closes");
+    Outbox::open(&outbox, Box::new(|_| ())).expect("opens").0.close().expect("closes");
+    for (file, path) in [("store.sql", jobs), ("outbox.sql", outbox)] {
+        let connection = rusqlite::Connection::open(path).expect("opens");
+        let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).expect("reads");
+        let mut text = format!(
+            "PRAGMA application_id = {};\nPRAGMA user_version = {};\n",
+            number("application_id"),
+            number("user_version")
+        );
+        let mut select =
+            connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid").expect("prepares");
+        let mut rows = select.query([]).expect("selects");
+        while let Some(row) = rows.next().expect("reads") {
+            text.push_str(&row.get::<_, String>(0).expect("text"));
+            text.push_str(";\n");
+        }
+        compare_text(file, &text);
+    }
+}
