@@ -27,8 +27,8 @@ pub(super) struct ResultKeeper {
     due: Option<Timestamp>,
     /// The last batch that the engine handed out.
     latest: BatchNo,
-    /// The last batch that was appended.
-    appended: BatchNo,
+    /// The last batch that was appended and has to reach the disk.
+    to_sync: BatchNo,
     /// What the outbox last said to be on disk.
     synced: BatchNo,
 }
@@ -36,7 +36,7 @@ pub(super) struct ResultKeeper {
 impl ResultKeeper {
     pub(super) fn new(outbox: Option<Outbox>) -> Self {
         let none = BatchNo(0);
-        Self { outbox, waiting: Vec::new(), due: None, latest: none, appended: none, synced: none }
+        Self { outbox, waiting: Vec::new(), due: None, latest: none, to_sync: none, synced: none }
     }
 
     /// Takes the engine's next batch.
@@ -87,14 +87,15 @@ impl ResultKeeper {
             return Ok(());
         }
         let kept = records.iter().any(|record| matches!(record, OutboxRecord::Kept(_)));
-        self.appended = self.latest;
+        // That a result is settled may be forgotten: it is settled again when it is repeated.
+        let durability = if kept { Durability::Synced } else { Durability::Written };
+        if kept {
+            self.to_sync = self.latest;
+        }
         match &self.outbox {
-            // Forgetting a settled result may be late: it is settled again when it is repeated.
-            Some(outbox) => {
-                outbox.append(self.latest, records, if kept { Durability::Synced } else { Durability::Written })
-            }
+            Some(outbox) => outbox.append(self.latest, records, durability),
             None => {
-                self.synced = self.latest;
+                self.synced = self.to_sync;
                 Ok(())
             }
         }
@@ -107,7 +108,7 @@ impl ResultKeeper {
 
     /// Every batch up to this one needs nothing more.
     pub(super) fn settled(&self) -> BatchNo {
-        if self.waiting.is_empty() && self.synced >= self.appended { self.latest } else { self.synced }
+        if self.waiting.is_empty() && self.synced >= self.to_sync { self.latest } else { self.synced }
     }
 
     /// Writes everything and closes the outbox.
@@ -167,9 +168,11 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledgement_of_a_written_result_is_written_too() {
+    fn an_acknowledgement_of_a_written_result_is_written_too_and_nobody_waits_for_the_disk() {
         let mut keeper = ResultKeeper::new(None);
         keeper.take(Timestamp(0), vec![OutboxRecord::Settled(attempt(7))]).expect("no outbox to fail");
         assert_eq!(keeper.waiting, vec![OutboxRecord::Settled(attempt(7))]);
+        keeper.flush().expect("no outbox to fail");
+        assert_eq!(keeper.settled(), BatchNo(1));
     }
 }
