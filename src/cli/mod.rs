@@ -6,10 +6,70 @@
 //! and a documented exit code. Absent on purpose: sockets, scheduling and the
 //! store; a verb asks `client` or starts a node.
 
+mod args;
+mod error;
+mod exit;
+mod output;
+mod resolve;
+mod session;
+mod usage;
+mod value;
+mod verb;
+
+use std::io::Write as _;
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{LowArgs, Verb};
+use error::CliError;
+use output::{Page, say};
+use resolve::Environment;
 
 /// Runs the command line of this process and says how it is to exit.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::FAILURE
+    panic::set_hook(Box::new(|info| say::failure(&CliError::bug(info))));
+    let args = match LowArgs::try_parse() {
+        Ok(args) => args,
+        Err(error) => return unparsed(&error),
+    };
+    let of_node = matches!(args.verb, Verb::Dispatcher(_) | Verb::Worker(_));
+    let done = panic::catch_unwind(AssertUnwindSafe(|| verb::perform(&args, Environment::of_process())));
+    match done {
+        Ok(Ok(code)) => code,
+        Ok(Err(CliError::PipeClosed)) => ExitCode::from(exit::PIPE_CLOSED),
+        Ok(Err(error)) => {
+            say::failure(&error);
+            ExitCode::from(error.exit_code())
+        }
+        // The hook has said what there is to say.
+        Err(_) => ExitCode::from(if of_node { exit::FAILURE } else { exit::OURS }),
+    }
+}
+
+/// What to do with arguments that are no command: print what they ask for, or refuse them.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    match usage::answer(error) {
+        usage::Answer::Print(text) => {
+            let mut page = Page::begin();
+            match page.bytes(text.as_bytes()).and_then(|()| page.end()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(CliError::PipeClosed) => ExitCode::from(exit::PIPE_CLOSED),
+                Err(error) => {
+                    say::failure(&error);
+                    ExitCode::from(error.exit_code())
+                }
+            }
+        }
+        usage::Answer::Help(text) => {
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            ExitCode::from(exit::USAGE)
+        }
+        usage::Answer::Error(error) => {
+            say::failure(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
 }

@@ -1,0 +1,214 @@
+//! What can be typed behind the verbs that ask a dispatcher something, and
+//! behind those that need none.
+
+use std::ffi::OsString;
+
+use clap::{Args, ValueEnum};
+use clap_complete::Shell;
+
+/// How a client finds its dispatcher.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ConnectArgs {
+    /// Where the dispatcher is [default: this user's, on this machine] [env: OCTASKLY_DISPATCHER]
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = "Connection")]
+    pub(crate) dispatcher: Option<OsString>,
+    /// Folder of keys and state [default: ~/.local/share/octaskly] [env: OCTASKLY_HOME]
+    #[arg(long, value_name = "DIR", help_heading = "Connection")]
+    pub(crate) home: Option<OsString>,
+}
+
+/// `--json`.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct JsonArg {
+    /// Print JSON: one array, or with =lines one object a line
+    #[arg(long, value_name = "lines", num_args = 0..=1, require_equals = true, default_missing_value = "array")]
+    pub(crate) json: Option<JsonForm>,
+}
+
+/// How JSON is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum JsonForm {
+    /// One array of all objects.
+    Array,
+    /// One object a line.
+    Lines,
+}
+
+/// Options of `octaskly list`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ListArgs {
+    /// Ended jobs too
+    #[arg(short, long, conflicts_with = "state")]
+    pub(crate) all: bool,
+    /// Only jobs in these states: waiting, ready, running, succeeded, failed, cancelled
+    #[arg(long, value_name = "STATE[,STATE]")]
+    pub(crate) state: Option<OsString>,
+    /// At most this many, newest first
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) limit: Option<OsString>,
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// Options of `octaskly show`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ShowArgs {
+    /// Jobs or tasks: 5, 5.3, 1-3,7, last, all
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<OsString>,
+    /// The tasks of the jobs as rows
+    #[arg(long)]
+    pub(crate) tasks: bool,
+    /// Only tasks in these states (implies --tasks)
+    #[arg(long, value_name = "STATE[,STATE]")]
+    pub(crate) state: Option<OsString>,
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// Options of `octaskly explain`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ExplainArgs {
+    /// Jobs or tasks: 5, 5.3, 1-3,7, last, all
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<OsString>,
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// Options of `octaskly logs`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct LogsArgs {
+    /// Jobs or tasks: 5, 5.3, 1-3,7, last, all
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<OsString>,
+    /// Go on printing until the tasks have ended
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only the last lines
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) tail: Option<OsString>,
+    /// Only what the tasks wrote to stdout
+    #[arg(long, conflicts_with = "stderr")]
+    pub(crate) stdout: bool,
+    /// Only what the tasks wrote to stderr
+    #[arg(long)]
+    pub(crate) stderr: bool,
+    /// Put the task's id before each line
+    #[arg(long)]
+    pub(crate) tag: bool,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// Options of `octaskly wait`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct WaitArgs {
+    /// Jobs: 5, 1-3,7, last, all
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<OsString>,
+    /// Give up after this long, with exit status 124
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<OsString>,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// Options of `octaskly cancel`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct CancelArgs {
+    /// Jobs or tasks: 5, 5.3, 1-3,7, last, all
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<OsString>,
+    /// Why, for whoever looks at the job later
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<OsString>,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// Options of `octaskly retry`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct RetryArgs {
+    /// Jobs or tasks: 5, 5.3, 1-3,7, last, all
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<OsString>,
+    /// Only the failed tasks, not the cancelled ones
+    #[arg(long)]
+    pub(crate) failed: bool,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// Options of `octaskly forget`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ForgetArgs {
+    /// Jobs: 5, 1-3,7, last, all (of those that have ended)
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<OsString>,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// Options of `octaskly workers`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct WorkersArgs {
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// Options of `octaskly status`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct StatusArgs {
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// Options of `octaskly hwdetect`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct HwdetectArgs {
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+}
+
+/// Options of `octaskly completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
+}
+
+/// Options of `octaskly man`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ManArgs {
+    /// Page of this command instead of the whole program
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Option<String>,
+}

@@ -1,0 +1,276 @@
+//! Everything that can stop a command, each with its one line, its hint and
+//! its exit code.
+//!
+//! The one invariant: a cause is named where it is noticed and rendered only
+//! here. Absent: what a task or a job came to, which is an answer and no error.
+
+use std::error::Error;
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use super::exit;
+use super::value::ValueError;
+use crate::client::ClientError;
+use crate::model::requests::FailureCode;
+use crate::node::NodeError;
+use crate::telemetry::TelemetryError;
+use crate::trust::TrustError;
+
+/// Where a value came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// An option, by its long name with dashes.
+    Option(&'static str),
+    /// An environment variable.
+    Variable(&'static str),
+    /// An argument without a name of its own.
+    Argument(&'static str),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Option(name) | Self::Variable(name) | Self::Argument(name)) = self;
+        f.write_str(name)
+    }
+}
+
+/// Why a command could not do what it was told. The text stands behind `error: `.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// clap did not understand the arguments; its words, on one line.
+    #[error("{text}")]
+    Usage {
+        /// What it said.
+        text: String,
+        /// What it proposed.
+        hint: Option<String>,
+    },
+    /// A value makes no sense.
+    #[error("invalid value {given:?} for {place}")]
+    Value {
+        /// Of what.
+        place: Place,
+        /// The value, as far as it can be shown.
+        given: String,
+        /// Why not.
+        source: ValueError,
+    },
+    /// Two options that exclude each other.
+    #[error("{0} cannot be used with {1}")]
+    Conflict(&'static str, &'static str),
+    /// Nothing stands before `:::`, or the only argument is empty.
+    #[error("there is no command to run")]
+    NoCommand,
+    /// `:::` stands twice.
+    #[error("::: stands twice")]
+    ItemsTwice,
+    /// An array without tasks.
+    #[error("{0} names no items: there is nothing to run")]
+    NoItems(String),
+    /// More items, or more bytes of them, than a job may have.
+    #[error("{origin} names more than a job may have: {limit}")]
+    TooManyItems {
+        /// Where they came from.
+        origin: String,
+        /// The bound, in words.
+        limit: String,
+    },
+    /// A file named in an option cannot be read.
+    #[error("cannot read {} for {option}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// For which option.
+        option: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The standard input kept with a job is too large for that.
+    #[error("{origin} is too large to be kept with the job: more than {limit}")]
+    StdinTooLarge {
+        /// The file, or stdin.
+        origin: String,
+        /// The bound, in words.
+        limit: String,
+    },
+    /// Something between us and the dispatcher.
+    #[error("{}", asked(.0))]
+    Client(#[from] ClientError),
+    /// Nothing is selected where something was named.
+    #[error("there is no such job or task: {0}")]
+    NothingSelected(String),
+    /// The home folder cannot be found or used.
+    #[error("failed to {0}")]
+    Trust(#[from] TrustError),
+    /// The log cannot be set up.
+    #[error("failed to {0}")]
+    Telemetry(#[from] TelemetryError),
+    /// A node could not start or go on.
+    #[error("failed to {0}")]
+    Node(#[from] NodeError),
+    /// The system gave no random bits.
+    #[error("failed to get random bits from the system")]
+    Random(#[source] getrandom::Error),
+    /// The runtime could not be started.
+    #[error("failed to start the runtime")]
+    Runtime(#[source] io::Error),
+    /// We have a bug.
+    #[error("octaskly has a bug: {message}, at {place}")]
+    Bug {
+        /// What the panic said.
+        message: String,
+        /// Where.
+        place: String,
+    },
+    /// Our own output could not be written.
+    #[error("failed to write to stdout")]
+    Output(#[source] io::Error),
+    /// The reader of our output went away. Nothing is said about it.
+    #[error("the reader of stdout went away")]
+    PipeClosed,
+}
+
+impl CliError {
+    /// `source` as this error, when writing our own output failed.
+    pub(crate) fn output(source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::BrokenPipe { Self::PipeClosed } else { Self::Output(source) }
+    }
+
+    /// A panic as a bug of ours, which it is.
+    pub(crate) fn bug(info: &std::panic::PanicHookInfo<'_>) -> Self {
+        let message = info.payload_as_str().unwrap_or("it gave up").to_owned();
+        let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        Self::Bug { message, place }
+    }
+
+    /// `given` was read from `place` and makes no sense.
+    pub(crate) fn value(place: Place, given: &OsStr, source: ValueError) -> Self {
+        Self::Value { place, given: given.to_string_lossy().into_owned(), source }
+    }
+
+    /// What to do about it, where there is something.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Usage { hint, .. } => return hint.clone(),
+            Self::Value { place: Place::Option("--memory") | Place::Variable("OCTASKLY_MEMORY"), .. } => {
+                "a worker's memory is a number of MB, or auto: 16384"
+            }
+            Self::Value { source, .. } => return source.hint(),
+            Self::Conflict(..) => "leave one of them out",
+            Self::NoCommand => "write it behind the options: octaskly run -- CMD…",
+            Self::ItemsTwice => "write all items behind one :::",
+            Self::NoItems(_) => "write the items behind :::, or name a file with a line for each",
+            Self::StdinTooLarge { .. } => "octaskly run streams its stdin without a bound",
+            Self::Client(source) => return source.hint(),
+            Self::NothingSelected(_) => "`octaskly list --all` lists all jobs",
+            Self::Trust(source) => return source.hint(),
+            Self::Node(source) => return source.hint(),
+            Self::Bug { .. } => "please report this line and what led to it",
+            Self::TooManyItems { .. }
+            | Self::Unreadable { .. }
+            | Self::Telemetry(_)
+            | Self::Runtime(_)
+            | Self::Random(_)
+            | Self::Output(_)
+            | Self::PipeClosed => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    /// How the process exits for it; `run` turns what is not about the command line into 125.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage { .. }
+            | Self::Value { .. }
+            | Self::Conflict(..)
+            | Self::NoCommand
+            | Self::ItemsTwice
+            | Self::NoItems(_)
+            | Self::TooManyItems { .. }
+            | Self::Unreadable { .. }
+            | Self::StdinTooLarge { .. } => exit::USAGE,
+            Self::Client(ClientError::BadAddress(_)) => exit::USAGE,
+            Self::Client(ClientError::Failed(failure)) => match failure.code {
+                FailureCode::Unplaceable => exit::UNPLACEABLE,
+                _ => exit::FAILURE,
+            },
+            Self::Client(_) | Self::Trust(_) | Self::Bug { .. } => exit::OURS,
+            Self::NothingSelected(_) => exit::FAILURE,
+            Self::Telemetry(_) | Self::Node(_) | Self::Runtime(_) | Self::Random(_) | Self::Output(_) => exit::FAILURE,
+            Self::PipeClosed => exit::PIPE_CLOSED,
+        }
+    }
+
+    /// The text behind `error: `: this error and its causes, on one line.
+    pub(crate) fn line(&self) -> String {
+        one_line(self)
+    }
+}
+
+/// What became of a request: what the dispatcher says is a sentence, what we say completes one.
+fn asked(error: &ClientError) -> String {
+    match error {
+        ClientError::Failed(failure) => failure.text.clone(),
+        ours => format!("failed to {ours}"),
+    }
+}
+
+/// `error` and its causes joined by colons, on one line and without the numbers of the system.
+///
+/// A cause that its effect has already quoted is not said twice.
+pub(crate) fn one_line(error: &dyn Error) -> String {
+    let mut text = plain(&error.to_string());
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = plain(&error.to_string());
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// `text` on one line; the "(os error 2)" that Rust adds is noise to a user.
+fn plain(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.rsplit_once(" (os error ") {
+        Some((front, number)) if number.ends_with(')') => front.to_owned(),
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_its_causes() {
+        let error = CliError::Unreadable {
+            path: "items.txt".into(),
+            option: "--each-line",
+            source: io::Error::from_raw_os_error(2),
+        };
+        assert_eq!(error.line(), "cannot read items.txt for --each-line: No such file or directory");
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn a_bad_value_names_the_option_and_the_way_out() {
+        let error = CliError::value(Place::Option("--mem"), OsStr::new("4X"), ValueError::NotSize);
+        assert_eq!(error.line(), "invalid value \"4X\" for --mem: it is not an amount of memory");
+        assert!(error.hint().is_some_and(|hint| hint.contains("4G")));
+    }
+
+    #[test]
+    fn a_cause_that_was_quoted_is_not_repeated() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("failed to {0}")]
+        struct Outer(#[source] TrustError);
+        let error = Outer(TrustError::NoHome);
+        assert_eq!(one_line(&error).matches("find a home folder").count(), 1);
+    }
+}

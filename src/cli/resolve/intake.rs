@@ -1,0 +1,125 @@
+//! Files and standard input that the options of `run` and `submit` name.
+//!
+//! The one invariant: nothing is held beyond the bound that the job would be
+//! refused for anyway.
+
+use std::ffi::OsStr;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::cli::args::TaskArgs;
+use crate::cli::error::CliError;
+use crate::model::RawString;
+use crate::model::limits::{MAX_INLINE_STDIN, MAX_ITEMS_BYTES};
+use crate::model::spec::{JobSpec, StdinSource};
+
+/// What feeds the standard input of an attached task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StdinPlan {
+    /// Nothing: it is empty, or kept with the job.
+    Nothing,
+    /// Our own standard input.
+    Own,
+    /// A file.
+    File(PathBuf),
+}
+
+/// The lines of a file, or of our standard input; a last line without an end counts.
+pub(super) fn lines(file: &OsStr) -> Result<Vec<RawString>, CliError> {
+    // One byte more than the bound and its line ends can fill, so that too much is noticed and never held.
+    let most = MAX_ITEMS_BYTES as u64 * 2;
+    let mut text = read_all(file, "--each-line", most)?;
+    if text.last() == Some(&b'\n') {
+        text.pop();
+    } else if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(text.split(|byte| *byte == b'\n').map(|line| RawString(line.to_vec())).collect())
+}
+
+/// At most `most` bytes and one more of a file, or of our standard input for `-`.
+fn read_all(file: &OsStr, option: &'static str, most: u64) -> Result<Vec<u8>, CliError> {
+    let path = Path::new(file);
+    let unreadable = |source| CliError::Unreadable { path: path.to_owned(), option, source };
+    let mut bytes = Vec::new();
+    if file == "-" {
+        std::io::stdin().lock().take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    } else {
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        file.take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    }
+    Ok(bytes)
+}
+
+/// Standard input of a `run` of one task: forwarded while it runs.
+pub(super) fn live_stdin(args: &TaskArgs, spec: &mut JobSpec) -> Result<StdinPlan, CliError> {
+    spec.stdin = StdinSource::Attached;
+    match args.stdin.as_deref() {
+        None => Ok(StdinPlan::Own),
+        Some(file) if file == "-" => Ok(StdinPlan::Own),
+        Some(file) => {
+            let path = PathBuf::from(file);
+            // Opened again when the task starts; a missing file should not cost a submission.
+            let opened = std::fs::File::open(&path);
+            opened.map_err(|source| CliError::Unreadable { path: path.clone(), option: "--stdin", source })?;
+            Ok(StdinPlan::File(path))
+        }
+    }
+}
+
+/// Standard input of anything else: kept with the job, the same for each of its tasks.
+pub(super) fn stored_stdin(args: &TaskArgs, spec: &mut JobSpec) -> Result<StdinPlan, CliError> {
+    let Some(file) = args.stdin.as_deref() else { return Ok(StdinPlan::Nothing) };
+    if file == "-" && args.each_line.as_deref() == Some(OsStr::new("-")) {
+        return Err(CliError::Conflict("--stdin -", "--each-line -"));
+    }
+    let bytes = read_all(file, "--stdin", MAX_INLINE_STDIN as u64)?;
+    if bytes.len() > MAX_INLINE_STDIN {
+        let origin = if file == "-" { "stdin".to_owned() } else { file.to_string_lossy().into_owned() };
+        return Err(CliError::StdinTooLarge { origin, limit: format!("{} MiB", MAX_INLINE_STDIN >> 20) });
+    }
+    spec.stdin = if bytes.is_empty() { StdinSource::Empty } else { StdinSource::Inline(bytes.into()) };
+    Ok(StdinPlan::Nothing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_is_an_item_and_its_bytes_are_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("items");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).expect("written");
+            lines(file.as_os_str()).expect("read").into_iter().map(|line| line.0).collect::<Vec<_>>()
+        };
+        assert_eq!(read(b"a\nb c\n"), [b"a".to_vec(), b"b c".to_vec()]);
+        assert_eq!(read(b"a\n\nb"), [b"a".to_vec(), b"".to_vec(), b"b".to_vec()], "an empty line is an item");
+        assert_eq!(read(b"\xff\xfe\r\n"), [b"\xff\xfe\r".to_vec()], "bytes stay as they are");
+        assert_eq!(read(b""), Vec::<Vec<u8>>::new());
+        assert_eq!(read(b"\n"), [b"".to_vec()]);
+    }
+
+    #[test]
+    fn a_missing_file_is_named_with_its_option() {
+        let error = lines(OsStr::new("/no/such/file")).expect_err("no such file");
+        assert_eq!(error.line(), "cannot read /no/such/file for --each-line: No such file or directory");
+    }
+
+    #[test]
+    fn stdin_kept_with_a_job_is_bounded() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("input");
+        let stored = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).expect("written");
+            let args = TaskArgs { stdin: Some(file.clone().into()), ..TaskArgs::default() };
+            let mut spec = JobSpec::single(crate::model::spec::CommandLine::Shell("cat".into()));
+            stored_stdin(&args, &mut spec).map(|_| spec.stdin)
+        };
+        assert_eq!(stored(b"hi").expect("kept"), StdinSource::Inline("hi".into()));
+        assert_eq!(stored(b"").expect("kept"), StdinSource::Empty);
+        let error = stored(&vec![0; MAX_INLINE_STDIN + 1]).expect_err("too large");
+        assert!(error.line().contains("4 MiB") && error.exit_code() == 2, "{}", error.line());
+    }
+}

@@ -1,0 +1,130 @@
+//! A job's spec as `show` prints it: only what was asked for, one field a line.
+
+use crate::cli::output::text;
+use crate::model::spec::{CommandLine, DependencyCondition, JobSpec, RetryPolicy, StdinSource, TimeLimit, Workdir};
+use crate::model::{Items, RawString};
+
+/// Fields with their values, in the order in which they matter.
+pub(super) fn spec(spec: &JobSpec) -> Vec<(&'static str, String)> {
+    let mut fields = vec![("command", command(&spec.command))];
+    let mut field = |name, value: Option<String>| fields.extend(value.map(|value| (name, value)));
+    field("array", items(spec));
+    field("needs", needs(spec));
+    let labels: Vec<_> = spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    field("labels", (!labels.is_empty()).then(|| labels.join(" ")));
+    field("isolation", (spec.isolation != Default::default()).then(|| format!("{:?}", spec.isolation).to_lowercase()));
+    field("priority", (spec.priority != 0).then(|| spec.priority.to_string()));
+    field("after", after(spec));
+    field(
+        "time limit",
+        match spec.time_limit {
+            TimeLimit::Dispatcher => None,
+            TimeLimit::Unlimited => Some("none".to_owned()),
+            TimeLimit::Limited(limit) => Some(limit.to_string()),
+        },
+    );
+    let env: Vec<_> = spec.env.keys().map(RawString::to_string).collect();
+    field("env", (!env.is_empty()).then(|| env.join(" ")));
+    field(
+        "directory",
+        match &spec.workdir {
+            Workdir::Fresh => None,
+            Workdir::Existing(dir) => Some(dir.to_string()),
+        },
+    );
+    field(
+        "stdin",
+        match &spec.stdin {
+            StdinSource::Empty => None,
+            StdinSource::Inline(bytes) => Some(text::bytes(bytes.len() as u64)),
+            StdinSource::Attached => Some("from its client".to_owned()),
+        },
+    );
+    field("retries", retries(spec));
+    field("max fails", spec.max_fails.map(|most| most.to_string()));
+    field("exclusive", spec.exclusive.then(|| "no two tries at the same time".to_owned()));
+    fields
+}
+
+fn command(command: &CommandLine) -> String {
+    match command {
+        CommandLine::Shell(line) => line.to_string(),
+        CommandLine::Exec(argv) => argv.iter().map(quoted).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// One argument as a shell would need it to be typed.
+fn quoted(word: &RawString) -> String {
+    let text = word.to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%{}#^".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+fn items(spec: &JobSpec) -> Option<String> {
+    let range = match &spec.items {
+        Items::Single => return None,
+        Items::Range { first, last, step: 1 } => format!("{first}-{last}"),
+        Items::Range { first, last, step } => format!("{first}-{last}:{step}"),
+        Items::List(items) => text::count(items.len() as u64, "item"),
+    };
+    let most = spec.max_concurrent.map(|most| format!(", at most {most} at once"));
+    Some(range + most.as_deref().unwrap_or_default())
+}
+
+fn needs(spec: &JobSpec) -> Option<String> {
+    let demand = &spec.demand;
+    let mut needs = Vec::new();
+    if demand.cpu.0 > 0 {
+        needs.push(format!("{} CPU", text::milli_cores(demand.cpu)));
+    }
+    if demand.memory_bytes > 0 {
+        needs.push(format!("{} memory", text::bytes(demand.memory_bytes)));
+    }
+    if demand.gpus > 0 {
+        needs.push(format!("{} GPU", demand.gpus));
+    }
+    needs.extend(demand.resources.iter().map(|(name, amount)| format!("{amount} {name}")));
+    (!needs.is_empty()).then(|| needs.join(", "))
+}
+
+fn after(spec: &JobSpec) -> Option<String> {
+    let each = spec.after.iter().map(|dependency| match dependency.condition {
+        DependencyCondition::Succeeded => format!("{} succeeded", dependency.job),
+        DependencyCondition::Ended => format!("{} ended", dependency.job),
+    });
+    let each: Vec<_> = each.collect();
+    (!each.is_empty()).then(|| each.join(", "))
+}
+
+fn retries(spec: &JobSpec) -> Option<String> {
+    if spec.no_retry {
+        return Some("none: started at most once".to_owned());
+    }
+    let RetryPolicy { limit, backoff, .. } = &spec.retry;
+    limit.map(|limit| match limit {
+        0 => "0".to_owned(),
+        limit => format!("{limit}, after up to {} to {}", backoff.min, backoff.max),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Demand, MilliCpu};
+
+    #[test]
+    fn only_what_was_asked_for_is_shown() {
+        let plain = JobSpec::single(CommandLine::Shell("echo hi".into()));
+        assert_eq!(spec(&plain), [("command", "echo hi".to_owned())]);
+        let full = JobSpec {
+            items: Items::Range { first: 1, last: 9, step: 2 },
+            max_concurrent: Some(3),
+            demand: Demand { cpu: MilliCpu(1500), memory_bytes: 4 << 30, ..Demand::default() },
+            ..JobSpec::single(CommandLine::Exec(vec!["echo".into(), "it's".into(), "".into(), "{}".into()]))
+        };
+        let fields = spec(&full);
+        assert_eq!(fields[0], ("command", r"echo 'it'\''s' '' {}".to_owned()));
+        assert_eq!(fields[1], ("array", "1-9:2, at most 3 at once".to_owned()));
+        assert_eq!(fields[2], ("needs", "1.5 CPU, 4 GiB memory".to_owned()));
+    }
+}

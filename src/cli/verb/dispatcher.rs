@@ -1,0 +1,22 @@
+//! `octaskly dispatcher`: runs the dispatcher until it is told to stop.
+
+use std::process::ExitCode;
+
+use super::Context;
+use crate::cli::args::DispatcherArgs;
+use crate::cli::error::CliError;
+use crate::cli::resolve;
+use crate::node::{NodeError, Shutdown, dispatcher};
+
+/// Runs it; exit 0 after SIGINT or SIGTERM, 1 when it could not start or cannot go on.
+pub(super) fn perform(args: &DispatcherArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let settings = resolve::dispatcher(args, context.global, &context.environment)?;
+    context.as_node(&settings.log, async {
+        for overridden in &settings.overridden {
+            tracing::warn!("{overridden}");
+        }
+        let shutdown = Shutdown::on_signals().map_err(NodeError::Signals)?;
+        dispatcher::run(settings.options, shutdown).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,90 @@
+//! `octaskly explain`: why tasks do not run, worker by worker.
+
+use std::process::ExitCode;
+
+use super::Context;
+use crate::cli::args::ExplainArgs;
+use crate::cli::error::CliError;
+use crate::cli::output::{Page, json, text};
+use crate::cli::resolve;
+use crate::model::TaskState;
+use crate::model::views::Explanation;
+
+/// Prints the explanations.
+pub(super) fn perform(args: &ExplainArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let selector = resolve::selector(&args.ids)?;
+    context.as_client(async {
+        let session = context.connect(&args.connect).await?;
+        let explanations = session.client().explain(selector.clone()).await?;
+        let mut page = Page::begin();
+        match args.json.json {
+            Some(form) => page.objects(form, explanations.iter().map(json::Explained::from))?,
+            None => {
+                for line in explanations.iter().flat_map(lines) {
+                    page.line(text::one_line(&line))?;
+                }
+            }
+        }
+        page.end()?;
+        session.close().await;
+        if explanations.is_empty() && args.json.json.is_none() {
+            return Err(CliError::NothingSelected(selector.to_string()));
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// One task: where it stands, what it waits for, and what each worker lacks.
+fn lines(explanation: &Explanation) -> Vec<String> {
+    let Explanation { task, state, waits_for, workers } = explanation;
+    let mut lines = vec![match state {
+        TaskState::Waiting | TaskState::Ready => format!("task {task} is {state} and not running"),
+        TaskState::Running => format!("task {task} is running"),
+        ended => format!("task {task} has ended: {ended}"),
+    }];
+    if let Some(what) = waits_for {
+        lines.push(format!("  it waits: {what}"));
+    }
+    if !matches!(state, TaskState::Waiting | TaskState::Ready) {
+        return lines;
+    }
+    for worker in workers {
+        lines.push(match (worker.lacks.is_empty(), worker.never) {
+            (true, _) => format!("  {} could take it now", worker.worker),
+            (false, false) => format!("  {} cannot take it now: {}", worker.worker, worker.lacks.join("; ")),
+            (false, true) => format!("  {} can never take it: {}", worker.worker, worker.lacks.join("; ")),
+        });
+    }
+    if workers.is_empty() {
+        lines.push("  no worker is connected: start one with `octaskly worker`".to_owned());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TaskId;
+    use crate::model::views::WorkerLack;
+
+    #[test]
+    fn an_explanation_names_what_each_worker_lacks() {
+        let lack = |worker: &str, lacks: &[&str], never| WorkerLack {
+            worker: worker.parse().expect("a name"),
+            lacks: lacks.iter().map(ToString::to_string).collect(),
+            never,
+        };
+        let explanation = Explanation {
+            task: TaskId::new(5, 0),
+            state: TaskState::Ready,
+            waits_for: None,
+            workers: vec![lack("a", &["slots: 4 of 4 taken"], false), lack("b", &["label: zone=a"], true)],
+        };
+        let shown = lines(&explanation);
+        assert_eq!(shown[0], "task 5.0 is ready and not running");
+        assert_eq!(shown[1], "  a cannot take it now: slots: 4 of 4 taken");
+        assert_eq!(shown[2], "  b can never take it: label: zone=a");
+        let alone = Explanation { workers: vec![], ..explanation };
+        assert!(lines(&alone)[1].contains("octaskly worker"));
+    }
+}

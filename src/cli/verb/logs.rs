@@ -1,0 +1,278 @@
+//! `octaskly logs`: the output of tasks, stored or as it grows.
+//!
+//! The one invariant: bytes are printed once and as the task wrote them, its
+//! stdout on ours and its stderr on ours; `--tag` alone works by lines. A
+//! place in a task's output is counted with what the log had to leave out, so
+//! it is the same on every link.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use super::Context;
+use crate::cli::args::LogsArgs;
+use crate::cli::error::CliError;
+use crate::cli::output::raw::RawOutput;
+use crate::cli::output::say;
+use crate::cli::resolve;
+use crate::cli::session::Session;
+use crate::client::{Client, ClientError, LogStream};
+use crate::model::TaskId;
+use crate::model::requests::TaskFilter;
+use crate::model::selector::Selector;
+use crate::wire::{DataFrame, OutputStream, TailLines};
+
+/// Prints it; with `-f` until the tasks have ended.
+pub(super) fn perform(args: &LogsArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let selector = resolve::selector(&args.ids)?;
+    let tail = resolve::tail(args.tail.as_ref())?;
+    context.as_client(async {
+        let mut session = context.connect(&args.connect).await?;
+        let alone = match args.tag {
+            true => only_task(session.client(), &selector).await?,
+            false => None,
+        };
+        let only = match (args.stdout, args.stderr) {
+            (true, _) => Some(OutputStream::Stdout),
+            (false, true) => Some(OutputStream::Stderr),
+            (false, false) => None,
+        };
+        let mut printer = Printer::new(only, args.tag, alone, context.quiet());
+        let mut places = Places::default();
+        if !args.follow || tail.is_some() {
+            stored(session.client(), &selector, tail, &mut printer, &mut places).await?;
+        }
+        if args.follow {
+            growing(&mut session, &selector, &mut printer, &mut places).await?;
+        }
+        printer.end()?;
+        session.close().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The task selected, when it is only one: the stream of a single task does not name it.
+async fn only_task(client: &Client, selector: &Selector) -> Result<Option<TaskId>, ClientError> {
+    let two = TaskFilter { of: selector.clone(), states: Vec::new(), after: None, limit: 2 };
+    let found = client.tasks(two).await?;
+    Ok(found.first().filter(|_| found.len() == 1).map(|task| task.task))
+}
+
+/// How far each task's output has been dealt with. `None` is the only task of a stream that names none.
+#[derive(Default)]
+struct Places {
+    by_task: BTreeMap<Option<TaskId>, u64>,
+}
+
+impl Places {
+    fn advance(&mut self, task: Option<TaskId>, frame: &DataFrame<'_>) {
+        let by = match frame {
+            DataFrame::Cut { omitted } => *omitted,
+            other => other.output_bytes(),
+        };
+        *self.by_task.entry(task).or_default() += by;
+    }
+}
+
+/// Prints what is stored now, all of it or the last lines of each task.
+async fn stored(
+    client: &Client,
+    selector: &Selector,
+    tail: Option<usize>,
+    printer: &mut Printer,
+    places: &mut Places,
+) -> Result<(), CliError> {
+    let mut stream = client.logs(selector.clone(), false).await?;
+    let mut task = None;
+    let mut last = tail.map(TailLines::new);
+    while let Some(frame) = stream.next().await? {
+        if let DataFrame::TaskBegins(next) = frame {
+            if let (Some(lines), Some(of_one)) = (tail, last.take()) {
+                print_all(of_one.finish(), task, printer)?;
+                last = Some(TailLines::new(lines));
+            }
+            task = Some(next);
+            continue;
+        }
+        places.advance(task, &frame);
+        match &mut last {
+            // Lines of the stream that is not wanted would push the wanted ones out.
+            Some(last) if printer.wants(&frame) => last.push(&frame),
+            Some(_) => {}
+            None => printer.frame(task, &frame)?,
+        }
+    }
+    last.map_or(Ok(()), |of_one| print_all(of_one.finish(), task, printer))
+}
+
+fn print_all(frames: Vec<DataFrame<'_>>, task: Option<TaskId>, printer: &mut Printer) -> Result<(), CliError> {
+    frames.iter().try_for_each(|frame| printer.frame(task, frame))
+}
+
+/// Prints what is there and what comes, over as many links as it takes.
+async fn growing(
+    session: &mut Session,
+    selector: &Selector,
+    printer: &mut Printer,
+    places: &mut Places,
+) -> Result<(), CliError> {
+    loop {
+        let broken = match session.client().logs(selector.clone(), true).await {
+            Ok(stream) => match follow(stream, printer, places).await {
+                Ok(()) => return Ok(()),
+                Err(Broken::Link(error)) => error,
+                Err(Broken::Ours(error)) => return Err(error),
+            },
+            Err(error) => error,
+        };
+        session.reopen(broken).await?;
+    }
+}
+
+/// Why following stopped.
+enum Broken {
+    Link(ClientError),
+    Ours(CliError),
+}
+
+/// Prints one stream to its end, but for what `places` say has been printed before.
+async fn follow(mut stream: LogStream, printer: &mut Printer, places: &mut Places) -> Result<(), Broken> {
+    let mut had = std::mem::take(&mut places.by_task);
+    let mut task = None;
+    while let Some(frame) = stream.next().await.map_err(Broken::Link)? {
+        if let DataFrame::TaskBegins(next) = frame {
+            task = Some(next);
+            continue;
+        }
+        places.advance(task, &frame);
+        let left = had.entry(task).or_default();
+        if let Some(rest) = skip(left, frame) {
+            printer.frame(task, &rest).map_err(Broken::Ours)?;
+        }
+    }
+    Ok(())
+}
+
+/// `frame` without the first `left` bytes, which it counts down.
+fn skip<'a>(left: &mut u64, frame: DataFrame<'a>) -> Option<DataFrame<'a>> {
+    let length = match &frame {
+        DataFrame::Cut { omitted } => *omitted,
+        other => other.output_bytes(),
+    };
+    let dropped = length.min(*left);
+    *left -= dropped;
+    match frame {
+        _ if dropped > 0 && dropped == length => None,
+        DataFrame::Cut { omitted } => Some(DataFrame::Cut { omitted: omitted - dropped }),
+        DataFrame::Output { stream, bytes } => {
+            let rest = bytes.get(usize::try_from(dropped).unwrap_or(usize::MAX)..).unwrap_or_default().to_vec();
+            Some(DataFrame::Output { stream, bytes: rest.into() })
+        }
+        other => Some(other),
+    }
+}
+
+/// Writes frames to our stdout and stderr.
+struct Printer {
+    out: RawOutput,
+    only: Option<OutputStream>,
+    tag: bool,
+    /// The task of a stream that names none.
+    alone: Option<TaskId>,
+    /// Lines that have begun, by task and stream, kept until they end: tagged lines never mix.
+    begun: BTreeMap<(TaskId, OutputStream), Vec<u8>>,
+    quiet: bool,
+}
+
+/// A line longer than this is broken when tagged, so that a task without line ends is not held in memory.
+const LONGEST_LINE: usize = 1024 * 1024;
+
+impl Printer {
+    fn new(only: Option<OutputStream>, tag: bool, alone: Option<TaskId>, quiet: bool) -> Self {
+        Self { out: RawOutput::new(), only, tag, alone, begun: BTreeMap::new(), quiet }
+    }
+
+    fn wants(&self, frame: &DataFrame<'_>) -> bool {
+        match frame {
+            DataFrame::Output { stream, .. } => self.only.is_none_or(|only| only == *stream),
+            _ => true,
+        }
+    }
+
+    fn frame(&mut self, task: Option<TaskId>, frame: &DataFrame<'_>) -> Result<(), CliError> {
+        if !self.wants(frame) {
+            return Ok(());
+        }
+        let task = task.or(self.alone);
+        match (frame, task) {
+            (DataFrame::Output { stream, bytes }, Some(task)) if self.tag => self.lines(task, *stream, bytes),
+            (DataFrame::Output { stream, bytes }, _) => self.out.write(*stream, bytes),
+            (DataFrame::Cut { omitted }, _) => {
+                let of = task.map(|task| format!(" of task {task}")).unwrap_or_default();
+                say::note(self.quiet, &format!("here {omitted} bytes{of} were not kept"));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whole lines with the task's id before each.
+    fn lines(&mut self, task: TaskId, stream: OutputStream, bytes: &[u8]) -> Result<(), CliError> {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let line = self.begun.entry((task, stream)).or_default();
+            line.extend_from_slice(piece);
+            if line.ends_with(b"\n") || line.len() >= LONGEST_LINE {
+                let line = std::mem::take(line);
+                self.tagged(task, stream, &line)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tagged(&mut self, task: TaskId, stream: OutputStream, line: &[u8]) -> Result<(), CliError> {
+        let mut whole = format!("{task}\t").into_bytes();
+        whole.extend_from_slice(line);
+        if !whole.ends_with(b"\n") {
+            whole.push(b'\n');
+        }
+        self.out.write(stream, &whole)
+    }
+
+    /// Prints lines that never ended.
+    fn end(mut self) -> Result<(), CliError> {
+        for ((task, stream), line) in std::mem::take(&mut self.begun) {
+            if !line.is_empty() {
+                self.tagged(task, stream, &line)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(bytes: &'static [u8]) -> DataFrame<'static> {
+        DataFrame::Output { stream: OutputStream::Stdout, bytes: bytes.into() }
+    }
+
+    #[test]
+    fn after_a_reconnect_nothing_is_printed_twice() {
+        let mut places = Places::default();
+        places.advance(None, &output(b"abcdef"));
+        places.advance(None, &DataFrame::Cut { omitted: 10 });
+        let mut left = places.by_task[&None];
+        assert_eq!(left, 16);
+        assert_eq!(skip(&mut left, output(b"abcdef")), None);
+        assert_eq!(skip(&mut left, DataFrame::Cut { omitted: 9 }), None);
+        assert_eq!(skip(&mut left, output(b"xyz")), Some(output(b"yz")));
+        assert_eq!(skip(&mut left, output(b"")), Some(output(b"")));
+    }
+
+    #[test]
+    fn only_the_wanted_stream_is_printed() {
+        let printer = Printer::new(Some(OutputStream::Stderr), false, None, true);
+        assert!(!printer.wants(&output(b"x")));
+        assert!(printer.wants(&DataFrame::Cut { omitted: 1 }));
+    }
+}

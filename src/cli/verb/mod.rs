@@ -1,0 +1,122 @@
+//! The verbs, one file each: from what was typed to what is printed and how
+//! the process exits.
+//!
+//! The one invariant: a verb resolves all its arguments before it asks or
+//! starts anything. Absent: parsing, and the form of errors.
+
+mod cancel;
+mod completions;
+mod describe;
+mod dispatcher;
+mod ending;
+mod explain;
+mod forget;
+mod hwdetect;
+mod list;
+mod logs;
+mod man;
+mod queue;
+mod retry;
+mod run;
+mod show;
+mod status;
+mod submit;
+mod wait;
+mod worker;
+mod workers;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use super::args::{ConnectArgs, GlobalArgs, LowArgs, Verb};
+use super::error::CliError;
+use super::exit;
+use super::resolve::Environment;
+use super::session::Session;
+use crate::telemetry::{self, LogOptions, Verbosity};
+
+/// What every verb may need beside its own options.
+pub(crate) struct Context {
+    /// `-v` and `-q`.
+    pub(crate) global: GlobalArgs,
+    /// The environment at the start.
+    pub(crate) environment: Environment,
+}
+
+impl Context {
+    /// Whether to say nothing but errors.
+    pub(crate) fn quiet(&self) -> bool {
+        self.global.is_quiet()
+    }
+
+    /// Connects to the dispatcher that is meant.
+    pub(crate) async fn connect(&self, args: &ConnectArgs) -> Result<Session, CliError> {
+        Session::open(args, &self.environment, self.quiet()).await
+    }
+
+    /// The log of a client command: warnings, or everything with `-v`.
+    fn start_client_log(&self) -> Result<(), CliError> {
+        let verbosity = match (self.global.is_verbose(), self.global.is_quiet()) {
+            (true, _) => Verbosity::Verbose,
+            (false, true) => Verbosity::Quiet,
+            (false, false) => Verbosity::Warnings,
+        };
+        Ok(telemetry::start(&LogOptions { verbosity, ..LogOptions::default() })?)
+    }
+
+    /// Runs what a client command does to its end.
+    fn as_client<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+        self.start_client_log()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
+        runtime.block_on(work)
+    }
+
+    /// Runs a `run` to its end: a client, and perhaps a whole cluster beside it.
+    fn as_run<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+        self.start_client_log()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+        runtime.block_on(work)
+    }
+
+    /// Runs what a node does to its end.
+    fn as_node<T>(&self, log: &LogOptions, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+        telemetry::start(log)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+        runtime.block_on(work)
+    }
+}
+
+/// Does what the command line says.
+pub(crate) fn perform(args: &LowArgs, environment: Environment) -> Result<ExitCode, CliError> {
+    let context = Context { global: args.global, environment };
+    match &args.verb {
+        Verb::Dispatcher(args) => dispatcher::perform(args, &context),
+        Verb::Worker(args) => worker::perform(args, &context),
+        Verb::Run(args) => run::perform(args, &context).or_else(ours),
+        Verb::Submit(args) => submit::perform(args, &context),
+        Verb::List(args) => list::perform(args, &context),
+        Verb::Show(args) => show::perform(args, &context),
+        Verb::Explain(args) => explain::perform(args, &context),
+        Verb::Logs(args) => logs::perform(args, &context),
+        Verb::Wait(args) => wait::perform(args, &context),
+        Verb::Cancel(args) => cancel::perform(args, &context),
+        Verb::Retry(args) => retry::perform(args, &context),
+        Verb::Forget(args) => forget::perform(args, &context),
+        Verb::Workers(args) => workers::perform(args, &context),
+        Verb::Status(args) => status::perform(args, &context),
+        Verb::Hwdetect(args) => hwdetect::perform(args),
+        Verb::Completions(args) => completions::perform(args),
+        Verb::Man(args) => man::perform(args),
+    }
+}
+
+/// In `run` every code below 125 may be the task's own, so that whatever went wrong with us is 125.
+fn ours(error: CliError) -> Result<ExitCode, CliError> {
+    match error.exit_code() {
+        exit::USAGE | exit::OURS | exit::PIPE_CLOSED => Err(error),
+        _ => {
+            super::output::say::failure(&error);
+            Ok(ExitCode::from(exit::OURS))
+        }
+    }
+}

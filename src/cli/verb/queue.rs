@@ -1,0 +1,58 @@
+//! Queueing the job that `run` and `submit` describe.
+//!
+//! The one invariant: however often the link breaks, one plan makes one job:
+//! every repetition carries the same idempotency key.
+
+use crate::cli::error::CliError;
+use crate::cli::resolve::{After, JobPlan};
+use crate::cli::session::Session;
+use crate::client::Submitted;
+use crate::model::requests::{JobFilter, Submission};
+use crate::model::selector::Selector;
+use crate::model::spec::{Dependency, DependencyCondition, JobSpec};
+use crate::model::{JobId, SealedSpec, ids};
+
+/// Bytes of chance in a key that nobody gave: never twice the same.
+const KEY_BYTES: usize = 16;
+
+/// Queues `plan` and returns once it is durable.
+pub(super) async fn queue(session: &mut Session, plan: JobPlan) -> Result<Submitted, CliError> {
+    let idempotency_key = match plan.idempotency_key {
+        Some(key) => key,
+        None => random_key()?,
+    };
+    let after = dependencies(session, plan.after).await?;
+    let spec = SealedSpec::seal(JobSpec { after, ..plan.spec });
+    let submission = Submission { spec, idempotency_key, strict: plan.strict };
+    loop {
+        match session.client().submit(submission.clone()).await {
+            Ok(submitted) => return Ok(submitted),
+            Err(error) => session.reopen(error).await?,
+        }
+    }
+}
+
+/// What the plan waits for, `last` looked up.
+async fn dependencies(session: &mut Session, after: Vec<After>) -> Result<Vec<Dependency>, CliError> {
+    let mut found = Vec::with_capacity(after.len());
+    for one in after {
+        found.push(match one {
+            After::Job(dependency) => dependency,
+            After::Last(condition) => last(session, condition).await?,
+        });
+    }
+    Ok(found)
+}
+
+async fn last(session: &mut Session, condition: DependencyCondition) -> Result<Dependency, CliError> {
+    let filter = JobFilter { only: Some(Selector::Last), states: Vec::new(), limit: 1 };
+    let jobs = session.client().jobs(filter).await?;
+    let job: JobId = jobs.first().map(|job| job.job).ok_or_else(|| CliError::NothingSelected("last".to_owned()))?;
+    Ok(Dependency { job, condition })
+}
+
+fn random_key() -> Result<String, CliError> {
+    let mut bytes = [0; KEY_BYTES];
+    getrandom::fill(&mut bytes).map_err(CliError::Random)?;
+    Ok(ids::base32_text(&bytes))
+}

@@ -1,0 +1,158 @@
+//! `run` over an array: the output of each task as it ends, whole and unmixed.
+//!
+//! The one invariant: each ended task is printed once. Those already printed
+//! are an interval set, so a million of them cost nothing. Tasks that end
+//! between two looks are printed in the order of their numbers.
+
+use std::time::Duration;
+
+use super::writer::Writer;
+use crate::cli::error::CliError;
+use crate::cli::output::say;
+use crate::cli::session::Session;
+use crate::client::{Client, ClientError};
+use crate::model::requests::TaskFilter;
+use crate::model::selector::{Part, Selector};
+use crate::model::views::{JobView, TaskView};
+use crate::model::{IntervalSet, Items, JobId, TaskId, TaskState};
+use crate::wire::DataFrame;
+
+/// Tasks whose output is asked for in one request, and looked at in one reply.
+const AT_ONCE: u32 = 1000;
+
+/// Failed tasks that are named; the rest is counted.
+const NAMED: usize = 5;
+
+/// Between two looks at a job that says nothing new.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Why printing stopped.
+enum Broken {
+    Link(ClientError),
+    Ours(CliError),
+}
+
+impl From<ClientError> for Broken {
+    fn from(error: ClientError) -> Self {
+        Self::Link(error)
+    }
+}
+
+/// Prints all of it and says how the job ended.
+pub(super) async fn to_the_end(
+    session: &mut Session,
+    job: JobId,
+    items: &Items,
+    quiet: bool,
+) -> Result<JobView, CliError> {
+    let mut array = Array { job, items, printed: IntervalSet::new(), named: 0, quiet, writer: Writer::start()? };
+    loop {
+        match array.over_one_link(session.client()).await {
+            Ok(view) => {
+                array.writer.finish().await?;
+                return Ok(view);
+            }
+            Err(Broken::Link(error)) => session.reopen(error).await?,
+            Err(Broken::Ours(error)) => return Err(error),
+        }
+    }
+}
+
+struct Array<'a> {
+    job: JobId,
+    items: &'a Items,
+    /// Positions of tasks that have been printed.
+    printed: IntervalSet,
+    /// Failed tasks that have been named.
+    named: usize,
+    quiet: bool,
+    writer: Writer,
+}
+
+impl Array<'_> {
+    async fn over_one_link(&mut self, client: &Client) -> Result<JobView, Broken> {
+        let mut watch = client.watch(vec![self.job]).await?;
+        loop {
+            let Some(view) = watch.next().await?.and_then(|news| news.into_iter().find(|view| view.job == self.job))
+            else {
+                return Err(ClientError::NoReply.into());
+            };
+            if view.tasks.ended() > self.printed.len() {
+                self.print_ended(client).await?;
+            }
+            if view.state.is_terminal() {
+                // The news may be ahead of the store by a moment.
+                while self.printed.len() < view.tasks.total {
+                    let before = self.printed.len();
+                    self.print_ended(client).await?;
+                    if self.printed.len() == before {
+                        tokio::time::sleep(PATIENCE).await;
+                    }
+                }
+                return Ok(view);
+            }
+        }
+    }
+
+    /// Prints every task that has ended and has not been printed.
+    async fn print_ended(&mut self, client: &Client) -> Result<(), Broken> {
+        let ended = vec![TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
+        let of = Selector::job(self.job);
+        let mut filter = TaskFilter { of, states: ended, after: self.last_of_the_printed_front(), limit: AT_ONCE };
+        loop {
+            let page = client.tasks(filter.clone()).await?;
+            let fresh: Vec<&TaskView> = page.iter().filter(|task| !self.is_printed(task.task)).collect();
+            self.print(client, &fresh).await?;
+            for task in fresh {
+                self.name_failure(task);
+                if let Some(position) = self.items.position_of(task.task.index) {
+                    self.printed.insert(position);
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() >= AT_ONCE as usize => filter.after = Some(last.task),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Everything up to this task has been printed and need not be looked at again.
+    fn last_of_the_printed_front(&self) -> Option<TaskId> {
+        let (_, last) = self.printed.ranges().next().filter(|(first, _)| *first == 0)?;
+        Some(TaskId { job: self.job, index: self.items.index_at(last) })
+    }
+
+    fn is_printed(&self, task: TaskId) -> bool {
+        self.items.position_of(task.index).is_none_or(|position| self.printed.contains(position))
+    }
+
+    async fn print(&mut self, client: &Client, tasks: &[&TaskView]) -> Result<(), Broken> {
+        let wrote =
+            |task: &&&TaskView| task.attempts.last().is_some_and(|last| last.stdout_bytes + last.stderr_bytes > 0);
+        let parts: Vec<Part> = tasks.iter().filter(wrote).map(|task| Part::Task(task.task)).collect();
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let mut stream = client.logs(Selector::These(parts), false).await?;
+        while let Some(frame) = stream.next().await? {
+            match frame {
+                DataFrame::Output { stream, bytes } => {
+                    self.writer.write(stream, bytes.into_owned()).await.map_err(Broken::Ours)?;
+                }
+                DataFrame::Cut { omitted } => {
+                    say::warning(self.quiet, &format!("here {omitted} bytes of output were not kept"), None);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn name_failure(&mut self, task: &TaskView) {
+        let Some(outcome) = task.outcome.as_ref().filter(|_| task.state == TaskState::Failed) else { return };
+        self.named += 1;
+        if self.named <= NAMED {
+            say::error(&format!("task {} {outcome}", task.task), None);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! `octaskly run`: a command on some worker as if it ran here.
+//!
+//! The one invariant: whatever way this ends, the task does not outlive it
+//! unnoticed: an interrupt, a lost reader and a failure of ours cancel the job
+//! first. Without a known dispatcher the command runs in a cluster inside this
+//! process. Absent: how bytes are moved (`live`) and how an array is printed
+//! (`array`).
+
+mod array;
+mod input;
+mod interrupts;
+mod live;
+mod writer;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use interrupts::Interrupts;
+use live::Live;
+
+use super::{Context, ending, queue, wait};
+use crate::cli::args::RunArgs;
+use crate::cli::error::CliError;
+use crate::cli::exit;
+use crate::cli::output::{json, say};
+use crate::cli::resolve::{self, JobPlan, StdinPlan};
+use crate::cli::session::{Handle, Session};
+use crate::model::outcome::Cancellation;
+use crate::model::requests::FailureCode;
+use crate::model::selector::Selector;
+use crate::model::spec::StdinSource;
+use crate::model::views::JobView;
+use crate::model::{JobId, TaskId};
+use crate::node::embedded::{Embedded, EmbeddedOptions};
+
+/// How long a job that is of no use any more may take to be cancelled before we leave it behind.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// Runs it and ends with its exit code (an array: 0 or 1).
+pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let mut plan = resolve::job(&args.task, resolve::Output::Live, &context.environment)?;
+    if plan.stdin == StdinPlan::Own && input::is_out_of_reach() {
+        plan.stdin = StdinPlan::Nothing;
+        plan.spec.stdin = StdinSource::Empty;
+    }
+    context.as_run(async {
+        let mut interrupts = Interrupts::listen().map_err(crate::node::NodeError::Signals)?;
+        let cluster = tokio::select! {
+            cluster = Cluster::find(args, context) => cluster?,
+            () = interrupts.first() => return Ok(ExitCode::from(exit::INTERRUPTED)),
+        };
+        let Cluster { session, embedded } = cluster;
+        let mut run = Run { session, quiet: context.quiet(), is_embedded: embedded.is_some() };
+        let ended = run.to_its_end(plan, &mut interrupts).await;
+        // A second Ctrl-C leaves at once: what an embedded cluster runs ends with this process.
+        if !matches!(ended, Ok(Ended::Left)) {
+            run.session.close().await;
+            if let Some(embedded) = embedded {
+                let _ = embedded.stop().await;
+            }
+        }
+        ended.map(Ended::exit_code)
+    })
+}
+
+/// The dispatcher to run it on.
+struct Cluster {
+    session: Session,
+    /// Ours, when no dispatcher is known.
+    embedded: Option<Embedded>,
+}
+
+impl Cluster {
+    async fn find(args: &RunArgs, context: &Context) -> Result<Self, CliError> {
+        if let Some(session) = Session::open_known(&args.connect, &context.environment, context.quiet()).await? {
+            return Ok(Self { session, embedded: None });
+        }
+        say::note(context.quiet(), "no dispatcher is known: running here, in a cluster of one");
+        let embedded = Embedded::start(EmbeddedOptions::default()).await?;
+        let session = Session::embedded(&embedded, context.quiet()).await?;
+        Ok(Self { session, embedded: Some(embedded) })
+    }
+}
+
+/// How a run came to its end.
+enum Ended {
+    /// With this exit code.
+    With(ExitCode),
+    /// By a second interrupt, with the job on its way to its end.
+    Left,
+}
+
+impl Ended {
+    fn exit_code(self) -> ExitCode {
+        match self {
+            Self::With(code) => code,
+            Self::Left => ExitCode::from(exit::INTERRUPTED),
+        }
+    }
+}
+
+/// One run.
+struct Run {
+    session: Session,
+    quiet: bool,
+    is_embedded: bool,
+}
+
+impl Run {
+    async fn to_its_end(&mut self, plan: JobPlan, interrupts: &mut Interrupts) -> Result<Ended, CliError> {
+        let as_json = plan.json.is_some();
+        let single = plan.is_single();
+        let (stdin, items) = (plan.stdin.clone(), plan.spec.items.clone());
+        let submitted = queue::queue(&mut self.session, plan).await?;
+        let job = submitted.job;
+        if let Some(why) = &submitted.unplaceable
+            && !self.is_embedded
+        {
+            let text = format!("no connected worker could run this now or later: {why}");
+            say::warning(self.quiet, &text, Some("it waits for one that can; Ctrl-C cancels it"));
+        }
+        let handle = self.session.handle();
+        let shown = async {
+            if single {
+                Live::new(&mut self.session, TaskId { job, index: crate::model::TaskIndex(0) }, stdin, self.quiet)
+                    .to_the_end()
+                    .await?;
+                one(wait::until_ended(&mut self.session, vec![job]).await?, job)
+            } else {
+                array::to_the_end(&mut self.session, job, &items, self.quiet).await
+            }
+        };
+        let shown = tokio::select! {
+            shown = shown => shown,
+            () = interrupted(interrupts, &handle, job, self.quiet) => return Ok(Ended::Left),
+        };
+        let view = match shown {
+            Ok(view) => view,
+            Err(error) => {
+                // Nobody will see what the task still does.
+                let why = Cancellation::Requested(Some("its client could not go on".to_owned()));
+                let _ = tokio::time::timeout(PARTING, cancel(&handle, job, why)).await;
+                return Err(error);
+            }
+        };
+        if as_json {
+            say::plain(&json::value(&json::Job::from(&view)).to_string());
+        }
+        let was_interrupted = interrupts.count() > 0;
+        Ok(Ended::With(if single { single_code(&view) } else { self.array_code(&view, was_interrupted) }))
+    }
+
+    /// The exit code of an array: whether all succeeded.
+    fn array_code(&self, view: &JobView, was_interrupted: bool) -> ExitCode {
+        if was_interrupted {
+            return ExitCode::from(exit::INTERRUPTED);
+        }
+        match ending::of_job(view) {
+            None => ExitCode::SUCCESS,
+            Some((text, hint)) => {
+                // An embedded cluster is gone by the time anybody could ask it.
+                say::error(&text, hint.as_deref().filter(|_| !self.is_embedded));
+                ExitCode::from(exit::FAILURE)
+            }
+        }
+    }
+}
+
+/// The exit code of a single task: its own.
+fn single_code(view: &JobView) -> ExitCode {
+    match &view.outcome {
+        Some(outcome) => {
+            if let Some((text, hint)) = ending::of_task(outcome) {
+                say::error(&text, hint.as_deref());
+            }
+            exit::of_task(outcome.exit_code())
+        }
+        None => {
+            say::error(&format!("job {} has ended and nobody can say how", view.job), None);
+            ExitCode::from(exit::OURS)
+        }
+    }
+}
+
+/// The one job among those that were watched.
+fn one(jobs: Vec<JobView>, job: JobId) -> Result<JobView, CliError> {
+    let found = jobs.into_iter().find(|view| view.job == job);
+    found.ok_or_else(|| CliError::NothingSelected(job.to_string()))
+}
+
+/// Waits for the first interrupt and cancels the job; returns at the second.
+async fn interrupted(interrupts: &mut Interrupts, handle: &Handle, job: JobId, quiet: bool) {
+    interrupts.first().await;
+    say::note(quiet, &format!("interrupted: cancelling job {job}; once more leaves at once"));
+    tokio::select! {
+        () = async {
+            cancel(handle, job, Cancellation::Interrupted).await;
+            // Its end is waited for elsewhere.
+            std::future::pending::<()>().await;
+        } => {}
+        () = interrupts.second() => {}
+    }
+}
+
+/// Cancels the job, over as many links as it takes.
+async fn cancel(handle: &Handle, job: JobId, why: Cancellation) {
+    let mut handle = handle.clone();
+    loop {
+        let client = handle.client();
+        match client.cancel(Selector::job(job), why.clone()).await {
+            Err(error) if error.is_transient() => handle.renewed().await,
+            Err(crate::client::ClientError::Failed(failure)) if failure.code == FailureCode::Internal => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            // Done, or there is nothing to be done about it.
+            _ => return,
+        }
+    }
+}

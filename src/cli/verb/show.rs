@@ -1,0 +1,261 @@
+//! `octaskly show`: jobs and tasks in full.
+
+use std::process::ExitCode;
+
+use super::{Context, status, wait};
+use crate::cli::args::ShowArgs;
+use crate::cli::error::CliError;
+use crate::cli::output::table::{Column, Table, terminal_width};
+use crate::cli::output::{Page, json, text};
+use crate::cli::resolve;
+use crate::cli::verb::describe;
+use crate::client::Client;
+use crate::model::limits::MAX_ROWS;
+use crate::model::requests::{JobFilter, TaskFilter};
+use crate::model::selector::Selector;
+use crate::model::views::{AttemptView, JobView, TaskView};
+use crate::model::{Outcome, TaskState, Timestamp};
+use crate::node::Clock;
+
+/// Prints what was selected: jobs with their specs, tasks with their attempts, or (`--tasks`) tasks as rows.
+pub(super) fn perform(args: &ShowArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let selector = resolve::selector(&args.ids)?;
+    let states = resolve::states(args.state.as_ref())?;
+    context.as_client(async {
+        let session = context.connect(&args.connect).await?;
+        let client = session.client();
+        let mut page = Page::begin();
+        if args.tasks || !states.is_empty() {
+            rows(client, &mut page, args, selector, states).await?;
+        } else {
+            let (whole, tasks) = wait::split(selector.clone());
+            let jobs = match whole {
+                Some(only) => client.jobs(JobFilter { only: Some(only), states: Vec::new(), limit: 0 }).await?,
+                None => Vec::new(),
+            };
+            let tasks = match tasks.is_empty() {
+                true => Vec::new(),
+                false => client.tasks(filter(Selector::These(tasks), Vec::new())).await?,
+            };
+            if jobs.is_empty() && tasks.is_empty() {
+                return Err(CliError::NothingSelected(selector.to_string()));
+            }
+            match args.json.json {
+                Some(form) => {
+                    let jobs = jobs.iter().map(|job| json::value(&json::Job::from(job)));
+                    let tasks = tasks.iter().map(|task| json::value(&json::Task::from(task)));
+                    page.objects(form, jobs.chain(tasks))?;
+                }
+                None => in_full(client, &mut page, &jobs, &tasks).await?,
+            }
+        }
+        page.end()?;
+        session.close().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn filter(of: Selector, states: Vec<TaskState>) -> TaskFilter {
+    TaskFilter { of, states, after: None, limit: 0 }
+}
+
+/// Tasks as rows, page by page, so that a million of them are never held.
+async fn rows(
+    client: &Client,
+    page: &mut Page,
+    args: &ShowArgs,
+    selector: Selector,
+    states: Vec<TaskState>,
+) -> Result<(), CliError> {
+    let mut filter = filter(selector, states);
+    let mut first = true;
+    let mut list = args.json.json.map(|form| page.list(form));
+    loop {
+        let tasks = client.tasks(filter.clone()).await?;
+        match &mut list {
+            Some(list) => tasks.iter().try_for_each(|task| list.object(page, &json::Task::from(task)))?,
+            None => {
+                // The heading stands once; further pages keep to their own widths.
+                for line in table(&tasks).lines(terminal_width()).into_iter().skip(usize::from(!first)) {
+                    page.line(line)?;
+                }
+            }
+        }
+        first = false;
+        match tasks.last() {
+            Some(last) if tasks.len() >= MAX_ROWS as usize => filter.after = Some(last.task),
+            _ => break,
+        }
+    }
+    list.map_or(Ok(()), |list| list.end(page))
+}
+
+fn table(tasks: &[TaskView]) -> Table {
+    let mut table = Table::new(&[
+        Column::Left("TASK"),
+        Column::Left("STATE"),
+        Column::Right("TRY"),
+        Column::Left("WORKER"),
+        Column::Right("TOOK"),
+        Column::Right("MEMORY"),
+        Column::GivesWay("RESULT"),
+    ]);
+    for task in tasks {
+        let last = task.attempts.last();
+        table.row([
+            task.task.to_string(),
+            task.state.to_string(),
+            last.map_or_else(|| "-".to_owned(), |last| last.id.attempt.0.to_string()),
+            last.map_or_else(|| "-".to_owned(), |last| last.worker.to_string()),
+            last.and_then(took).unwrap_or_else(|| "-".to_owned()),
+            last.map_or_else(|| "-".to_owned(), peak),
+            result(task.outcome.as_ref()),
+        ]);
+    }
+    table
+}
+
+/// Jobs with their specs, then tasks with their attempts.
+async fn in_full(client: &Client, page: &mut Page, jobs: &[JobView], tasks: &[TaskView]) -> Result<(), CliError> {
+    let now = Clock::anchored_now().now();
+    let mut apart = false;
+    for job in jobs {
+        if std::mem::replace(&mut apart, true) {
+            page.line("")?;
+        }
+        for line in job_lines(job, now) {
+            page.line(line)?;
+        }
+        if job.tasks.total == 1 {
+            for task in client.tasks(filter(Selector::job(job.job), Vec::new())).await? {
+                attempt_lines(page, &task)?;
+            }
+        } else {
+            page.line(format!("  its tasks   octaskly show {} --tasks", job.job))?;
+        }
+    }
+    for task in tasks {
+        if std::mem::replace(&mut apart, true) {
+            page.line("")?;
+        }
+        for line in task_lines(task, now) {
+            page.line(line)?;
+        }
+        attempt_lines(page, task)?;
+    }
+    Ok(())
+}
+
+fn job_lines(job: &JobView, now: Timestamp) -> Vec<String> {
+    let mut lines = vec![format!("job {}: {}", job.job, text::one_line(&job.name))];
+    let mut field = |name: &str, value: String| lines.push(format!("  {name:<10}  {}", text::one_line(&value)));
+    field("state", job.state.to_string());
+    field("tasks", status::totals(&job.tasks));
+    if let Some(outcome) = &job.outcome {
+        field("result", result(Some(outcome)));
+    }
+    for (name, value) in job.spec.iter().flat_map(|spec| describe::spec(spec.spec())) {
+        field(name, value);
+    }
+    field("owner", job.owner.short());
+    field("submitted", instant(job.submitted_at, now));
+    if let Some(at) = job.started_at {
+        field("started", instant(at, now));
+    }
+    if let Some(at) = job.ended_at {
+        field("ended", instant(at, now));
+    }
+    lines
+}
+
+fn task_lines(task: &TaskView, now: Timestamp) -> Vec<String> {
+    let mut lines = vec![format!("task {}", task.task)];
+    let mut field = |name: &str, value: String| lines.push(format!("  {name:<10}  {}", text::one_line(&value)));
+    field("state", task.state.to_string());
+    if let Some(outcome) = &task.outcome {
+        field("result", result(Some(outcome)));
+    }
+    let counts = &task.counts;
+    field("tries", format!("{}, {} failed, {} lost", counts.attempts, counts.failures, counts.lost));
+    if let Some(at) = task.not_before {
+        field("not before", text::rfc3339(at));
+    }
+    field("submitted", instant(task.submitted_at, now));
+    if let Some(at) = task.ended_at {
+        field("ended", instant(at, now));
+    }
+    lines
+}
+
+/// Each try: where, when, how long, how much, and what became of it.
+fn attempt_lines(page: &mut Page, task: &TaskView) -> Result<(), CliError> {
+    let mut table = Table::new(&[
+        Column::Right("TRY"),
+        Column::Left("WORKER"),
+        Column::Left("STARTED"),
+        Column::Right("TOOK"),
+        Column::Right("MEMORY"),
+        Column::Right("OUTPUT"),
+        Column::GivesWay("RESULT"),
+    ]);
+    for attempt in &task.attempts {
+        table.row([
+            attempt.id.attempt.0.to_string(),
+            attempt.worker.to_string(),
+            attempt.started_at.map_or_else(|| "-".to_owned(), text::rfc3339),
+            took(attempt).unwrap_or_else(|| "-".to_owned()),
+            peak(attempt),
+            text::bytes(attempt.stdout_bytes.saturating_add(attempt.stderr_bytes)),
+            attempt.outcome.as_ref().map_or_else(|| "running".to_owned(), |outcome| result(Some(outcome))),
+        ]);
+    }
+    if table.is_empty() {
+        return Ok(());
+    }
+    for line in table.lines(terminal_width().map(|width| width.saturating_sub(2))) {
+        page.line(format!("  {line}"))?;
+    }
+    Ok(())
+}
+
+fn took(attempt: &AttemptView) -> Option<String> {
+    Some(attempt.ended_at?.since(attempt.started_at?).to_string())
+}
+
+fn peak(attempt: &AttemptView) -> String {
+    if attempt.peak_memory_bytes == 0 { "-".to_owned() } else { text::bytes(attempt.peak_memory_bytes) }
+}
+
+fn result(outcome: Option<&Outcome>) -> String {
+    match outcome {
+        None => "-".to_owned(),
+        Some(Outcome::Exited(code)) => format!("exit {code}"),
+        Some(Outcome::Signalled(signal)) => format!("signal {signal}"),
+        Some(outcome) => outcome.to_string(),
+    }
+}
+
+fn instant(at: Timestamp, now: Timestamp) -> String {
+    format!("{} ({})", text::rfc3339(at), text::ago(at, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::json::tests::{sample_job, sample_task};
+
+    #[test]
+    fn tasks_as_rows_fit_eighty_columns() {
+        let lines = table(&[sample_task()]).lines(Some(80));
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:#?}");
+        let words: Vec<_> = lines[1].split_whitespace().collect();
+        assert_eq!(words, ["5.3", "failed", "2", "worker-01", "1.2", "s", "4", "KiB", "exit", "7"]);
+    }
+
+    #[test]
+    fn a_job_is_shown_with_its_states_and_times() {
+        let lines = job_lines(&sample_job(), Timestamp::from_millis(61_000)).join("\n");
+        assert!(lines.starts_with("job 5: night run\n  state       running\n  tasks       3: "), "{lines}");
+        assert!(lines.contains("submitted   1970-01-01T00:00:01.000Z (1 min ago)"), "{lines}");
+    }
+}

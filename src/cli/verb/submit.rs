@@ -1,0 +1,66 @@
+//! `octaskly submit`: queues a job and returns, or waits for it.
+
+use std::process::ExitCode;
+
+use super::{Context, ending, queue, wait};
+use crate::cli::args::SubmitArgs;
+use crate::cli::error::CliError;
+use crate::cli::output::{Page, json, say, text};
+use crate::cli::session::Session;
+use crate::cli::{exit, resolve};
+use crate::model::JobId;
+use crate::model::requests::JobFilter;
+use crate::model::selector::Selector;
+
+/// Queues it; exit 0 queued, 1 refused, 3 refused by `--strict`; with `--wait` as `wait`.
+pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let plan = resolve::job(&args.task, resolve::Output::Stored, &context.environment)?;
+    let tasks = plan.spec.items.count();
+    let as_json = plan.json.is_some();
+    context.as_client(async {
+        let mut session = context.connect(&args.connect).await?;
+        let submitted = queue::queue(&mut session, plan).await?;
+        if let Some(why) = &submitted.unplaceable {
+            let text = format!("no connected worker could ever run job {}: {why}", submitted.job);
+            say::warning(context.quiet(), &text, Some("it stays queued until one can; --strict refuses such jobs"));
+        }
+        // With --wait and --json the job is shown once, as it ended.
+        if !as_json {
+            let mut page = Page::begin();
+            page.line(match (context.quiet(), tasks) {
+                (true, _) => submitted.job.to_string(),
+                (false, 1) => format!("Submitted job {}", submitted.job),
+                (false, tasks) => format!("Submitted job {} ({})", submitted.job, text::count(tasks, "task")),
+            })?;
+            page.end()?;
+        } else if !args.wait {
+            print(&session, submitted.job).await?;
+        }
+        let mut code = exit::SUCCESS;
+        if args.wait {
+            for job in wait::until_ended(&mut session, vec![submitted.job]).await? {
+                if let Some((text, hint)) = ending::of_job(&job) {
+                    say::error(&text, hint.as_deref());
+                    code = exit::FAILURE;
+                }
+            }
+            if as_json {
+                print(&session, submitted.job).await?;
+            }
+        }
+        session.close().await;
+        Ok(ExitCode::from(code))
+    })
+}
+
+/// The job as one JSON object.
+async fn print(session: &Session, job: JobId) -> Result<(), CliError> {
+    let filter = JobFilter { only: Some(Selector::job(job)), states: Vec::new(), limit: 1 };
+    let jobs = session.client().jobs(filter).await?;
+    let mut page = Page::begin();
+    for job in &jobs {
+        page.object(&json::Job::from(job))?;
+        page.line("")?;
+    }
+    page.end()
+}

@@ -1,0 +1,170 @@
+//! `octaskly wait`: returns when jobs and tasks have ended; the exit status
+//! says how.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use super::{Context, ending};
+use crate::cli::args::WaitArgs;
+use crate::cli::error::CliError;
+use crate::cli::output::say;
+use crate::cli::session::Session;
+use crate::cli::{exit, resolve};
+use crate::client::{Client, ClientError};
+use crate::model::requests::{JobFilter, TaskFilter};
+use crate::model::selector::{Part, Selector};
+use crate::model::views::{JobView, TaskView};
+use crate::model::{JobId, TaskState};
+
+/// Waits; exit 0 all succeeded, 1 any failed or was cancelled, 124 `--timeout`.
+pub(super) fn perform(args: &WaitArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let selector = resolve::selector(&args.ids)?;
+    let timeout = resolve::timeout(args.timeout.as_ref())?;
+    context.as_client(async {
+        let mut session = context.connect(&args.connect).await?;
+        let ended = async {
+            let awaited = Awaited::find(session.client(), selector).await?;
+            awaited.until_ended(&mut session).await
+        };
+        let all_succeeded = match timeout {
+            None => ended.await?,
+            Some(limit) => match tokio::time::timeout(limit.as_duration(), ended).await {
+                Ok(ended) => ended?,
+                Err(_) => {
+                    say::error(&format!("not all of it has ended after {limit}"), None);
+                    return Ok(ExitCode::from(exit::TIMEOUT));
+                }
+            },
+        };
+        session.close().await;
+        Ok(ExitCode::from(if all_succeeded { exit::SUCCESS } else { exit::FAILURE }))
+    })
+}
+
+/// What is waited for.
+struct Awaited {
+    /// Whole jobs.
+    jobs: Vec<JobId>,
+    /// Single tasks of other jobs.
+    tasks: Vec<Part>,
+}
+
+impl Awaited {
+    /// Looks up what `selector` means now. `all` means what has not ended.
+    async fn find(client: &Client, selector: Selector) -> Result<Self, ClientError> {
+        let unfinished = vec![TaskState::Waiting, TaskState::Ready, TaskState::Running];
+        let states = if selector == Selector::All { unfinished } else { Vec::new() };
+        let (whole, tasks) = split(selector);
+        let mut jobs = Vec::new();
+        if let Some(only) = whole {
+            let found = client.jobs(JobFilter { only: Some(only), states, limit: 0 }).await?;
+            jobs = found.into_iter().map(|job| job.job).collect();
+        }
+        Ok(Self { jobs, tasks })
+    }
+
+    /// Waits for all of it, says what did not succeed, and whether all did.
+    async fn until_ended(&self, session: &mut Session) -> Result<bool, CliError> {
+        let mut well = true;
+        if !self.jobs.is_empty() {
+            for job in until_ended(session, self.jobs.clone()).await? {
+                if let Some((text, hint)) = ending::of_job(&job) {
+                    say::error(&text, hint.as_deref());
+                    well = false;
+                }
+            }
+        }
+        if !self.tasks.is_empty() {
+            for task in self.until_tasks_ended(session).await? {
+                if let Some(outcome) = task.outcome.filter(|outcome| !outcome.is_success()) {
+                    say::error(&format!("task {} {outcome}", task.task), None);
+                    well = false;
+                }
+            }
+        }
+        Ok(well)
+    }
+
+    async fn until_tasks_ended(&self, session: &mut Session) -> Result<Vec<TaskView>, CliError> {
+        loop {
+            match self.follow_tasks(session.client()).await {
+                Ok(tasks) => return Ok(tasks),
+                Err(error) => session.reopen(error).await?,
+            }
+        }
+    }
+
+    /// Looks at the tasks at every news of their jobs.
+    async fn follow_tasks(&self, client: &Client) -> Result<Vec<TaskView>, ClientError> {
+        let of = || TaskFilter { of: Selector::These(self.tasks.clone()), states: Vec::new(), after: None, limit: 0 };
+        let mut jobs: Vec<JobId> = Vec::new();
+        for part in &self.tasks {
+            if let Part::Task(task) = part {
+                jobs.push(task.job);
+            }
+        }
+        jobs.sort_unstable();
+        jobs.dedup();
+        let mut watch = client.watch(jobs).await?;
+        loop {
+            let more = watch.next().await?.is_some();
+            let tasks = client.tasks(of()).await?;
+            if tasks.iter().all(|task| task.state.is_terminal()) {
+                return Ok(tasks);
+            }
+            if !more {
+                // The jobs have ended and these tasks have not: the two answers crossed. Ask again.
+                return Err(ClientError::NoReply);
+            }
+        }
+    }
+}
+
+/// The whole jobs and the single tasks of a selection.
+pub(super) fn split(selector: Selector) -> (Option<Selector>, Vec<Part>) {
+    match selector {
+        Selector::These(parts) => {
+            let (tasks, jobs): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| matches!(part, Part::Task(_)));
+            ((!jobs.is_empty()).then_some(Selector::These(jobs)), tasks)
+        }
+        keyword => (Some(keyword), Vec::new()),
+    }
+}
+
+/// Waits until all of `jobs` have ended, over as many links as it takes.
+pub(super) async fn until_ended(session: &mut Session, jobs: Vec<JobId>) -> Result<Vec<JobView>, CliError> {
+    loop {
+        match follow(session.client(), jobs.clone()).await {
+            Ok(ended) => return Ok(ended),
+            Err(error) => session.reopen(error).await?,
+        }
+    }
+}
+
+async fn follow(client: &Client, jobs: Vec<JobId>) -> Result<Vec<JobView>, ClientError> {
+    let mut latest: BTreeMap<JobId, JobView> = BTreeMap::new();
+    let mut watch = client.watch(jobs).await?;
+    while let Some(news) = watch.next().await? {
+        latest.extend(news.into_iter().map(|job| (job.job, job)));
+    }
+    // A watch that ends early lost its dispatcher on the way.
+    if latest.values().all(|job| job.state.is_terminal()) {
+        Ok(latest.into_values().collect())
+    } else {
+        Err(ClientError::NoReply)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_and_tasks_of_one_selection_are_waited_for_apart() {
+        let (jobs, tasks) = split("5,7.1,8-9".parse().expect("a selection"));
+        assert_eq!(jobs.map(|jobs| jobs.to_string()), Some("5,8-9".to_owned()));
+        assert_eq!(Selector::These(tasks).to_string(), "7.1");
+        let (jobs, tasks) = split(Selector::Last);
+        assert_eq!((jobs, tasks), (Some(Selector::Last), vec![]));
+    }
+}
