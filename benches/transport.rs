@@ -109,6 +109,20 @@ fn handshake_hello_and_welcome() {
     });
 }
 
+/// What every client command pays for its connection.
+#[divan::bench(sample_count = 50)]
+fn endpoint_handshake_hello_and_goodbye() {
+    let bed = bed();
+    bed.runtime.block_on(async {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let client = Endpoint::bind(&Identity::ephemeral().unwrap(), any, &[]).unwrap();
+        let link = client.connect(bed.address, bed.dispatcher, Alpn::Client).await.unwrap();
+        hello(&link, &said()).await.unwrap();
+        link.close(CloseCode::Done, "done");
+        client.close("done").await;
+    });
+}
+
 #[divan::bench(sample_count = 200)]
 fn heartbeat_and_echo(bencher: divan::Bencher) {
     let bed = bed();
