@@ -54,8 +54,9 @@ pub(super) enum Event {
 
 /// A question to the engine, with what the store knows and the engine may not.
 pub(super) enum Question {
-    /// Queue a job; `earlier` is the job that the store has under its idempotency key.
-    Submit { call: Call, earlier: Option<JobId> },
+    /// Queue a job; `earlier` is what the store's job under the same idempotency key is answered by,
+    /// if it is so old that the engine does not know it.
+    Submit { call: Call, earlier: Option<(JobId, Reply)> },
     /// Anything else.
     Plain(Call),
 }

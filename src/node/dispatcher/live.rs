@@ -187,14 +187,16 @@ impl Seat {
         let _ = self.news.wait_for(wanted).await;
     }
 
-    /// The same news for somebody else to wait for.
-    pub(super) fn watcher(&self) -> watch::Receiver<News> {
-        self.news.clone()
+    /// This client's number, and the same news for somebody else to wait for.
+    pub(super) fn watcher(&self) -> (u64, watch::Receiver<News>) {
+        (self.client, self.news.clone())
     }
 
     /// Whether another client has taken this one's place.
-    pub(super) fn is_replaced(&mut self) -> bool {
-        self.news().client != self.client
+    ///
+    /// Marks nothing as seen: whoever asks this is about to wait for what [`Seat::news`] did not say.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.news.borrow().client != self.client
     }
 
     /// Takes the stream that waits, if one does.
@@ -298,9 +300,9 @@ mod tests {
     #[test]
     fn a_second_client_of_a_run_replaces_the_first() {
         let live = Live::default();
-        let mut first = live.attach(TaskId::new(1, 0));
+        let first = live.attach(TaskId::new(1, 0));
         assert!(!first.is_replaced());
-        let mut second = live.attach(TaskId::new(1, 0));
+        let second = live.attach(TaskId::new(1, 0));
         assert!(first.is_replaced() && !second.is_replaced());
     }
 

@@ -27,12 +27,13 @@ pub(super) struct Client {
     pub(super) recv: FrameRecv,
     /// Output bytes it has, or will have once what was fed arrives; of all attempts.
     pub(super) total: u64,
+    /// Output bytes it said it has. Told to every new stream: a worker that has nothing
+    /// left to send but what is acknowledged would wait for this word forever.
+    pub(super) acked: u64,
     /// Input that came while no stream was there to take it.
     pub(super) pending: Option<DataFrame<'static>>,
     /// It has sent input, to the stream of its time.
     pub(super) said_input: bool,
-    /// It has nothing more to say, which does not mean that it has gone.
-    pub(super) silent: bool,
 }
 
 /// How two streams parted.
@@ -61,49 +62,54 @@ impl Client {
     /// Listens while no stream is there. Ends with an error when the client
     /// has gone; never ends once it has said something that only a stream can take.
     pub(super) async fn listen(&mut self) -> Result<(), TransportError> {
-        if self.pending.is_some() || self.silent {
+        if self.pending.is_some() {
             return std::future::pending().await;
         }
         match self.recv.recv_data().await? {
             Some(frame @ (DataFrame::Stdin(_) | DataFrame::StdinEnd)) => self.pending = Some(frame.into_owned()),
-            // What it has of an earlier stream is of no interest to the next one, which asks.
+            Some(DataFrame::Ack { received }) => self.acked = self.acked.max(received),
             Some(_) => {}
-            None => self.silent = true,
+            // Whoever still wants output has to acknowledge it.
+            None => return Err(TransportError::StreamClosed),
         }
         Ok(())
     }
 }
 
 /// Joins `client` to `stream`, whose attempt begins at `base` of the client's count.
-pub(super) async fn run(client: &mut Client, stream: WorkerStream, base: u64, news: watch::Receiver<News>) -> PumpEnd {
+///
+/// `watcher` is the client's number among those of its task, and the task's news.
+pub(super) async fn run(
+    client: &mut Client,
+    stream: WorkerStream,
+    base: u64,
+    watcher: (u64, watch::Receiver<News>),
+) -> PumpEnd {
     let WorkerStream { id, from, mut send, mut recv } = stream;
-    let Client { outlet, recv: said, total, pending, said_input, silent } = client;
+    let Client { outlet, recv: said, total, acked, pending, said_input } = client;
     let skip = Skip::new(total.saturating_sub(base + from));
-    let over = Over { id, news };
+    let task = Watch { id, client: watcher.0, news: watcher.1 };
     let end = {
-        let up = up(said, &mut send, base, pending, said_input, silent);
-        tokio::pin!(up);
-        let mut up_ended = false;
-        let end = {
-            let down = down(&mut recv, outlet, total, skip, &over);
-            tokio::pin!(down);
+        let down = down(&mut recv, outlet, total, skip, &task);
+        let up = up(said, &mut send, base, acked, pending, said_input);
+        tokio::pin!(down, up);
+        let mut worker_listens = true;
+        let end = loop {
             tokio::select! {
-                end = &mut down => end,
-                end = &mut up => match end {
-                    UpEnd::ClientGone(error) => PumpEnd::ClientGone(error),
-                    // The worker takes nothing more, or the client has nothing more; the output goes on.
-                    UpEnd::WorkerGone | UpEnd::Silent => {
-                        up_ended = true;
-                        down.await
-                    }
+                end = &mut down => break end,
+                end = &mut up, if worker_listens => match end {
+                    UpEnd::ClientGone(error) => break PumpEnd::ClientGone(error),
+                    // It takes nothing more; what it still brings is passed on.
+                    UpEnd::WorkerGone => worker_listens = false,
                 },
+                () = task.has_another_client() => break PumpEnd::ClientGone(TransportError::StreamClosed),
             }
         };
         // A task may close its outputs and go on reading.
-        if matches!(end, PumpEnd::Complete) && !up_ended {
+        if matches!(end, PumpEnd::Complete) && worker_listens {
             tokio::select! {
                 _ = up => {}
-                () = over.comes() => {}
+                () = task.is_over() => {}
             }
         }
         end
@@ -118,7 +124,7 @@ pub(super) async fn run(client: &mut Client, stream: WorkerStream, base: u64, ne
 }
 
 /// Passes on what the task writes.
-async fn down(recv: &mut FrameRecv, outlet: &mut Outlet, total: &mut u64, mut skip: Skip, over: &Over) -> PumpEnd {
+async fn down(recv: &mut FrameRecv, outlet: &mut Outlet, total: &mut u64, mut skip: Skip, task: &Watch) -> PumpEnd {
     let mut fed = false;
     loop {
         let frame = tokio::select! {
@@ -132,7 +138,7 @@ async fn down(recv: &mut FrameRecv, outlet: &mut Outlet, total: &mut u64, mut sk
                 fed = false;
                 continue;
             }
-            () = over.last_words() => return PumpEnd::WorkerGone(None),
+            () = task.keeps_silent() => return PumpEnd::WorkerGone(None),
         };
         let frame = match frame {
             Ok(Some(DataFrame::End)) => {
@@ -156,7 +162,6 @@ async fn down(recv: &mut FrameRecv, outlet: &mut Outlet, total: &mut u64, mut sk
 enum UpEnd {
     ClientGone(TransportError),
     WorkerGone,
-    Silent,
 }
 
 /// Passes on what the client says: input as it is, acknowledgements in the attempt's own count.
@@ -164,31 +169,33 @@ async fn up(
     said: &mut FrameRecv,
     send: &mut FrameSend,
     base: u64,
+    acked: &mut u64,
     pending: &mut Option<DataFrame<'static>>,
     said_input: &mut bool,
-    silent: &mut bool,
 ) -> UpEnd {
+    if *acked > base && send.send_data(&DataFrame::Ack { received: *acked - base }).await.is_err() {
+        return UpEnd::WorkerGone;
+    }
     if let Some(frame) = pending.take() {
         *said_input = true;
         if send.send_data(&frame).await.is_err() {
             return UpEnd::WorkerGone;
         }
     }
-    if *silent {
-        return UpEnd::Silent;
-    }
     loop {
         let frame = match said.recv_data().await {
             Ok(Some(frame)) => frame,
-            Ok(None) => {
-                *silent = true;
-                return UpEnd::Silent;
-            }
+            Ok(None) => return UpEnd::ClientGone(TransportError::StreamClosed),
             Err(error) => return UpEnd::ClientGone(error),
         };
         let frame = match frame {
-            DataFrame::Ack { received } if received < base => continue,
-            DataFrame::Ack { received } => DataFrame::Ack { received: received - base },
+            DataFrame::Ack { received } => {
+                *acked = received.max(*acked);
+                if received <= base {
+                    continue;
+                }
+                DataFrame::Ack { received: received - base }
+            }
             frame @ (DataFrame::Stdin(_) | DataFrame::StdinEnd) => {
                 *said_input = true;
                 frame
@@ -202,22 +209,29 @@ async fn up(
     }
 }
 
-/// Knows when an attempt is over.
-struct Over {
+/// What else may happen to a task while its streams are joined.
+struct Watch {
     id: AttemptId,
+    client: u64,
     news: watch::Receiver<News>,
 }
 
-impl Over {
-    async fn comes(&self) {
+impl Watch {
+    /// Waits until somebody else has become the client.
+    async fn has_another_client(&self) {
+        // Here and below: the sender lives as long as the client's seat.
+        let _ = self.news.clone().wait_for(|news| news.client != self.client).await;
+    }
+
+    /// Waits until the attempt is over.
+    async fn is_over(&self) {
         let attempt = self.id.attempt;
-        // The sender lives as long as the client's seat.
         let _ = self.news.clone().wait_for(|news| news.ended || news.over >= Some(attempt)).await;
     }
 
     /// Waits until the attempt is over, and then for a last word that does not come.
-    async fn last_words(&self) {
-        self.comes().await;
+    async fn keeps_silent(&self) {
+        self.is_over().await;
         tokio::time::sleep(LAST_WORDS).await;
     }
 }

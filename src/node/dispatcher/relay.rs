@@ -52,7 +52,7 @@ pub(super) async fn attach(shell: &Arc<Shell>, asker: &Asker, wish: Wish, send: 
         return debug!(task = %wish.task, "The client of a run has gone: failed to {error}");
     }
     let attendance = Attendance::begin(shell, asker, wish.task.job).await;
-    let client = Client { outlet, recv, total: wish.received, pending: None, said_input: false, silent: false };
+    let client = Client { outlet, recv, total: wish.received, acked: wish.received, pending: None, said_input: false };
     let mut session = Session { shell, task: wish.task, seat, client, ended, complete: None };
     match session.run().await {
         Ok(()) => {

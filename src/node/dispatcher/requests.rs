@@ -14,11 +14,11 @@ use super::outlet::Outlet;
 use super::shell::{Asker, Shell};
 use super::{bulk, logs, relay};
 use crate::engine::dispatcher::Call;
-use crate::model::JobId;
 use crate::model::limits::{MAX_FRAME, MAX_ROWS};
 use crate::model::requests::{Failure, FailureCode, JobFilter, Reply, Request, Submission, TaskFilter};
 use crate::model::selector::{Part, Selector};
 use crate::model::views::{Explanation, JobView};
+use crate::model::{JobId, NodeId};
 use crate::store::{Reader, StoreError, Viewer};
 use crate::transport::{FrameRecv, FrameSend, TransportError};
 
@@ -134,6 +134,7 @@ pub(super) async fn put(shell: &Shell, asker: &Asker, question: Question) -> Res
 }
 
 async fn submit(shell: &Shell, asker: &Asker, submission: Submission) -> Result<Reply, Trouble> {
+    let node = asker.node;
     let key = submission.idempotency_key.clone();
     let after: Vec<JobId> = submission.spec.spec().after.iter().map(|dependency| dependency.job).collect();
     let look_up = move |reader: &Reader| {
@@ -143,11 +144,30 @@ async fn submit(shell: &Shell, asker: &Asker, submission: Submission) -> Result<
                 ended.insert(job, state);
             }
         }
-        Ok((reader.job_by_key(&key)?, ended))
+        let earlier = match reader.job_by_key(&key)? {
+            Some(job) => Some((job, is_own(reader, node, job)?)),
+            None => None,
+        };
+        Ok((earlier, ended))
     };
     let (earlier, ended_dependencies) = shell.history.read(look_up).await?;
+    let earlier = earlier.map(|(job, is_own)| (job, answer_again(job, is_own)));
     let call = Call::Submit { submission, ended_dependencies };
     put(shell, asker, Question::Submit { call, earlier }).await
+}
+
+fn is_own(reader: &Reader, node: NodeId, job: JobId) -> Result<bool, StoreError> {
+    let found = reader.resolve(&Selector::job(job), Viewer { node, sees_all: false })?;
+    Ok(found.missing.is_empty())
+}
+
+/// To a submission whose key was used before.
+fn answer_again(job: JobId, is_own: bool) -> Reply {
+    if is_own {
+        return Reply::Submitted { job, unplaceable: None };
+    }
+    let text = "this idempotency key is in use".to_owned();
+    Reply::Failed(Failure { code: FailureCode::Conflict, text, hint: None })
 }
 
 async fn jobs(shell: &Shell, viewer: Viewer, filter: JobFilter) -> Result<Reply, Trouble> {

@@ -16,7 +16,6 @@ use super::ports::Ports;
 use super::release::Release;
 use crate::engine::dispatcher::{Call, DispatcherEngine, Inbound, LinkChange, Notice, Outbound};
 use crate::model::records::BatchNo;
-use crate::model::requests::Reply;
 use crate::model::{JobId, LinkId, RequestId, Timestamp};
 use crate::node::{Clock, NodeError};
 use crate::store::{Progress, Store, StoreError};
@@ -167,10 +166,9 @@ impl Turns {
 
     fn put(&mut self, now: Timestamp, link: LinkId, request: RequestId, question: Question) {
         let call = match question {
-            // A job that ended long ago is known to the store alone. It is durable, since its end was.
-            Question::Submit { earlier: Some(job), .. } if !self.engine.knows(job) => {
-                self.ports.reply(request, Reply::Submitted { job, unplaceable: None });
-                return;
+            // A job that ended long ago is known to the store alone. It is durable, since its end is.
+            Question::Submit { earlier: Some((job, reply)), .. } if !self.engine.knows(job) => {
+                return self.ports.reply(request, reply);
             }
             Question::Submit { call, .. } | Question::Plain(call) => call,
         };
