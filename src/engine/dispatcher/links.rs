@@ -90,7 +90,7 @@ impl DispatcherEngine {
             // The next instance is here already: only what the ended one held is lost.
             Presence::Arriving { instance, .. } if instance != ended => {
                 if worker.instance == Some(ended) {
-                    self.lose_attempts(now, key, Loss::WorkerLost);
+                    self.lose_attempts(now, key, &Loss::WorkerLost);
                 }
             }
             Presence::Arriving { .. } => self.lose_worker(now, key, LossCause::Guard),

@@ -15,11 +15,13 @@ use crate::model::outcome::OutputSummary;
 use crate::model::records::{Record, TaskCounts};
 use crate::model::{AttemptId, AttemptReport, JobId, Outcome, TaskId, TaskState, Timestamp};
 
-/// What is known of an attempt that is not coming back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is known of an attempt that came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Loss {
     /// Its worker says that it never started.
     NeverStarted,
+    /// Its worker says that it is gone, and does not know how it ended.
+    Gone(AttemptReport),
     /// It may have run, and may still run; its worker was stopped on purpose.
     Abandoned,
     /// It may have run, and may still run.
@@ -43,15 +45,15 @@ impl DispatcherEngine {
             self.outbox.notice(notice);
         }
         let loss = if cause == LossCause::Stopped { Loss::Abandoned } else { Loss::WorkerLost };
-        self.lose_attempts(now, key, loss);
+        self.lose_attempts(now, key, &loss);
         self.arm(key);
     }
 
     /// Requeues everything that a worker held.
-    pub(super) fn lose_attempts(&mut self, now: Timestamp, key: WorkerKey, loss: Loss) {
+    pub(super) fn lose_attempts(&mut self, now: Timestamp, key: WorkerKey, loss: &Loss) {
         let tasks: Vec<TaskId> = self.roster.at(key).attempts.iter().copied().collect();
         for task in tasks {
-            self.lose_attempt(now, task, loss);
+            self.lose_attempt(now, task, loss.clone());
         }
         assert!(self.roster.at(key).attempts.is_empty(), "a lost attempt stayed");
     }
@@ -83,27 +85,32 @@ impl DispatcherEngine {
             unreachable!("a worker held an attempt of {task} that is not live")
         };
         let id = AttemptId { task, attempt: attempt.no };
+        let started =
+            attempt.started_at.is_some() || matches!(&loss, Loss::Gone(report) if report.started_at.is_some());
+        let never_started = loss == Loss::NeverStarted;
+        let may_still_run = matches!(loss, Loss::Abandoned | Loss::WorkerLost);
+        if started && matches!(loss, Loss::Gone(_) | Loss::WorkerLost) {
+            counts.lost += 1;
+        }
         self.outbox.record(match loss {
             Loss::NeverStarted => Record::AttemptReturned { id },
+            Loss::Gone(report) => Record::AttemptEnded { id, report },
             Loss::Abandoned | Loss::WorkerLost => Record::AttemptEnded { id, report: lost_report(now, &attempt) },
         });
         self.outbox.notice(Notice::AttemptOver { id });
-        if loss == Loss::WorkerLost && attempt.started_at.is_some() {
-            counts.lost += 1;
-        }
         let spec = self.jobs.at(task.job).spec();
-        let final_loss = loss != Loss::NeverStarted && (spec.no_retry || counts.lost >= MAX_LOST_ATTEMPTS);
-        let exclusive = spec.exclusive && loss != Loss::NeverStarted;
+        let final_loss = !never_started && (spec.no_retry || counts.lost >= MAX_LOST_ATTEMPTS);
+        let held_back = spec.exclusive && may_still_run;
         if let Some(why) = attempt.ending {
             self.conclude(now, task, position, counts, Outcome::Cancelled(why), None);
         } else if final_loss {
             self.conclude(now, task, position, counts, Outcome::Lost, None);
-        } else if exclusive {
+        } else if held_back {
             let last_acknowledged = self.roster.at(attempt.worker).last_heard.max(attempt.assigned_at);
             let not_before = last_acknowledged + EXCLUSIVE_REASSIGN_AFTER;
             self.hold_back(now, task.job, position, counts, not_before, None);
         } else {
-            let avoid = (loss == Loss::NeverStarted).then_some(attempt.worker);
+            let avoid = (!may_still_run).then_some(attempt.worker);
             self.requeue(now, task.job, position, counts, avoid);
         }
         self.follow_up(now, task.job);

@@ -75,7 +75,7 @@ impl DispatcherEngine {
     fn take_result(&mut self, now: Timestamp, key: WorkerKey, id: AttemptId, report: AttemptReport) {
         if report.outcome == Outcome::Lost {
             // The worker itself has lost sight of it.
-            return self.lose_attempt(now, id.task, Loss::WorkerLost);
+            return self.lose_attempt(now, id.task, Loss::Gone(report));
         }
         let Some((position, mut counts, attempt)) = self.take_attempt(id.task) else {
             unreachable!("{id} was live a moment ago")

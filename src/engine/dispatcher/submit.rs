@@ -64,9 +64,9 @@ impl DispatcherEngine {
             if job.submitted.owner != owner {
                 return Err(failure(FailureCode::Conflict, "this idempotency key is in use".to_owned()));
             }
-            let (job, unplaceable) = (job.id(), None);
+            let (job, requirement) = (job.id(), Requirement::of(job.spec()));
             self.attended_again(link, job);
-            return Ok(Reply::Submitted { job, unplaceable });
+            return Ok(Reply::Submitted { job, unplaceable: self.unplaceable(&requirement) });
         }
         check_spec(submission)?;
         if self.jobs.active() >= MAX_ACTIVE_JOBS {

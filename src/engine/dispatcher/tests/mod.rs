@@ -5,6 +5,7 @@
 //! records as a store would, so that any scene can be restarted.
 
 mod admission;
+mod chaos;
 mod dependencies;
 mod endings;
 mod leases;
@@ -27,13 +28,13 @@ use crate::model::messages::{
 };
 use crate::model::node::WorkerProfile;
 use crate::model::outcome::{Cancellation, OutputSummary};
-use crate::model::records::Record;
+use crate::model::records::{Record, TaskCounts};
 use crate::model::requests::{FailureCode, Reply, Submission};
 use crate::model::selector::Part;
 use crate::model::spec::{CommandLine, Isolation};
 use crate::model::{
-    AttemptId, AttemptReport, Capacity, Demand, InstanceId, Items, JobId, JobSpec, LinkId, MilliCpu, Millis, NodeId,
-    NodeName, Outcome, RequestId, Role, SealedSpec, TaskId, TaskState, Timestamp,
+    AttemptReport, Capacity, Demand, InstanceId, Items, JobId, JobSpec, LinkId, MilliCpu, Millis, NodeId, NodeName,
+    Outcome, RequestId, Role, SealedSpec, TaskId, TaskState, Timestamp,
 };
 use ledger::Ledger;
 
@@ -370,6 +371,12 @@ impl Scene {
         played.holds.remove(&task).unwrap_or_else(|| panic!("{who} does not hold {task}"))
     }
 
+    /// Ends with success the first task that a worker holds.
+    fn works_off_one(&mut self, who: &'static str) {
+        let first = self.on(who)[0];
+        self.ends(who, first, OK);
+    }
+
     /// Ends with success whatever any worker holds, until nothing is held.
     fn works_off(&mut self) {
         while let Some((who, task)) =
@@ -453,6 +460,10 @@ impl Scene {
         self.ledger.state(task)
     }
 
+    fn counts(&self, task: TaskId) -> TaskCounts {
+        self.ledger.counts(task)
+    }
+
     /// How a job ended, as it is written down.
     fn ended(&self, job: JobId) -> Option<TaskState> {
         self.ledger.ended(job)
@@ -512,8 +523,9 @@ impl Played {
             DispatcherMessage::Assign(list) => {
                 for assignment in list {
                     assert!(self.learnt.contains(&assignment.task.job), "assigned a task of an unknown job");
-                    let before = self.holds.insert(assignment.task, assignment);
-                    assert!(before.is_none(), "assigned a task twice");
+                    let fence = assignment.fence;
+                    let former = self.holds.insert(assignment.task, assignment);
+                    assert!(former.is_none_or(|former| former.fence < fence), "assigned an attempt twice");
                 }
             }
             DispatcherMessage::Cancel(list) => self.told_to_end.extend(list),
@@ -526,8 +538,4 @@ impl Played {
     fn told_to_end(&self, task: TaskId) -> bool {
         self.told_to_end.iter().any(|cancel| cancel.id.task == task)
     }
-}
-
-fn attempt_of(assignment: &Assignment) -> AttemptId {
-    assignment.id()
 }
