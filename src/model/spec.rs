@@ -5,6 +5,7 @@
 //! never encoded again.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -268,7 +269,7 @@ impl RetryOn {
 ///
 /// Serialised as those bytes, so every node that forwards or stores it passes
 /// on what the submitter wrote. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
 pub struct SealedSpec {
     spec: Arc<JobSpec>,
@@ -332,6 +333,13 @@ impl SealedSpec {
     #[must_use]
     pub fn encoded(&self) -> &[u8] {
         &self.encoded
+    }
+}
+
+/// A spec may hold a million items; a log wants none of them.
+impl fmt::Debug for SealedSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealedSpec({:?}, {} tasks, {} bytes)", self.spec.name, self.spec.items.count(), self.encoded.len())
     }
 }
 

@@ -19,6 +19,7 @@ use super::trace::Trace;
 use super::worker::WorkerNode;
 use super::workload;
 use crate::engine::dispatcher::{Inbound, Outbound};
+use crate::engine::worker::WorkerEngine;
 use crate::model::records::BatchNo;
 use crate::model::{Fence, InstanceId, LinkId, Millis, NodeId, RequestId, Timestamp};
 
@@ -52,16 +53,18 @@ pub(super) enum Event {
     AskGone(LinkId, RequestId),
     /// The dispatcher starts.
     DispatcherUp,
-    /// The dispatcher's timer, of this start of it.
-    DispatcherTimer(u64),
+    /// The dispatcher's timer, of this start of it and set to this instant.
+    DispatcherTimer(u64, Timestamp),
     /// The dispatcher's disk has written this much.
     Written(u64, BatchNo),
     /// The dispatcher's disk has synced this much.
     Synced(u64, BatchNo),
     /// A worker starts.
     WorkerUp(usize),
-    /// A worker's timer, of this start of it.
-    WorkerTimer(usize, u64),
+    /// A worker's timer, likewise.
+    WorkerTimer(usize, u64, Timestamp),
+    /// A worker that stood still goes on.
+    Awake(usize),
     /// A worker's outbox is synced this far.
     OutboxSynced(usize, u64, BatchNo),
     /// A simulated process does what it does next, by this plan of it.
@@ -192,10 +195,10 @@ impl Cluster {
                 link(id, Way::Up)
             }
             Event::ArriveDown(id) | Event::AgainDown(id, _) => link(id, Way::Down),
-            Event::Notice(_, Way::Up) | Event::DispatcherTimer(_) | Event::Written(..) | Event::Synced(..) => above(),
+            Event::Notice(_, Way::Up) | Event::DispatcherTimer(..) | Event::Written(..) | Event::Synced(..) => above(),
             Event::Notice(id, Way::Down) => party(self.network.peek(*id)?.party),
             Event::Dial(end) | Event::DialTimeout(end, _) => party(*end),
-            Event::WorkerTimer(number, _) | Event::OutboxSynced(number, ..) => self.workers[*number].paused_until(now),
+            Event::WorkerTimer(number, ..) | Event::OutboxSynced(number, ..) => self.workers[*number].paused_until(now),
             // What was left of a process's time is left of it afterwards.
             Event::Process { worker, .. } => self.workers[*worker].resumed(now),
             _ => None,
@@ -225,11 +228,12 @@ impl Cluster {
             Event::Ask(link, request, question) => self.asked(link, request, question),
             Event::AskGone(link, request) => self.hear_above(link, Inbound::RequestGone(request)),
             Event::DispatcherUp => self.dispatcher_up(),
-            Event::DispatcherTimer(start) => self.dispatcher_timer(start),
+            Event::DispatcherTimer(start, due) => self.dispatcher_timer(start, due),
             Event::Written(start, upto) => self.dispatcher_written(start, upto),
             Event::Synced(start, upto) => self.dispatcher_synced(start, upto),
             Event::WorkerUp(number) => self.worker_up(number),
-            Event::WorkerTimer(number, start) => self.worker_timer(number, start),
+            Event::WorkerTimer(number, start, due) => self.worker_timer(number, start, due),
+            Event::Awake(number) => self.with_worker(number, WorkerEngine::handle_timeout),
             Event::OutboxSynced(number, start, upto) => self.outbox_synced(number, start, upto),
             Event::Process { worker, start, fence, plan } => self.process_step(worker, start, fence, plan),
             Event::Submit(number) => self.set_out(number),

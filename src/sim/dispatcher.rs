@@ -129,7 +129,7 @@ impl Cluster {
             due.map(|due| due.max(now)).filter(|due| self.dispatcher.armed.is_none_or(|armed| *due < armed))
         {
             self.dispatcher.armed = Some(due);
-            self.agenda.at(due, Event::DispatcherTimer(self.dispatcher.start));
+            self.agenda.at(due, Event::DispatcherTimer(self.dispatcher.start, due));
         }
     }
 
@@ -218,8 +218,8 @@ impl Cluster {
     }
 
     /// The dispatcher's timer rings.
-    pub(super) fn dispatcher_timer(&mut self, start: u64) {
-        if self.dispatcher.start == start {
+    pub(super) fn dispatcher_timer(&mut self, start: u64, due: Timestamp) {
+        if self.dispatcher.start == start && self.dispatcher.armed == Some(due) {
             self.dispatcher.armed = None;
             self.with_dispatcher(DispatcherEngine::handle_timeout);
         }

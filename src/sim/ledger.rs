@@ -29,6 +29,8 @@ pub(super) struct Ledger {
     pub(super) acknowledged: BTreeMap<String, JobId>,
     /// Ends of jobs that clients were shown.
     pub(super) shown: BTreeMap<JobId, JobState>,
+    /// Jobs that have succeeded at some time, even if that was lost again.
+    succeeded: BTreeSet<JobId>,
     /// How often a retry was asked for.
     retries: BTreeMap<JobId, u32>,
     /// Jobs that somebody wanted forgotten.
@@ -80,7 +82,6 @@ impl Ledger {
         worker: usize,
         assignment: &Assignment,
         spec: &JobSpec,
-        store: &Projection,
         frozen: &BTreeSet<usize>,
     ) {
         let (id, fence, task) = (assignment.id(), assignment.fence, assignment.task);
@@ -98,8 +99,8 @@ impl Ledger {
             assert!(*starts <= allowed, "{id} is start {starts} of a task that may be started once");
         }
         for dependency in spec.after.iter().filter(|it| it.condition == DependencyCondition::Succeeded) {
-            let state = store.jobs.get(&dependency.job).map(|job| job.ended);
-            let fine = state.is_none_or(|ended| ended == Some(TaskState::Succeeded));
+            // Who asks for a retry wants it done whatever became of its dependencies.
+            let fine = self.succeeded.contains(&dependency.job) || self.may_retry(task.job);
             assert!(fine, "{id} starts though job {} has not succeeded", dependency.job);
         }
         let limit = match spec.time_limit {
@@ -144,11 +145,13 @@ impl Ledger {
 
     /// The dispatcher has appended `batch`, before anything of it is applied to `store`.
     pub(super) fn appended(&mut self, batch: &[Record]) {
-        let ends = batch.iter().filter_map(|record| match record {
-            Record::AttemptEnded { id, .. } => Some(*id),
-            _ => None,
-        });
-        self.unsynced_results.extend(ends);
+        for record in batch {
+            match record {
+                Record::AttemptEnded { id, .. } => _ = self.unsynced_results.insert(*id),
+                Record::JobEnded { job, state: TaskState::Succeeded, .. } => _ = self.succeeded.insert(*job),
+                _ => {}
+            }
+        }
     }
 
     /// `batch` is synced and about to be applied to `store`.

@@ -106,8 +106,7 @@ impl Cluster {
         let until: Timestamp = now + lasts;
         node.stand_still(now, until);
         // Timers that are over ring first when a machine wakes up.
-        let start = node.start();
-        self.agenda.at(until, Event::WorkerTimer(worker, start));
+        self.agenda.at(until, Event::Awake(worker));
         if lasts >= IDLE_TIMEOUT {
             for link in self.network.of(Party::Worker(worker)) {
                 let jitter = self.dice.network.millis(0, 2_000);

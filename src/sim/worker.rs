@@ -158,7 +158,7 @@ impl Cluster {
         let due = node.engine.as_ref().and_then(WorkerEngine::poll_timeout).map(|due| clock.when(due).max(now));
         if let Some(due) = due.filter(|due| node.armed.is_none_or(|armed| *due < armed)) {
             node.armed = Some(due);
-            self.agenda.at(due, Event::WorkerTimer(number, node.start));
+            self.agenda.at(due, Event::WorkerTimer(number, node.start, due));
         }
         if node.stopping.is_some() && node.engine.as_ref().is_some_and(WorkerEngine::is_stopped) {
             self.worker_stopped(number);
@@ -215,8 +215,8 @@ impl Cluster {
     }
 
     /// A worker's timer rings.
-    pub(super) fn worker_timer(&mut self, number: usize, start: u64) {
-        if self.workers[number].start == start {
+    pub(super) fn worker_timer(&mut self, number: usize, start: u64, due: Timestamp) {
+        if self.workers[number].start == start && self.workers[number].armed == Some(due) {
             self.workers[number].armed = None;
             self.with_worker(number, WorkerEngine::handle_timeout);
         }
@@ -302,8 +302,7 @@ impl Cluster {
                 let (assignment, spec) = (process.assignment.clone(), process.spec.clone());
                 let frozen =
                     (0..self.workers.len()).filter(|it| self.workers[*it].paused_until(now).is_some()).collect();
-                let store = &self.dispatcher.written;
-                self.ledger.process_started(now, number, &assignment, spec.spec(), store, &frozen);
+                self.ledger.process_started(now, number, &assignment, spec.spec(), &frozen);
                 self.agenda.after(takes, Event::Process { worker: number, start, fence, plan: plan + 1 });
                 self.with_worker(number, |engine, now| engine.handle_exec(now, ExecFact::Started { id, at: now }));
             }

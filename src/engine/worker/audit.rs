@@ -73,6 +73,11 @@ impl WorkerEngine {
         let bearers: BTreeMap<_, _> =
             running.chain(self.outbox.on_disk()).map(|attempt| (attempt.id, attempt.fence)).collect();
         assert_eq!(self.bearers, bearers, "a number is with an attempt that is neither running nor kept");
-        assert!(self.attempts.len() + self.outbox.len() <= MAX_BATCH, "more is held than one holding can name");
+        assert!(
+            self.abandoned.is_empty() || self.stop != Stop::No,
+            "attempts are abandoned by a worker that does not stop"
+        );
+        let named = self.attempts.len() + self.outbox.len() + self.abandoned.len();
+        assert!(named <= MAX_BATCH, "more is held than one holding can name");
     }
 }

@@ -19,7 +19,8 @@ impl WorkerEngine {
         // A dispatcher that still wants it says `Drain` again on every link, and teaches every spec again.
         self.draining = false;
         self.effects.orders.extend(self.jobs.forget_idle().into_iter().map(ExecOrder::ForgetSpec));
-        let holding: Vec<_> = self.attempts.values().map(Held::as_told).chain(self.outbox.as_told()).collect();
+        let held = self.attempts.values().map(Held::as_told).chain(self.outbox.as_told());
+        let holding: Vec<_> = held.chain(self.abandoned.iter().cloned()).collect();
         assert!(holding.len() <= MAX_BATCH, "{} attempts are held", holding.len());
         self.outgoing.holding = Some(holding);
         self.outgoing.ended.extend(self.outbox.results().cloned());

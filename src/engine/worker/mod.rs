@@ -34,7 +34,7 @@ use self::recent::Recent;
 use self::room::Room;
 use crate::model::handshake::Welcome;
 use crate::model::limits::TASK_TIMEOUT;
-use crate::model::messages::{DispatcherMessage, EndedAttempt};
+use crate::model::messages::{DispatcherMessage, EndedAttempt, HeldAttempt};
 use crate::model::records::BatchNo;
 use crate::model::{AttemptId, Capacity, Fence, Millis, Timestamp};
 
@@ -82,6 +82,9 @@ pub struct WorkerEngine {
     leased: BTreeSet<Fence>,
     outbox: Outbox,
     recent: Recent,
+    /// Attempts that ended with the stop of this worker. Still named after a
+    /// reconnect: what a worker does not name counts as never started there.
+    abandoned: Vec<HeldAttempt>,
     draining: bool,
     stop: Stop,
     outgoing: Outgoing,
@@ -123,6 +126,7 @@ impl WorkerEngine {
             leased: BTreeSet::new(),
             outbox,
             recent: Recent::default(),
+            abandoned: Vec::new(),
             draining: false,
             stop: Stop::No,
             outgoing: Outgoing::default(),

@@ -111,6 +111,7 @@ impl WorkerEngine {
     pub(super) fn process_ended(&mut self, id: AttemptId, report: AttemptReport) {
         let fence = self.executing_as(id);
         let held = self.let_go(fence);
+        let told = held.as_told();
         let Phase::Executing(executing) = held.phase else { panic!("{id} ends without an order to start") };
         self.room.release(&executing.spec.spec().demand, &held.assignment.gpus);
         self.leased.remove(&fence);
@@ -121,6 +122,7 @@ impl WorkerEngine {
         if why == Some(EndingCause::Stopping) {
             self.bearers.remove(&id);
             self.recent.remember(fence);
+            self.abandoned.push(told);
             self.effects.notices.push(WorkerNotice::Dropped(id));
             self.effects.orders.push(ExecOrder::ForgetLog(id));
             return;

@@ -324,6 +324,22 @@ fn a_stopping_worker_ends_what_runs_without_reporting_it_and_then_is_stopped() {
 }
 
 #[test]
+fn what_ended_with_the_stop_is_still_named_after_a_reconnect() {
+    let mut bench = connected(2);
+    _ = bench.learn(spec());
+    _ = bench.assign(1, 1);
+    _ = bench.assign(2, 2);
+    bench.engine.stop(bench.now);
+    _ = bench.effects();
+    _ = bench.ended(1, Outcome::Signalled(15));
+    _ = bench.down();
+    let effects = bench.up();
+    let WorkerMessage::Holding(held) = &effects.messages[0] else { panic!("the holding comes first") };
+    assert_eq!(held.iter().map(|held| held.fence).collect::<Vec<_>>(), [fence(2), fence(1)]);
+    assert_eq!(effects.messages[1..], [WorkerMessage::Stopping, WorkerMessage::Heartbeat { sequence: 2 }][..]);
+}
+
+#[test]
 fn a_stopping_worker_waits_for_its_disk_but_not_forever_for_its_dispatcher() {
     let mut bench = connected(1);
     _ = bench.learn(spec());

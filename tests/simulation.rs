@@ -1,0 +1,71 @@
+//! Simulated clusters: fixed seeds that once found something or cover a size,
+//! and one seed that is new every time. Every seed is printed; to run one again:
+//!
+//! `OCTASKLY_SIM_SEED=… cargo test --no-default-features --test simulation -- --nocapture any_seed`
+//!
+//! With `OCTASKLY_SIM_ALOUD=1` as well, everything that happens is printed;
+//! with `OCTASKLY_SIM_RUNS=100`, a hundred seeds are tried from there on.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+
+use octaskly::model::Millis;
+use octaskly::sim::{Plan, Report, Variety, simulate};
+
+/// Simulates, and prints what it takes to do so again before anything can go wrong.
+fn run(plan: &Plan, seed: u64) -> Report {
+    eprintln!("simulating {} workers and {} tasks with seed {seed}", plan.workers, plan.tasks);
+    let report = simulate(plan, seed);
+    eprintln!("{report:?}");
+    report
+}
+
+fn environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// The seed asked for, or one that nobody has chosen.
+fn any() -> u64 {
+    environment("OCTASKLY_SIM_SEED").unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish())
+}
+
+fn small() -> Plan {
+    Plan { aloud: environment("OCTASKLY_SIM_ALOUD").is_some(), ..Plan::small() }
+}
+
+#[test]
+fn any_seed_keeps_every_promise() {
+    let first = any();
+    for more in 0..environment("OCTASKLY_SIM_RUNS").unwrap_or(1) {
+        run(&small(), first.wrapping_add(more));
+    }
+}
+
+#[test]
+fn fixed_seeds_keep_every_promise() {
+    for seed in 1..=10 {
+        run(&small(), seed);
+    }
+}
+
+#[test]
+fn fifty_workers_share_two_thousand_tasks_through_every_fault() {
+    let plan = Plan { workers: 50, max_workers: 50, clients: 5, tasks: 2_000, faults: 100, ..small() };
+    run(&plan, 50);
+}
+
+#[test]
+fn a_thousand_workers_and_a_hundred_thousand_tasks_do_the_same_twice() {
+    let plan = Plan {
+        workers: 1_000,
+        max_workers: 1_000,
+        clients: 8,
+        tasks: 100_000,
+        variety: Variety::Plain,
+        faults: 200,
+        span: Millis::from_secs(120),
+        audit_every: 5_000,
+        trace_messages: false,
+        ..small()
+    };
+    assert_eq!(run(&plan, 1000), run(&plan, 1000));
+}
