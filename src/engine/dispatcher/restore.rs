@@ -10,9 +10,9 @@ use super::roster::{Presence, Roster, Worker};
 use super::task::{Attempt, Stage};
 use super::timers::{Timer, Timers};
 use super::{DispatcherConfig, DispatcherEngine, jobs, outbox, registry, submit, throughput, watch};
-use crate::model::limits::CLIENT_GONE_AFTER;
+use crate::model::limits::{CLIENT_GONE_AFTER, EXCLUSIVE_REASSIGN_AFTER};
 use crate::model::records::{BatchNo, Record, RestoredAttempt, RestoredJob, RestoredState, RestoredTask};
-use crate::model::{JobId, Outcome, TaskState, Timestamp};
+use crate::model::{JobId, JobSpec, Outcome, TaskState, Timestamp};
 use std::collections::BTreeMap;
 
 /// A job as the store has it; those of its tasks that have not ended are ready.
@@ -48,6 +48,12 @@ pub(super) fn job(restored: &RestoredJob) -> Job {
     job.cancelling.clone_from(&restored.cancelling);
     job.started_at = restored.started_at;
     job
+}
+
+/// The end of a wait that began before this start, whose clock may tell quite
+/// another time. An exclusive task may still run somewhere, so it waits anew.
+fn believable(now: Timestamp, not_before: Timestamp, spec: &JobSpec) -> Timestamp {
+    if spec.exclusive { now + EXCLUSIVE_REASSIGN_AFTER } else { not_before.min(now + spec.retry.backoff.max) }
 }
 
 impl DispatcherEngine {
@@ -139,10 +145,10 @@ impl DispatcherEngine {
                 let new = self.roster.at_mut(worker).attempts.insert(task.task);
                 assert!(new, "a task was restored twice");
             }
-            (TaskState::Waiting, _, _, Some(not_before)) if not_before > now => {
+            (TaskState::Waiting, _, _, Some(not_before)) => {
+                let not_before = believable(now, not_before, job.spec());
                 let (counts, _) = job.lift(position);
-                job.wait(position, counts, not_before, None);
-                self.timers.set(not_before, Timer::Wait(id, position));
+                self.hold_back(now, id, position, counts, not_before, None);
             }
             (TaskState::Ready, ..) => {}
             _ => {

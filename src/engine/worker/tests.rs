@@ -336,7 +336,7 @@ fn what_ended_with_the_stop_is_still_named_after_a_reconnect() {
     let effects = bench.up();
     let WorkerMessage::Holding(held) = &effects.messages[0] else { panic!("the holding comes first") };
     assert_eq!(held.iter().map(|held| held.fence).collect::<Vec<_>>(), [fence(2), fence(1)]);
-    assert_eq!(effects.messages[1..], [WorkerMessage::Stopping, WorkerMessage::Heartbeat { sequence: 2 }][..]);
+    assert_eq!(effects.messages[1..], [WorkerMessage::Heartbeat { sequence: 2 }, WorkerMessage::Stopping]);
 }
 
 #[test]
