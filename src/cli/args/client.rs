@@ -21,7 +21,8 @@ pub(crate) struct ConnectArgs {
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct JsonArg {
     /// Print JSON: one array, or with =lines one object a line
-    #[arg(long, value_name = "lines", num_args = 0..=1, require_equals = true, default_missing_value = "array")]
+    #[arg(long, value_name = "lines", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "array", hide_possible_values = true)]
     pub(crate) json: Option<JsonForm>,
 }
 

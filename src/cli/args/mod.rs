@@ -16,7 +16,7 @@ pub(crate) use client::{
 pub(crate) use node::{DispatcherArgs, NodeArgs, WorkerArgs};
 pub(crate) use task::{RunArgs, SubmitArgs, TaskArgs};
 
-use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 /// One command line.
 #[derive(Debug, Parser)]
@@ -44,23 +44,11 @@ pub(crate) struct LowArgs {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
 pub(crate) struct GlobalArgs {
     /// Log at debug level
-    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet", display_order = 1000)]
-    pub(crate) verbose: u8,
-    /// Say nothing but errors (submit: print the bare job number)
-    #[arg(short, long, global = true, action = ArgAction::Count, display_order = 1001)]
-    pub(crate) quiet: u8,
-}
-
-impl GlobalArgs {
-    /// Whether `-v` was given, however often.
-    pub(crate) fn is_verbose(self) -> bool {
-        self.verbose > 0
-    }
-
-    /// Whether `-q` was given, however often.
-    pub(crate) fn is_quiet(self) -> bool {
-        self.quiet > 0
-    }
+    #[arg(short, long, global = true, overrides_with = "verbose", conflicts_with = "quiet", display_order = 1000)]
+    pub(crate) verbose: bool,
+    /// Say nothing but errors
+    #[arg(short, long, global = true, overrides_with = "quiet", display_order = 1001)]
+    pub(crate) quiet: bool,
 }
 
 /// The commands, in the order in which the help lists them.
@@ -122,10 +110,10 @@ mod tests {
     #[test]
     fn global_options_stand_before_or_after_the_command() {
         for line in [["octaskly", "-v", "status"], ["octaskly", "status", "-v"], ["octaskly", "status", "--verbose"]] {
-            assert!(LowArgs::try_parse_from(line).expect("parses").global.is_verbose(), "{line:?}");
+            assert!(LowArgs::try_parse_from(line).expect("parses").global.verbose, "{line:?}");
         }
         for line in [["octaskly", "-q", "d"], ["octaskly", "d", "--quiet"], ["octaskly", "--quiet", "w"]] {
-            assert!(LowArgs::try_parse_from(line).expect("parses").global.is_quiet(), "{line:?}");
+            assert!(LowArgs::try_parse_from(line).expect("parses").global.quiet, "{line:?}");
         }
         assert!(LowArgs::try_parse_from(["octaskly", "d", "-vv"]).is_ok());
     }

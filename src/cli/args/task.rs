@@ -56,7 +56,8 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "TEXT")]
     pub(crate) name: Option<OsString>,
     /// Print the job as JSON (run: on stderr, at the end)
-    #[arg(long, value_name = "lines", num_args = 0..=1, require_equals = true, default_missing_value = "array")]
+    #[arg(long, value_name = "lines", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "array", hide_possible_values = true)]
     pub(crate) json: Option<JsonForm>,
 
     /// One task for each number: 1-100, 1-100:5 in steps of 5, 1-100%4 at most 4 at once

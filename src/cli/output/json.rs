@@ -4,7 +4,7 @@
 //! A change to a key is a breaking change: the tests below hold each of them.
 
 use serde::Serialize;
-use serde_json::{Number, Value};
+use serde_json::Number;
 
 use super::text::rfc3339;
 use crate::model::outcome::Cause;
@@ -277,9 +277,14 @@ fn cores(thousandths: u64) -> Number {
     Number::from_f64(thousandths as f64 / 1000.0).unwrap_or_else(|| Number::from(thousandths / 1000))
 }
 
-/// Any of the above as a value, for lists of more than one kind.
-pub(crate) fn value(object: &impl Serialize) -> Value {
-    serde_json::to_value(object).unwrap_or(Value::Null)
+/// A job or a task, for lists of both.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Shown<'a> {
+    /// A job.
+    Job(Job<'a>),
+    /// A task.
+    Task(Task<'a>),
 }
 
 #[cfg(test)]

@@ -44,7 +44,10 @@ fn line(kind: &str, text: &str) {
     let _ = std::io::stderr().write_all(format!("{kind}: {text}\n").as_bytes());
 }
 
-/// One line as it is: JSON about a `run`, whose stdout is its task's.
-pub(crate) fn plain(text: &str) {
-    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+/// One line of JSON: about a `run`, whose stdout is its task's.
+pub(crate) fn json(object: &impl serde::Serialize) {
+    if let Ok(mut line) = serde_json::to_vec(object) {
+        line.push(b'\n');
+        let _ = std::io::stderr().write_all(&line);
+    }
 }

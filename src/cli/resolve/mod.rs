@@ -50,8 +50,8 @@ pub(crate) fn option<T>(
 /// How a node logs.
 fn log_options(values: &mut NodeValues<'_>, args: &NodeArgs, global: GlobalArgs) -> Result<LogOptions, CliError> {
     let flag = |given: bool| given.then_some(OsStr::new("true"));
-    let verbose = values.text("--verbose", flag(global.is_verbose()), "OCTASKLY_VERBOSE", value::boolean)?;
-    let quiet = values.text("--quiet", flag(global.is_quiet()), "OCTASKLY_QUIET", value::boolean)?;
+    let verbose = values.text("--verbose", flag(global.verbose), "OCTASKLY_VERBOSE", value::boolean)?;
+    let quiet = values.text("--quiet", flag(global.quiet), "OCTASKLY_QUIET", value::boolean)?;
     let verbosity = match (verbose.unwrap_or(false), quiet.unwrap_or(false)) {
         // Who asks for both, one by option and one by variable, wants to see something.
         (true, _) => Verbosity::Verbose,

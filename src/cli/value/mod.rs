@@ -109,7 +109,7 @@ pub(crate) enum ValueError {
     #[error("there is no such command")]
     NotCommand,
     /// None of the words allowed here.
-    #[error("{given:?} is none of {allowed}")]
+    #[error("{given:?} means nothing here")]
     NotOneOf {
         /// What was given.
         given: String,
@@ -137,10 +137,10 @@ impl ValueError {
     /// What would have been understood.
     pub(crate) fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::NotText | Self::Empty | Self::TooLarge(_) | Self::TooManyTasks { .. } | Self::NotOneOf { .. } => {
-                return None;
-            }
-            Self::TooSmall(_) | Self::NotNumber | Self::NotWhole => "leave the option out for its default",
+            Self::NotText | Self::Empty | Self::TooLarge(_) | Self::TooManyTasks { .. } => return None,
+            Self::NotOneOf { allowed, .. } => return Some(format!("it can be {allowed}")),
+            Self::TooSmall(_) => "give a greater one, or leave the option out",
+            Self::NotNumber | Self::NotWhole => "write a number, or leave the option out",
             Self::NotAboveSuspicion(_) => "choose a longer time; the default is 60",
             Self::NotBoolean => "write true or false",
             Self::NotDuration => "write a number and a unit: 500ms, 30s, 10m, 1h, 1h30m, 2d (a bare number is seconds)",

@@ -55,7 +55,7 @@ fn lines(explanation: &Explanation) -> Vec<String> {
             (false, true) => format!("  {} can never take it: {}", worker.worker, worker.lacks.join("; ")),
         });
     }
-    if workers.is_empty() {
+    if workers.is_empty() && waits_for.is_none() {
         lines.push("  no worker is connected: start one with `octaskly worker`".to_owned());
     }
     lines

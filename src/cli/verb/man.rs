@@ -1,4 +1,7 @@
-//! `octaskly man`: the manual page, of the program or of one command.
+//! `octaskly man`: the manual page, of the whole program or of one command.
+//!
+//! The whole is one page, so that one file has everything: each command is a
+//! section of it.
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
@@ -14,20 +17,66 @@ use crate::cli::value::ValueError;
 pub(super) fn perform(args: &ManArgs) -> Result<ExitCode, CliError> {
     let mut root = args::command();
     root.build();
-    let page_of = match &args.command {
-        None => root,
-        Some(name) => {
-            let found = root.find_subcommand(name).cloned();
-            let unknown = || CliError::value(Place::Argument("COMMAND"), OsStr::new(name), ValueError::NotCommand);
-            let found = found.ok_or_else(unknown)?;
-            let title = format!("octaskly-{}", found.get_name());
-            found.name(title)
-        }
+    let roff = match &args.command {
+        None => whole(root),
+        Some(name) => match root.find_subcommand(name) {
+            Some(found) => page(found.clone().name(format!("octaskly-{}", found.get_name()))),
+            None => return Err(CliError::value(Place::Argument("COMMAND"), OsStr::new(name), ValueError::NotCommand)),
+        },
     };
-    let mut roff = Vec::new();
-    Man::new(page_of).render(&mut roff).map_err(CliError::output)?;
     let mut page = Page::begin();
-    page.bytes(&roff)?;
+    page.bytes(&roff.map_err(CliError::output)?)?;
     page.end()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The page of one command.
+fn page(command: clap::Command) -> std::io::Result<Vec<u8>> {
+    let mut roff = Vec::new();
+    Man::new(command).render(&mut roff)?;
+    Ok(roff)
+}
+
+/// One page of everything: the program, then a section for each command.
+fn whole(root: clap::Command) -> std::io::Result<Vec<u8>> {
+    let commands: Vec<_> = root.get_subcommands().filter(|command| command.get_name() != "help").cloned().collect();
+    let mut roff = Vec::new();
+    let program = Man::new(root);
+    program.render_title(&mut roff)?;
+    program.render_name_section(&mut roff)?;
+    program.render_synopsis_section(&mut roff)?;
+    program.render_description_section(&mut roff)?;
+    program.render_options_section(&mut roff)?;
+    for command in commands {
+        let name = command.get_name().to_uppercase();
+        let mut section = Vec::new();
+        let command = Man::new(command);
+        command.render_description_section(&mut section)?;
+        command.render_synopsis_section(&mut section)?;
+        command.render_options_section(&mut section)?;
+        // Its sections become those of a section.
+        let section = String::from_utf8_lossy(&section).replace(".SH ", ".SS ");
+        roff.extend_from_slice(format!(".SH \"OCTASKLY {name}\"\n").as_bytes());
+        roff.extend_from_slice(section.as_bytes());
+    }
+    program.render_extra_section(&mut roff)?;
+    program.render_version_section(&mut roff)?;
+    Ok(roff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_a_section_for_every_command_and_its_options() {
+        let mut root = args::command();
+        root.build();
+        let text = String::from_utf8(whole(root.clone()).expect("a page")).expect("text");
+        for command in root.get_subcommands().filter(|command| command.get_name() != "help") {
+            assert!(text.contains(&format!(".SH \"OCTASKLY {}\"", command.get_name().to_uppercase())));
+        }
+        assert!(text.contains("\\-\\-max\\-workers") && text.contains("\\-\\-time\\-limit"));
+        assert!(text.starts_with(".ie") && !text.contains(".SS NAME"));
+    }
 }

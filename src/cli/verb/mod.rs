@@ -46,7 +46,7 @@ pub(crate) struct Context {
 impl Context {
     /// Whether to say nothing but errors.
     pub(crate) fn quiet(&self) -> bool {
-        self.global.is_quiet()
+        self.global.quiet
     }
 
     /// Connects to the dispatcher that is meant.
@@ -56,7 +56,7 @@ impl Context {
 
     /// The log of a client command: warnings, or everything with `-v`.
     fn start_client_log(&self) -> Result<(), CliError> {
-        let verbosity = match (self.global.is_verbose(), self.global.is_quiet()) {
+        let verbosity = match (self.global.verbose, self.global.quiet) {
             (true, _) => Verbosity::Verbose,
             (false, true) => Verbosity::Quiet,
             (false, false) => Verbosity::Warnings,
@@ -68,14 +68,19 @@ impl Context {
     fn as_client<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
         self.start_client_log()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
-        runtime.block_on(work)
+        let done = runtime.block_on(work);
+        // What is still read or looked up in the background is of no interest any more.
+        runtime.shutdown_background();
+        done
     }
 
     /// Runs a `run` to its end: a client, and perhaps a whole cluster beside it.
     fn as_run<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
         self.start_client_log()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
-        runtime.block_on(work)
+        let done = runtime.block_on(work);
+        runtime.shutdown_background();
+        done
     }
 
     /// Runs what a node does to its end.

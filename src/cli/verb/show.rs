@@ -42,8 +42,8 @@ pub(super) fn perform(args: &ShowArgs, context: &Context) -> Result<ExitCode, Cl
             }
             match args.json.json {
                 Some(form) => {
-                    let jobs = jobs.iter().map(|job| json::value(&json::Job::from(job)));
-                    let tasks = tasks.iter().map(|task| json::value(&json::Task::from(task)));
+                    let jobs = jobs.iter().map(|job| json::Shown::Job(job.into()));
+                    let tasks = tasks.iter().map(|task| json::Shown::Task(task.into()));
                     page.objects(form, jobs.chain(tasks))?;
                 }
                 None => in_full(client, &mut page, &jobs, &tasks).await?,

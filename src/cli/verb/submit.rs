@@ -21,8 +21,8 @@ pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, 
         let mut session = context.connect(&args.connect).await?;
         let submitted = queue::queue(&mut session, plan).await?;
         if let Some(why) = &submitted.unplaceable {
-            let text = format!("no connected worker could ever run job {}: {why}", submitted.job);
-            say::warning(context.quiet(), &text, Some("it stays queued until one can; --strict refuses such jobs"));
+            let text = format!("job {} is queued, but {why}", submitted.job);
+            say::warning(context.quiet(), &text, Some("it waits for a worker that can; --strict refuses such jobs"));
         }
         // With --wait and --json the job is shown once, as it ended.
         if !as_json {

@@ -25,16 +25,21 @@ use crate::cli::exit;
 use crate::cli::output::{json, say};
 use crate::cli::resolve::{self, JobPlan, StdinPlan};
 use crate::cli::session::{Handle, Session};
+use crate::client::ClientError;
 use crate::model::outcome::Cancellation;
 use crate::model::requests::FailureCode;
 use crate::model::selector::Selector;
 use crate::model::spec::StdinSource;
 use crate::model::views::JobView;
 use crate::model::{JobId, TaskId};
+use crate::node::NodeError;
 use crate::node::embedded::{Embedded, EmbeddedOptions};
 
 /// How long a job that is of no use any more may take to be cancelled before we leave it behind.
 const PARTING: Duration = Duration::from_secs(2);
+
+/// Between two tries to cancel a job.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs it and ends with its exit code (an array: 0 or 1).
 pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, CliError> {
@@ -44,14 +49,17 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
         plan.spec.stdin = StdinSource::Empty;
     }
     context.as_run(async {
-        let mut interrupts = Interrupts::listen().map_err(crate::node::NodeError::Signals)?;
+        let mut interrupts = Interrupts::listen().map_err(NodeError::Signals)?;
         let cluster = tokio::select! {
             cluster = Cluster::find(args, context) => cluster?,
             () = interrupts.first() => return Ok(ExitCode::from(exit::INTERRUPTED)),
         };
-        let Cluster { session, embedded } = cluster;
+        let Cluster { session, mut embedded } = cluster;
         let mut run = Run { session, quiet: context.quiet(), is_embedded: embedded.is_some() };
-        let ended = run.to_its_end(plan, &mut interrupts).await;
+        let ended = tokio::select! {
+            ended = run.to_its_end(plan, &mut interrupts) => ended,
+            error = failed(&mut embedded) => Err(error.into()),
+        };
         // A second Ctrl-C leaves at once: what an embedded cluster runs ends with this process.
         if !matches!(ended, Ok(Ended::Left)) {
             run.session.close().await;
@@ -79,6 +87,14 @@ impl Cluster {
         let embedded = Embedded::start(EmbeddedOptions::default()).await?;
         let session = Session::embedded(&embedded, context.quiet()).await?;
         Ok(Self { session, embedded: Some(embedded) })
+    }
+}
+
+/// Waits until a cluster of our own cannot go on; for ever where there is none.
+async fn failed(embedded: &mut Option<Embedded>) -> NodeError {
+    match embedded {
+        Some(embedded) => embedded.failed().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -116,15 +132,12 @@ impl Run {
         if let Some(why) = &submitted.unplaceable
             && !self.is_embedded
         {
-            let text = format!("no connected worker could run this now or later: {why}");
-            say::warning(self.quiet, &text, Some("it waits for one that can; Ctrl-C cancels it"));
+            say::warning(self.quiet, why, Some("it waits for a worker that can; Ctrl-C cancels it"));
         }
         let handle = self.session.handle();
         let shown = async {
             if single {
-                Live::new(&mut self.session, TaskId { job, index: crate::model::TaskIndex(0) }, stdin, self.quiet)
-                    .to_the_end()
-                    .await?;
+                Live::new(&mut self.session, TaskId::new(job.0, 0), stdin, self.quiet).to_the_end().await?;
                 one(wait::until_ended(&mut self.session, vec![job]).await?, job)
             } else {
                 array::to_the_end(&mut self.session, job, &items, self.quiet).await
@@ -144,7 +157,7 @@ impl Run {
             }
         };
         if as_json {
-            say::plain(&json::value(&json::Job::from(&view)).to_string());
+            say::json(&json::Job::from(&view));
         }
         let was_interrupted = interrupts.count() > 0;
         Ok(Ended::With(if single { single_code(&view) } else { self.array_code(&view, was_interrupted) }))
@@ -208,9 +221,10 @@ async fn cancel(handle: &Handle, job: JobId, why: Cancellation) {
     loop {
         let client = handle.client();
         match client.cancel(Selector::job(job), why.clone()).await {
-            Err(error) if error.is_transient() => handle.renewed().await,
-            Err(crate::client::ClientError::Failed(failure)) if failure.code == FailureCode::Internal => {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+            // Over the next link, or over this one when only the request was cut off.
+            Err(error) if error.is_transient() => drop(tokio::time::timeout(AGAIN, handle.renewed()).await),
+            Err(ClientError::Failed(failure)) if failure.code == FailureCode::Internal => {
+                tokio::time::sleep(AGAIN).await;
             }
             // Done, or there is nothing to be done about it.
             _ => return,
