@@ -98,7 +98,6 @@ impl Setup {
     }
 
     /// Guard and shims first, while this process is small and has one thread or two.
-    #[expect(clippy::type_complexity, reason = "three parts of one start, taken apart at once")]
     fn start_processes(&self) -> Result<(Option<Guard>, Executor, mpsc::Receiver<ExecEvent>), NodeError> {
         let (program, work_root) = (self.program.clone(), self.work_root.clone());
         let mut guard = None;
@@ -155,7 +154,6 @@ impl Setup {
 
     /// The outbox of this dispatcher's results. Another dispatcher's are of no use to it, and its numbers may be
     /// the same.
-    #[expect(clippy::type_complexity, reason = "what `Outbox::open` gives, or nothing of it")]
     fn open_outbox(
         &mut self,
         up: &Up,
