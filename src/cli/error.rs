@@ -140,7 +140,9 @@ impl CliError {
 
     /// A panic as a bug of ours, which it is.
     pub(crate) fn bug(info: &std::panic::PanicHookInfo<'_>) -> Self {
-        let message = info.payload_as_str().unwrap_or("it gave up").to_owned();
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        let message = text.unwrap_or("it gave up").to_owned();
         let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         Self::Bug { message, place }
     }

@@ -49,10 +49,10 @@ fn hint(error: &clap::Error) -> String {
     if let Some(near) = near.into_iter().find_map(proposed) {
         return format!("did you mean {near}?");
     }
-    if let Some(ContextValue::Strings(values)) = error.get(ContextKind::ValidValue) {
-        if !values.is_empty() {
-            return format!("it can be {}", values.join(", "));
-        }
+    if let Some(ContextValue::Strings(values)) = error.get(ContextKind::ValidValue)
+        && !values.is_empty()
+    {
+        return format!("it can be {}", values.join(", "));
     }
     match error.get(ContextKind::Usage) {
         Some(ContextValue::StyledStr(usage)) => match verb(&usage.to_string()) {

@@ -39,13 +39,13 @@ impl From<ClientError> for Broken {
 }
 
 /// Prints all of it and says how the job ended.
-pub(super) async fn to_the_end(
+pub(super) async fn until_the_end(
     session: &mut Session,
     job: JobId,
-    items: &Items,
+    numbers: Items,
     quiet: bool,
 ) -> Result<JobView, CliError> {
-    let mut array = Array { job, items, printed: IntervalSet::new(), named: 0, quiet, writer: Writer::start()? };
+    let mut array = Array { job, numbers, printed: IntervalSet::new(), named: 0, quiet, writer: Writer::start()? };
     loop {
         match array.over_one_link(session.client()).await {
             Ok(view) => {
@@ -58,9 +58,18 @@ pub(super) async fn to_the_end(
     }
 }
 
-struct Array<'a> {
+/// The same tasks without what their items say, which may be megabytes.
+pub(super) fn numbers(items: &Items) -> Items {
+    match items {
+        Items::List(items) => Items::Range { first: 1, last: items.len() as u64, step: 1 },
+        numbered => numbered.clone(),
+    }
+}
+
+struct Array {
     job: JobId,
-    items: &'a Items,
+    /// Which tasks there are.
+    numbers: Items,
     /// Positions of tasks that have been printed.
     printed: IntervalSet,
     /// Failed tasks that have been named.
@@ -69,7 +78,7 @@ struct Array<'a> {
     writer: Writer,
 }
 
-impl Array<'_> {
+impl Array {
     async fn over_one_link(&mut self, client: &Client) -> Result<JobView, Broken> {
         let mut watch = client.watch(vec![self.job]).await?;
         loop {
@@ -105,7 +114,7 @@ impl Array<'_> {
             self.print(client, &fresh).await?;
             for task in fresh {
                 self.name_failure(task);
-                if let Some(position) = self.items.position_of(task.task.index) {
+                if let Some(position) = self.numbers.position_of(task.task.index) {
                     self.printed.insert(position);
                 }
             }
@@ -119,11 +128,11 @@ impl Array<'_> {
     /// Everything up to this task has been printed and need not be looked at again.
     fn last_of_the_printed_front(&self) -> Option<TaskId> {
         let (_, last) = self.printed.ranges().next().filter(|(first, _)| *first == 0)?;
-        Some(TaskId { job: self.job, index: self.items.index_at(last) })
+        Some(TaskId { job: self.job, index: self.numbers.index_at(last) })
     }
 
     fn is_printed(&self, task: TaskId) -> bool {
-        self.items.position_of(task.index).is_none_or(|position| self.printed.contains(position))
+        self.numbers.position_of(task.index).is_none_or(|position| self.printed.contains(position))
     }
 
     async fn print(&mut self, client: &Client, tasks: &[&TaskView]) -> Result<(), Broken> {

@@ -52,7 +52,7 @@ impl<'a> Live<'a> {
     }
 
     /// Passes everything on until the task has ended and all its output is written.
-    pub(super) async fn to_the_end(mut self) -> Result<(), CliError> {
+    pub(super) async fn until_the_end(mut self) -> Result<(), CliError> {
         let mut writer = Writer::start()?;
         loop {
             match self.one_stream(&mut writer).await {

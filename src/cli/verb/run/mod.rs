@@ -57,7 +57,7 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
         let Cluster { session, mut embedded } = cluster;
         let mut run = Run { session, quiet: context.quiet(), is_embedded: embedded.is_some() };
         let ended = tokio::select! {
-            ended = run.to_its_end(plan, &mut interrupts) => ended,
+            ended = run.until_its_end(plan, &mut interrupts) => ended,
             error = failed(&mut embedded) => Err(error.into()),
         };
         // A second Ctrl-C leaves at once: what an embedded cluster runs ends with this process.
@@ -123,10 +123,10 @@ struct Run {
 }
 
 impl Run {
-    async fn to_its_end(&mut self, plan: JobPlan, interrupts: &mut Interrupts) -> Result<Ended, CliError> {
+    async fn until_its_end(&mut self, plan: JobPlan, interrupts: &mut Interrupts) -> Result<Ended, CliError> {
         let as_json = plan.json.is_some();
         let single = plan.is_single();
-        let (stdin, items) = (plan.stdin.clone(), plan.spec.items.clone());
+        let (stdin, numbers) = (plan.stdin.clone(), array::numbers(&plan.spec.items));
         let submitted = queue::queue(&mut self.session, plan).await?;
         let job = submitted.job;
         if let Some(why) = &submitted.unplaceable
@@ -137,10 +137,10 @@ impl Run {
         let handle = self.session.handle();
         let shown = async {
             if single {
-                Live::new(&mut self.session, TaskId::new(job.0, 0), stdin, self.quiet).to_the_end().await?;
+                Live::new(&mut self.session, TaskId::new(job.0, 0), stdin, self.quiet).until_the_end().await?;
                 one(wait::until_ended(&mut self.session, vec![job]).await?, job)
             } else {
-                array::to_the_end(&mut self.session, job, &items, self.quiet).await
+                array::until_the_end(&mut self.session, job, numbers, self.quiet).await
             }
         };
         let shown = tokio::select! {
