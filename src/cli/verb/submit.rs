@@ -22,7 +22,11 @@ pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, 
         let submitted = queue::queue(&mut session, plan).await?;
         if let Some(why) = &submitted.unplaceable {
             let text = format!("job {} is queued, but {why}", submitted.job);
-            say::warning(context.quiet(), &text, Some("it waits for a worker that can; --strict refuses such jobs"));
+            say::warning(
+                context.quiet(),
+                &text,
+                Some("it waits for a worker that can (`octaskly worker` starts one); --strict refuses such jobs"),
+            );
         }
         // With --wait and --json the job is shown once, as it ended.
         if !as_json {

@@ -132,7 +132,11 @@ impl Run {
         if let Some(why) = &submitted.unplaceable
             && !self.is_embedded
         {
-            say::warning(self.quiet, why, Some("it waits for a worker that can; Ctrl-C cancels it"));
+            say::warning(
+                self.quiet,
+                why,
+                Some("it waits for a worker that can (`octaskly worker` starts one); Ctrl-C cancels it"),
+            );
         }
         let handle = self.session.handle();
         let shown = async {
