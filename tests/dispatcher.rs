@@ -16,7 +16,7 @@ use octaskly::model::requests::{FailureCode, Reply, Request, Submission};
 use octaskly::model::selector::Selector;
 use octaskly::model::{JobId, Outcome, SealedSpec, TaskId, TaskState};
 use octaskly::node::{NodeError, dispatcher};
-use octaskly::transport::{Alpn, TransportError, hello};
+use octaskly::transport::{Alpn, CloseCode, LinkEnd, TransportError, hello};
 use octaskly::trust::{Home, Identity, access};
 use octaskly::wire::data::DataFrame;
 use stage::{Answers, Client, Stage, array, greeting, inline, job, profile, refusal, run, soon, stdout};
@@ -329,6 +329,78 @@ async fn peers_learn_that_the_dispatcher_is_stopping_and_a_watch_is_not_said_to_
         tokio::join!(stage.stop(), soon("the end", news.recv.recv::<Reply>(octaskly::model::limits::MAX_FRAME)));
     stopped.expect("stops");
     assert!(next.is_err(), "a watch that was cut off looks finished: {next:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_disk_ends_the_dispatcher_with_an_error_and_loses_nothing_acknowledged() {
+    let place = tempfile::tempdir().expect("a folder");
+    let home = place.path().join("home");
+    // Files may not grow beyond 2 MiB (in blocks of 512 bytes), and writing on is an error instead of a signal.
+    let script = "trap '' XFSZ; ulimit -f 4096; exec \"$0\" dispatcher --bind 127.0.0.1 --port 0 --home \"$1\"";
+    let child = std::process::Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_octaskly")])
+        .arg(&home)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let file = Home::locate(Some(home.clone())).expect("a home").access_file();
+    let access = soon("the access file", async {
+        loop {
+            match access::read(&file) {
+                Ok(Some(access)) => break access,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    })
+    .await;
+    let identity = Identity::ephemeral().expect("a key");
+    let client = stage::client_of(&access, &identity).await.expect("let in");
+    let mut acknowledged = Vec::new();
+    for number in 0..1000 {
+        match client.try_submit(job(&format!("echo {}", "x".repeat(50_000))), &number.to_string()).await {
+            Some(job) => acknowledged.push(job),
+            None => break,
+        }
+    }
+    assert!((1..1000).contains(&acknowledged.len()), "{} submissions were acknowledged", acknowledged.len());
+    let output = tokio::task::spawn_blocking(|| child.wait_with_output()).await.expect("waits").expect("ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("error: failed to go on without the store: ") && said.contains("\nhint: "), "{said}");
+    assert!(!file.exists(), "nobody is sent to a dispatcher that is gone");
+
+    let running = dispatcher::start(dispatcher::DispatcherOptions::loopback(home)).await.expect("starts again");
+    let client = stage::client_of(running.access(), &identity).await.expect("let in");
+    let there: Vec<JobId> = client.jobs().await.iter().map(|view| view.job).collect();
+    assert!(
+        acknowledged.iter().all(|job| there.contains(job)),
+        "{acknowledged:?} were acknowledged, {there:?} are there"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_takes_no_messages_is_cut_off_and_holds_up_nobody() {
+    let stage = Stage::open().await;
+    let client = stage.client().await;
+    let mut worker = stage.worker("deaf").await;
+    let end = worker.link.clone();
+    let shouting = async {
+        // Each is answered by an echo that nobody reads.
+        for sequence in 0.. {
+            if worker.send.send(&WorkerMessage::Heartbeat { sequence }).await.is_err() {
+                break;
+            }
+        }
+    };
+    let submitting = async {
+        for _ in 0..20 {
+            client.submit(job("true")).await;
+        }
+    };
+    tokio::join!(soon("the deaf worker to be cut off", shouting), submitting);
+    // The goodbye may drown in what the worker shouts; then the next packet is answered by a reset.
+    let end = end.closed().await;
+    assert!(matches!(end, LinkEnd::ByPeer { code: CloseCode::TooSlow, .. } | LinkEnd::Reset), "{end}");
 }
 
 // ---- output ----

@@ -107,9 +107,7 @@ impl Stage {
         identity: &Identity,
         credential: Credential,
     ) -> Result<Client, TransportError> {
-        let (endpoint, link) = self.dial(identity, Alpn::Client).await?;
-        let (_, send, recv) = hello(&link, &greeting(1, Intent::Client, credential)).await?;
-        Ok(Client { _endpoint: endpoint, link, _control: (send, recv) })
+        Client::join(self.dial(identity, Alpn::Client).await?, credential).await
     }
 
     /// A new worker of four slots with the access file's secret.
@@ -130,11 +128,19 @@ impl Stage {
 
     /// A connection that has not said hello yet.
     pub(crate) async fn dial(&self, identity: &Identity, alpn: Alpn) -> Result<(Endpoint, Link), TransportError> {
-        let endpoint = Endpoint::bind(identity, "127.0.0.1:0".parse().expect("an address"), &[])?;
-        let running = self.running();
-        let link = endpoint.connect(running.local_addr(), running.node_id(), alpn).await?;
-        Ok((endpoint, link))
+        dial(&self.access(), identity, alpn).await
     }
+}
+
+/// A client of any dispatcher whose access file is known.
+pub(crate) async fn client_of(access: &AccessFile, identity: &Identity) -> Result<Client, TransportError> {
+    Client::join(dial(access, identity, Alpn::Client).await?, Credential::Access(access.secret)).await
+}
+
+async fn dial(access: &AccessFile, identity: &Identity, alpn: Alpn) -> Result<(Endpoint, Link), TransportError> {
+    let endpoint = Endpoint::bind(identity, "127.0.0.1:0".parse().expect("an address"), &[])?;
+    let link = endpoint.connect(access.addresses[0], access.dispatcher, alpn).await?;
+    Ok((endpoint, link))
 }
 
 pub(crate) fn greeting(instance: u64, intent: Intent, credential: Credential) -> Hello {
@@ -184,6 +190,22 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    async fn join((endpoint, link): (Endpoint, Link), credential: Credential) -> Result<Self, TransportError> {
+        let (_, send, recv) = hello(&link, &greeting(1, Intent::Client, credential)).await?;
+        Ok(Client { _endpoint: endpoint, link, _control: (send, recv) })
+    }
+
+    /// Submits and returns the number of the job, when that is acknowledged and the link stands.
+    pub(crate) async fn try_submit(&self, spec: JobSpec, key: &str) -> Option<JobId> {
+        let submission = Submission { spec: SealedSpec::seal(spec), idempotency_key: key.to_owned(), strict: false };
+        let (mut send, mut recv) = self.link.open_bi().await.ok()?;
+        send.send(&Request::Submit(submission)).await.ok()?;
+        match soon("a reply", recv.recv::<Reply>(MAX_FRAME)).await.ok()?? {
+            Reply::Submitted { job, .. } => Some(job),
+            other => panic!("the submission was answered by {other:?}"),
+        }
+    }
+
     pub(crate) async fn ask(&self, request: Request) -> Reply {
         self.open(request).await.next().await.expect("a reply")
     }

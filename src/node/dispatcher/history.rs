@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 
+use super::progress::Barrier;
 use crate::store::{Reader, Store, StoreError};
 
 /// Reads at once; more only compete for the same pages and processors.
@@ -17,6 +18,7 @@ const READS_AT_ONCE: usize = 4;
 #[derive(Clone)]
 pub(super) struct History {
     store: Store,
+    barrier: Barrier,
     pool: Arc<Pool>,
 }
 
@@ -27,9 +29,9 @@ struct Pool {
 }
 
 impl History {
-    pub(super) fn new(store: Store) -> Self {
+    pub(super) fn new(store: Store, barrier: Barrier) -> Self {
         let pool = Pool { idle: Mutex::new(Vec::new()), permits: Semaphore::new(READS_AT_ONCE) };
-        Self { store, pool: Arc::new(pool) }
+        Self { store, barrier, pool: Arc::new(pool) }
     }
 
     /// Closes the readers that nobody uses, so that the store can be left as one file. Others open new ones.
@@ -43,30 +45,9 @@ impl History {
         T: Send + 'static,
         F: FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     {
-        self.on_a_thread(false, ask).await
-    }
-
-    /// Like [`History::read`], but first waits until what the engine's loop has
-    /// appended so far is written.
-    pub(super) async fn read_fresh<T, F>(&self, ask: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
-    {
-        self.on_a_thread(true, ask).await
-    }
-
-    async fn on_a_thread<T, F>(&self, flush: bool, ask: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
-    {
         let Ok(_permit) = self.pool.permits.acquire().await else { return Err(StoreError::Stopped) };
         let history = self.clone();
         let read = tokio::task::spawn_blocking(move || {
-            if flush {
-                history.store.flush()?;
-            }
             let idle = history.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let reader = match idle {
                 Some(reader) => reader,
@@ -81,5 +62,16 @@ impl History {
         });
         // A panic in a read, or the end of the runtime, ends this request alone.
         read.await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Like [`History::read`], but first waits until what the engine's loop has
+    /// appended so far is written.
+    pub(super) async fn read_fresh<T, F>(&self, ask: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.barrier.pass().await?;
+        self.read(ask).await
     }
 }

@@ -110,7 +110,7 @@ impl Live {
 
     /// Passes on what the engine noticed.
     pub(super) fn note(&self, notice: &Notice) {
-        if self.inner.count.load(Ordering::Relaxed) == 0 {
+        if self.inner.count.load(Ordering::SeqCst) == 0 {
             return;
         }
         match notice {
@@ -147,7 +147,8 @@ impl Live {
     }
 
     fn recount(&self, entries: &BTreeMap<TaskId, Entry>) {
-        self.inner.count.store(entries.len(), Ordering::Relaxed);
+        // The other half of this order is in `progress::Barrier`.
+        self.inner.count.store(entries.len(), Ordering::SeqCst);
     }
 
     fn drop_if_idle(&self, entries: &mut BTreeMap<TaskId, Entry>, task: TaskId) {
@@ -285,7 +286,7 @@ mod tests {
         assert_eq!(live.entries().len(), 1);
         drop(seat);
         assert!(live.entries().is_empty());
-        assert_eq!(live.inner.count.load(Ordering::Relaxed), 0);
+        assert_eq!(live.inner.count.load(Ordering::SeqCst), 0);
     }
 
     #[test]

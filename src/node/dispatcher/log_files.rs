@@ -65,7 +65,7 @@ pub(super) enum UploadError {
 impl LogFiles {
     /// The folder at `folder`, made and cleared of what a crash left half received.
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
-        std::fs::create_dir_all(&folder)?;
+        make_private(&folder)?;
         for job in std::fs::read_dir(&folder)? {
             let job = job?.path();
             if job.is_dir() {
@@ -128,7 +128,7 @@ impl LogFiles {
         let _turn = Turn::take(&self.state, id).ok_or(UploadError::Twice)?;
         let whole = self.path(id);
         let partial = whole.with_extension(PARTIAL);
-        tokio::fs::create_dir_all(self.job_folder(id.task.job)).await?;
+        make_private(&self.job_folder(id.task.job))?;
         let received = write_frames(&partial, announced, source).await;
         match received {
             Ok(()) => Ok(tokio::fs::rename(&partial, &whole).await?),
@@ -175,6 +175,14 @@ async fn write_frames(path: &Path, announced: u64, source: &mut FrameRecv) -> Re
     file.write_all(&buffer).await?;
     file.flush().await?;
     Ok(())
+}
+
+/// Makes a folder for this user alone; that it is there already is no error.
+fn make_private(folder: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
 }
 
 fn remove_partial(job: &Path) -> io::Result<()> {

@@ -27,6 +27,7 @@ mod logs;
 mod options;
 mod outlet;
 mod ports;
+mod progress;
 mod pump;
 mod relay;
 mod release;
@@ -99,7 +100,7 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
     let (events, queue) = mpsc::channel(EVENT_QUEUE);
     let shell = Arc::new(Shell {
         events,
-        history: history::History::new(store.clone()),
+        history: history::History::new(store.clone(), progress.barrier.clone()),
         live: live::Live::default(),
         directory: directory::Directory::new(),
         log_files: log_files.clone(),

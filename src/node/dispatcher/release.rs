@@ -95,6 +95,11 @@ impl<M> Release<M> {
         if head.batch > reached { None } else { self.held.pop_front().map(|held| held.messages) }
     }
 
+    /// The newest batch that was appended.
+    pub(super) fn appended(&self) -> BatchNo {
+        self.appended
+    }
+
     /// Whether another batch may be appended.
     pub(super) fn has_room(&self) -> bool {
         self.appended.0 - self.written.0 < MAX_UNWRITTEN

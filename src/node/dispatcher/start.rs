@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::DispatcherOptions;
 use super::log_files::LogFiles;
-use super::turn::StoreProgress;
+use super::progress::StoreProgress;
 use crate::engine::dispatcher::{DispatcherConfig, DispatcherEngine};
 use crate::model::limits::{HEARTBEAT_INTERVAL, SUSPECT_AFTER};
 use crate::model::selector::{Part, Selector};

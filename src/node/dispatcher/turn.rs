@@ -6,19 +6,19 @@
 //! loop never waits for a peer; it takes no events while the store has enough
 //! to write. Absent: every decision (the engine's).
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::chronicle::Chronicle;
 use super::event::{Event, Question, TURN_EVENTS};
 use super::live::Live;
 use super::log_files::LogFiles;
 use super::ports::Ports;
+use super::progress::StoreProgress;
 use super::release::Release;
 use crate::engine::dispatcher::{Call, DispatcherEngine, Inbound, LinkChange, Notice, Outbound};
-use crate::model::records::BatchNo;
 use crate::model::{JobId, LinkId, RequestId, Timestamp};
 use crate::node::{Clock, NodeError};
-use crate::store::{Progress, Store, StoreError};
+use crate::store::Store;
 
 /// What the loop owns or shares.
 pub(super) struct Turns {
@@ -41,35 +41,6 @@ pub(super) enum Due {
     Send(LinkId, Outbound),
     /// Remove the logs of these forgotten jobs.
     DeleteLogs(Vec<JobId>),
-}
-
-/// How far the store is, from its thread to the loop.
-pub(super) struct StoreProgress {
-    reached: watch::Receiver<Reached>,
-    failed: mpsc::Receiver<StoreError>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Reached {
-    written: BatchNo,
-    synced: BatchNo,
-}
-
-impl StoreProgress {
-    /// The listening end, and what the store's thread calls. Only the newest
-    /// numbers count, so the call never waits for the loop.
-    pub(super) fn new() -> (Self, Box<dyn FnMut(Progress) + Send>) {
-        let (reach, reached) = watch::channel(Reached::default());
-        // The store fails once.
-        let (fail, failed) = mpsc::channel(1);
-        let tell = Box::new(move |progress| match progress {
-            Progress::Written(upto) => reach.send_modify(|reached| reached.written = upto),
-            Progress::Synced(upto) => reach.send_modify(|reached| reached.synced = upto),
-            // Nobody listens any more when the loop has ended: then nobody is told anything either.
-            Progress::Failed(error) => drop(fail.try_send(error)),
-        });
-        (Self { reached, failed }, tell)
-    }
 }
 
 impl Turns {
@@ -195,6 +166,7 @@ impl Turns {
             // The thread says first what happened to it, then refuses.
             return Err(NodeError::StoreLost(self.progress.failed.try_recv().unwrap_or(error)));
         }
+        self.progress.barrier.raise(self.release.appended());
         // Only now, so that whoever reads the store because of the news finds its records behind a flush.
         for notice in &effects.notices {
             self.live.note(notice);
