@@ -27,6 +27,8 @@ fn main() {
 const TASKS: u64 = 10_000;
 /// Tasks whose records travel in one batch, as a busy dispatcher's do.
 const BATCH: u64 = 100;
+/// A time as it is written: eight bytes, as real ones are.
+const AT: i64 = 1_800_000_000_000_000;
 const EVERYBODY: Viewer = Viewer { node: NodeId([1; 32]), sees_all: true };
 
 fn opened(path: &Path) -> (Store, Receiver<BatchNo>) {
@@ -117,14 +119,14 @@ fn ten_thousand_tasks_by_bare_sqlite(bencher: Bencher<'_, '_>) {
             let run = |sql, values: &[&dyn rusqlite::ToSql]| {
                 transaction.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).expect("runs");
             };
-            run("INSERT INTO attempts VALUES (?1, ?2, 1, ?3, 1, ?4, NULL, NULL, NULL, NULL)", params![job, task, task, 1 << 50]);
-            run("INSERT INTO tasks VALUES (?1, ?2, 2, 1, ?3)", params![job, task, 1 << 50]);
-            run("UPDATE attempts SET started_at = ?3 WHERE job = ?1 AND task = ?2 AND attempt = 1", params![job, task, 1 << 50]);
+            run("INSERT INTO attempts VALUES (?1, ?2, 1, ?3, 1, ?4, NULL, NULL, NULL, NULL)", params![job, task, task, AT]);
+            run("INSERT INTO tasks VALUES (?1, ?2, 2, 1, ?3)", params![job, task, AT]);
+            run("UPDATE attempts SET started_at = ?3 WHERE job = ?1 AND task = ?2 AND attempt = 1", params![job, task, AT]);
             run(
                 "UPDATE attempts SET ended_at = ?3, outcome = 'exit', outcome_number = 0, peak = ?4 WHERE job = ?1 AND task = ?2 AND attempt = 1",
-                params![job, task, 1 << 50, 3 << 20],
+                params![job, task, AT, 3 << 20],
             );
-            run("UPDATE tasks SET state = 3, changed_at = ?3 WHERE job = ?1 AND task = ?2", params![job, task, 1 << 50]);
+            run("UPDATE tasks SET state = 3, changed_at = ?3 WHERE job = ?1 AND task = ?2", params![job, task, AT]);
         }
         transaction.commit().expect("commits");
     });

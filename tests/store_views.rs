@@ -401,6 +401,11 @@ fn forgotten_jobs_leave_no_row_behind() {
         desk.store.flush().expect("goes on");
     }
     assert_eq!(left(), 2, "the other job keeps its task and its attempt");
+    let free = || -> i64 { rows.pragma_query_value(None, "freelist_count", |row| row.get(0)).expect("reads") };
+    while free() > 0 {
+        desk.store.flush().expect("goes on");
+    }
+    assert_eq!(rows.pragma_query_value(None, "auto_vacuum", |row| row.get::<_, i64>(0)).expect("reads"), 2);
 }
 
 #[test]

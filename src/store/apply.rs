@@ -132,13 +132,7 @@ impl Apply for Records {
             .optional()?;
         match job {
             Some(job) => forget_some(connection, job)?,
-            None => {
-                let mut give_back = connection.prepare(&format!("PRAGMA incremental_vacuum({TIDY_PAGES})"))?;
-                let mut pages = give_back.query([])?;
-                while pages.next()?.is_some() {}
-                let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-                self.untidy = free > 0;
-            }
+            None => self.untidy = give_pages_back(connection)?,
         }
         Ok(())
     }
@@ -420,6 +414,21 @@ fn forget_some(connection: &Connection, job: i64) -> Result<(), StoreError> {
         run(connection, "DELETE FROM forgotten WHERE job = ?1", params![job])?;
     }
     Ok(())
+}
+
+/// Gives some free pages back to the file system; says whether there are more.
+fn give_pages_back(connection: &Connection) -> Result<bool, StoreError> {
+    let free = || connection.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0));
+    let before = free()?;
+    if before == 0 {
+        return Ok(false);
+    }
+    let mut give_back = connection.prepare(&format!("PRAGMA incremental_vacuum({TIDY_PAGES})"))?;
+    let mut pages = give_back.query([])?;
+    while pages.next()?.is_some() {}
+    let after = free()?;
+    // A file that somebody rewrote without automatic vacuuming keeps its free pages.
+    Ok(after > 0 && after < before)
 }
 
 fn run(connection: &Connection, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<(), StoreError> {

@@ -297,3 +297,47 @@ fn touch(connection: &Connection) -> Result<(), StoreError> {
     connection.prepare_cached("UPDATE meta SET value = value + 1 WHERE name = 'syncs'")?.execute([])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::super::apply::Records;
+    use super::super::{file, schema};
+    use super::*;
+    use crate::model::records::Record;
+    use crate::model::{NodeId, Role, Timestamp};
+
+    #[test]
+    fn a_database_at_its_bound_stops_the_writer_with_its_last_group_undone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, connection) = file::open(&directory.path().join("jobs.db"), &schema::DISPATCHER).expect("opens");
+        let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).expect("counts");
+        connection.pragma_update(None, "max_page_count", pages + 10).expect("takes it");
+        let looking = file::connect(&file.path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).expect("opens");
+        let apply = Records::new(&connection).expect("reads");
+        let (said, progress) = channel();
+        let on_progress = Box::new(move |news| said.send(news).expect("somebody listens"));
+        let writer = Writer::start(file, connection, apply, on_progress).expect("starts");
+        // A hundred nodes a batch, each under a name of its own.
+        for batch in 1.. {
+            let enrolled = |n: u64| Record::NodeEnrolled {
+                node: NodeId(std::array::from_fn(|at| ((batch * 100 + n) >> (at % 8 * 8)) as u8)),
+                role: Role::Worker,
+                name: format!("worker-{}", batch * 100 + n).parse().expect("a name"),
+                at: Timestamp(1),
+            };
+            let records = (0..100).map(enrolled).collect();
+            if writer.append(BatchNo(batch), records, Durability::Synced).and_then(|()| writer.flush()).is_err() {
+                break;
+            }
+        }
+        assert!(matches!(writer.close(), Err(StoreError::Stopped)));
+        let news: Vec<_> = progress.iter().collect();
+        let [.., Progress::Synced(last), Progress::Failed(StoreError::Full(_))] = &news[..] else {
+            panic!("not stopped by a full disk: {news:?}")
+        };
+        let rows: i64 = looking.query_row("SELECT count(*) FROM nodes", [], |row| row.get(0)).expect("counts");
+        assert_eq!(rows, (last.0 * 100) as i64);
+    }
+}
