@@ -11,7 +11,8 @@ use crate::model::{JobId, JobState, Timestamp};
 /// All jobs in memory.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
-    jobs: BTreeMap<JobId, Job>,
+    /// Boxed: a job is large, and a map moves its values about.
+    jobs: BTreeMap<JobId, Box<Job>>,
     by_idempotency_key: BTreeMap<String, JobId>,
     /// How many have not ended.
     active: u64,
@@ -27,13 +28,13 @@ impl Jobs {
     /// Adds a job that has not ended.
     pub(super) fn add(&mut self, job: Job) {
         self.by_idempotency_key.insert(job.submitted.idempotency_key.clone(), job.id());
-        let before = self.jobs.insert(job.id(), job);
+        let before = self.jobs.insert(job.id(), Box::new(job));
         assert!(before.is_none(), "two jobs of one number");
         self.active += 1;
     }
 
     /// Removes a job that has ended.
-    pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
+    pub(super) fn remove(&mut self, id: JobId) -> Option<Box<Job>> {
         let job = self.jobs.remove(&id)?;
         assert!(job.ended_at.is_some(), "job {id} left before it ended");
         if self.by_idempotency_key.get(&job.submitted.idempotency_key) == Some(&id) {
@@ -59,17 +60,17 @@ impl Jobs {
 
     /// The job that was accepted with this key.
     pub(super) fn by_key(&self, key: &str) -> Option<&Job> {
-        self.by_idempotency_key.get(key).and_then(|id| self.jobs.get(id))
+        self.by_idempotency_key.get(key).and_then(|id| self.get(*id))
     }
 
     /// A job that may not be here.
     pub(super) fn get(&self, id: JobId) -> Option<&Job> {
-        self.jobs.get(&id)
+        self.jobs.get(&id).map(Box::as_ref)
     }
 
     /// Likewise, to be changed.
     pub(super) fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {
-        self.jobs.get_mut(&id)
+        self.jobs.get_mut(&id).map(Box::as_mut)
     }
 
     /// A job that is here.
@@ -90,13 +91,13 @@ impl Jobs {
 
     /// All of them, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Job> {
-        self.jobs.values()
+        self.jobs.values().map(Box::as_ref)
     }
 
     /// Those with numbers from `first` to `last`.
     pub(super) fn range(&self, first: JobId, last: JobId) -> impl Iterator<Item = &Job> {
         let valid = first <= last;
-        valid.then(|| self.jobs.range(first..=last)).into_iter().flatten().map(|(_, job)| job)
+        valid.then(|| self.jobs.range(first..=last)).into_iter().flatten().map(|(_, job)| job.as_ref())
     }
 
     /// Panics with what is broken.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::job::{Attendance, Job};
-use super::placement::Requirement;
+use super::placement::{ClassId, Requirement};
 use super::requests::failure;
 use super::{DispatcherEngine, Notice, Peer};
 use crate::model::limits::{MAX_BATCH, MAX_SPEC_BYTES, MAX_TASK_INDEX, MAX_TASKS_PER_JOB};
@@ -66,7 +66,10 @@ impl DispatcherEngine {
             }
             let (job, requirement) = (job.id(), Requirement::of(job.spec()));
             self.attended_again(link, job);
-            return Ok(Reply::Submitted { job, unplaceable: self.unplaceable(&requirement) });
+            let class = self.placement.join_class(&requirement);
+            let unplaceable = self.unplaceable(class);
+            self.placement.leave_class(class);
+            return Ok(Reply::Submitted { job, unplaceable });
         }
         check_spec(submission)?;
         if self.jobs.active() >= MAX_ACTIVE_JOBS {
@@ -74,9 +77,10 @@ impl DispatcherEngine {
         }
         let spec = submission.spec.spec();
         let (open, broken) = self.dependencies(link, spec, ended)?;
-        let requirement = Requirement::of(spec);
-        let unplaceable = self.unplaceable(&requirement);
+        let class = self.placement.join_class(&Requirement::of(spec));
+        let unplaceable = self.unplaceable(class);
         if let (true, Some(reason)) = (submission.strict, &unplaceable) {
+            self.placement.leave_class(class);
             return Err(failure(FailureCode::Unplaceable, reason.clone()));
         }
 
@@ -92,7 +96,7 @@ impl DispatcherEngine {
         self.outbox.record(Record::JobSubmitted(Arc::clone(&submitted)));
         self.outbox.notice(Notice::JobSubmitted { job: id, tasks: spec.items.count() });
         let mut job = Job::new(submitted);
-        job.class = Some(self.placement.join_class(&requirement));
+        job.class = Some(class);
         if is_attended(spec) {
             job.attendance = Attendance::Here(link);
         }
@@ -152,9 +156,8 @@ impl DispatcherEngine {
     }
 
     /// Why no connected worker could ever run such a task, if that is so.
-    fn unplaceable(&mut self, requirement: &Requirement) -> Option<String> {
-        let class = self.placement.join_class(requirement);
-        let reason = (!self.placement.has_holder(class)).then(|| {
+    fn unplaceable(&self, class: ClassId) -> Option<String> {
+        (!self.placement.has_holder(class)).then(|| {
             let present = self.roster.iter().filter(|(_, worker)| worker.link().is_some());
             let lacks = present.filter(|(key, _)| self.placement.is_seated(*key)).map(|(key, worker)| {
                 let (lacks, _) = self.placement.lacks(class, key);
@@ -166,9 +169,7 @@ impl DispatcherEngine {
                 true => "no worker is connected".to_owned(),
                 false => format!("no connected worker could ever run it: {}", some.join("; ")),
             }
-        });
-        self.placement.leave_class(class);
-        reason
+        })
     }
 
     /// Notes that the client of a job, if it needs one, is on this link.

@@ -17,14 +17,21 @@ pub(super) struct Class {
     /// Where its workers are ranked, and by what.
     pub(super) pool: PoolId,
     pub(super) measure: Measure,
-    /// Jobs that belong to it.
+    /// Jobs that belong to it, and classes that are based on it.
     users: u32,
+    /// For tasks that keep away from a worker: the class of those that do not.
+    base: Option<ClassId>,
+    /// When it lost its last user, by number; a class that keeps coming back is not made anew each time.
+    unused: Option<u64>,
     /// Jobs of it that have something ready.
     pub(super) line: BTreeSet<Turn>,
     pub(super) standing: Standing,
-    /// Seated workers that could hold such a task if nothing else ran on them.
+    /// Seated workers that could hold such a task if nothing else ran on them; kept by the base alone.
     pub(super) holders: BTreeSet<WorkerKey>,
 }
+
+/// Classes without users that are kept, the latest.
+const KEPT_UNUSED: usize = 64;
 
 /// Where a class stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,20 +48,27 @@ impl Placement {
     /// The class of tasks with this requirement, for one more user.
     pub(in super::super) fn join_class(&mut self, requirement: &Requirement) -> ClassId {
         if let Some(id) = self.by_requirement.get(requirement).copied() {
-            self.class_mut(id).users += 1;
+            let class = self.class_mut(id);
+            class.users += 1;
+            if let Some(since) = class.unused.take() {
+                self.unused.remove(&since);
+            }
             return id;
         }
+        let base = requirement.avoid.map(|_| self.join_class(&requirement.anywhere()));
+        let holders = if base.is_none() { self.holders_of(requirement) } else { BTreeSet::new() };
         self.issued_classes += 1;
         let id = ClassId(self.issued_classes);
         let requirement = Arc::new(requirement.clone());
         let measure = Measure::of(&requirement.demand);
         let pool = self.join_pool(&requirement.kind, &measure);
-        let holders = self.holders_of(&requirement);
         let class = Class {
             requirement: Arc::clone(&requirement),
             pool,
             measure,
             users: 1,
+            base,
+            unused: None,
             line: BTreeSet::new(),
             standing: Standing::Idle,
             holders,
@@ -72,14 +86,46 @@ impl Placement {
             return;
         }
         assert!(class.line.is_empty(), "a class without users has jobs in line");
-        let Some(class) = self.classes.remove(&id) else { unreachable!("it was there a moment ago") };
+        self.retirements += 1;
+        self.class_mut(id).unused = Some(self.retirements);
+        self.unused.insert(self.retirements, id);
+        if self.unused.len() > KEPT_UNUSED {
+            if let Some((_, oldest)) = self.unused.pop_first() {
+                self.drop_class(oldest);
+            }
+        }
+    }
+
+    fn drop_class(&mut self, id: ClassId) {
+        let Some(class) = self.classes.remove(&id) else { unreachable!("no class {id:?}") };
+        assert_eq!(class.users, 0, "a class is dropped that has users");
         self.by_requirement.remove(&class.requirement);
         self.leave_pool(class.pool, &class.measure);
+        if let Some(base) = class.base {
+            self.leave_class(base);
+        }
+    }
+
+    /// Whether this seated worker could ever run such a task.
+    pub(super) fn could_hold(&self, id: ClassId, worker: WorkerKey) -> bool {
+        let class = self.class(id);
+        class.requirement.avoid != Some(worker) && self.base(class).holders.contains(&worker)
+    }
+
+    /// Seated workers that could ever run such a task.
+    pub(super) fn holders(&self, id: ClassId) -> impl Iterator<Item = WorkerKey> {
+        let class = self.class(id);
+        let avoid = class.requirement.avoid;
+        self.base(class).holders.iter().copied().filter(move |worker| avoid != Some(*worker))
+    }
+
+    fn base<'a>(&'a self, class: &'a Class) -> &'a Class {
+        class.base.map_or(class, |base| self.class(base))
     }
 
     /// Whether any seated worker could ever run such a task.
     pub(in super::super) fn has_holder(&self, id: ClassId) -> bool {
-        !self.class(id).holders.is_empty()
+        self.holders(id).next().is_some()
     }
 
     /// A job of this class has something ready.
@@ -120,17 +166,25 @@ impl Placement {
     pub(super) fn stand(&mut self, id: ClassId, standing: Standing) {
         let Some(class) = self.classes.get_mut(&id) else { unreachable!("no class {id:?}") };
         if let Some(turn) = class.line.first().copied() {
+            let wanted = class.measure.wanted(&class.requirement.demand);
             let listed = match class.standing {
                 Standing::Idle => true,
                 Standing::Eager => self.eager.remove(&(turn, id)),
-                Standing::Blocked => self.blocked.remove(&(turn, id)),
+                Standing::Blocked => {
+                    self.pools.unblock(class.pool, &class.measure, turn, id, wanted);
+                    self.blocked.remove(&(turn, id))
+                }
             };
             assert!(listed, "a class was not where it stood");
-            match standing {
-                Standing::Idle => {}
-                Standing::Eager => assert!(self.eager.insert((turn, id)), "a class is eager twice"),
-                Standing::Blocked => assert!(self.blocked.insert((turn, id)), "a class is blocked twice"),
-            }
+            let unlisted = match standing {
+                Standing::Idle => true,
+                Standing::Eager => self.eager.insert((turn, id)),
+                Standing::Blocked => {
+                    self.pools.block(class.pool, &class.measure, turn, id, wanted);
+                    self.blocked.insert((turn, id))
+                }
+            };
+            assert!(unlisted, "a class stands in two places");
         }
         class.standing = standing;
     }
@@ -155,10 +209,13 @@ impl Placement {
         assert_eq!(self.classes.len(), self.by_requirement.len(), "classes and requirements are not as many");
         let mut listed = 0;
         for (id, class) in &self.classes {
-            assert!(class.users > 0, "a class that nobody uses");
+            let listed_unused = class.unused.is_some_and(|since| self.unused.get(&since) == Some(id));
+            assert_eq!(class.users == 0, listed_unused, "a class that nobody uses, or that is taken for one");
+            assert_eq!(class.base.is_some(), class.requirement.avoid.is_some(), "a class with a base avoids nobody");
             assert!(class.line.len() <= class.users as usize, "more jobs in line than belong to the class");
             assert_eq!(self.by_requirement.get(&class.requirement), Some(id), "a class that cannot be found");
-            assert_eq!(class.holders, self.holders_of(&class.requirement), "holders are out of date");
+            let holders: BTreeSet<WorkerKey> = self.holders(*id).collect();
+            assert_eq!(holders, self.holders_of(&class.requirement), "holders are out of date");
             let first = class.line.first().map(|turn| (*turn, *id));
             let eager = first.is_some_and(|key| self.eager.contains(&key));
             let blocked = first.is_some_and(|key| self.blocked.contains(&key));

@@ -78,6 +78,9 @@ pub(super) struct Placement {
     classes: BTreeMap<ClassId, Class>,
     by_requirement: BTreeMap<Arc<Requirement>, ClassId>,
     issued_classes: u32,
+    /// Classes without users in the order in which they lost the last one.
+    unused: BTreeMap<u64, ClassId>,
+    retirements: u64,
     pools: Pools,
     seats: BTreeMap<WorkerKey, Seat>,
     /// How many seats are open and have a free slot: when none, nothing can be placed and nobody is asked.
@@ -86,33 +89,73 @@ pub(super) struct Placement {
     eager: BTreeSet<(Turn, ClassId)>,
     /// Classes that fit nowhere but perhaps on a worker in `grown`.
     blocked: BTreeSet<(Turn, ClassId)>,
-    /// Workers that may take more than when the blocked classes were last decided.
-    grown: BTreeSet<WorkerKey>,
+    /// Workers that may take more than when the blocked classes were last
+    /// decided. None of those before the given one fits there.
+    grown: BTreeMap<WorkerKey, Option<(Turn, ClassId)>>,
     reservation: Option<Reservation>,
     /// Whether a reservation ended since the blocked classes were last decided.
     unreserved: bool,
 }
 
-/// With at most this many grown workers each is tried against each blocked
-/// class, which costs less than deciding all blocked classes anew.
+/// With more grown workers than this all blocked classes are decided anew;
+/// with fewer, each of these workers looks for what it can take.
 const TRIED_ONE_BY_ONE: usize = 8;
 
 impl Placement {
     /// The next decision, or `None` when nothing that waits fits anywhere.
     pub(super) fn next(&mut self) -> Option<Grant> {
-        self.wake();
+        self.renew_reservation();
+        if self.grown.len() > TRIED_ONE_BY_ONE {
+            self.wake_all();
+        }
         while self.vacant > 0 {
-            let (turn, id) = *self.eager.first()?;
-            if let Some(worker) = self.find(id) {
-                let requirement = Arc::clone(&self.class(id).requirement);
-                let gpus = self.with_room(worker, |room| room.take(&requirement.demand));
-                self.end_reservation_of(id);
-                return Some(Grant { class: id, job: turn.job, worker, gpus });
+            let eager = self.eager.first().copied();
+            let regained = self.first_regained();
+            match (eager, regained) {
+                (Some(first), regained) if regained.is_none_or(|(blocked, _)| first < blocked) => {
+                    let (_, id) = first;
+                    if let Some(worker) = self.find(id) {
+                        return Some(self.grant(first, worker));
+                    }
+                    self.stand(id, Standing::Blocked);
+                    self.reserve_for(id);
+                }
+                (_, Some((first, worker))) => return Some(self.grant(first, worker)),
+                (_, None) => return None,
             }
-            self.stand(id, Standing::Blocked);
-            self.reserve_for(id);
         }
         None
+    }
+
+    fn grant(&mut self, (turn, id): (Turn, ClassId), worker: WorkerKey) -> Grant {
+        let requirement = Arc::clone(&self.class(id).requirement);
+        let gpus = self.with_room(worker, |room| room.take(&requirement.demand));
+        self.end_reservation_of(id);
+        Grant { class: id, job: turn.job, worker, gpus }
+    }
+
+    /// The first blocked class in order that fits on a worker that has grown, and that worker.
+    fn first_regained(&mut self) -> Option<((Turn, ClassId), WorkerKey)> {
+        let mut first: Option<((Turn, ClassId), WorkerKey)> = None;
+        let grown: Vec<(WorkerKey, Option<(Turn, ClassId)>)> =
+            self.grown.iter().map(|(worker, from)| (*worker, *from)).collect();
+        for (worker, from) in grown {
+            let seat = self.seats.get(&worker).filter(|seat| seat.is_vacant());
+            let fitting = seat
+                .and_then(|seat| self.pools.first_fitting(&seat.pools, &seat.room, from, |id| self.fits(id, worker)));
+            match fitting {
+                Some(found) => {
+                    self.grown.insert(worker, Some(found));
+                    if first.is_none_or(|(before, _)| found < before) {
+                        first = Some((found, worker));
+                    }
+                }
+                None => {
+                    self.grown.remove(&worker);
+                }
+            }
+        }
+        first
     }
 
     /// The worker with most room for a class, if it fits on any.
@@ -139,19 +182,10 @@ impl Placement {
         }
     }
 
-    /// Gives blocked classes another try where workers have grown.
-    fn wake(&mut self) {
-        self.renew_reservation();
-        if self.grown.is_empty() {
-            return;
-        }
-        let grown = std::mem::take(&mut self.grown);
-        let one_by_one = grown.len() <= TRIED_ONE_BY_ONE;
-        let fits = |id: ClassId| {
-            let class = self.class(id);
-            !one_by_one || grown.iter().any(|worker| class.holders.contains(worker) && self.fits(id, *worker))
-        };
-        let woken: Vec<ClassId> = self.blocked.iter().map(|(_, id)| *id).filter(|id| fits(*id)).collect();
+    /// Lets all blocked classes be decided anew.
+    fn wake_all(&mut self) {
+        self.grown.clear();
+        let woken: Vec<ClassId> = self.blocked.iter().map(|(_, id)| *id).collect();
         for id in woken {
             self.stand(id, Standing::Eager);
         }

@@ -36,6 +36,11 @@ impl Requirement {
         Self { demand: spec.demand.clone(), kind: Kind { labels, isolation: spec.isolation }, avoid: None }
     }
 
+    /// The same, on any worker.
+    pub(crate) fn anywhere(&self) -> Self {
+        Self { avoid: None, ..self.clone() }
+    }
+
     /// The same, but on another worker than `avoid`.
     pub(crate) fn avoiding(&self, avoid: WorkerKey) -> Self {
         Self { avoid: Some(avoid), ..self.clone() }

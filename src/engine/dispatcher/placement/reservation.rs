@@ -58,8 +58,8 @@ impl Placement {
         let class = self.class(id);
         let roomiest = self.pools.roomiest(class.pool, &class.measure).take(LOOKED_AT).map(super::pools::Rank::worker);
         let open = |worker: &WorkerKey| self.seats.get(worker).is_some_and(|seat| seat.open);
-        let holders = class.holders.iter().copied().filter(open);
-        roomiest.filter(|worker| class.holders.contains(worker)).chain(holders).next()
+        let holders = self.holders(id).filter(open);
+        roomiest.filter(|worker| self.could_hold(id, *worker)).chain(holders).next()
     }
 
     fn turn_of(&self, id: ClassId) -> Option<Turn> {
@@ -83,7 +83,7 @@ impl Placement {
     /// The class has another first job: what it kept from classes that are now before it is theirs.
     pub(super) fn move_reservation_of(&mut self, id: ClassId) {
         if let Some(reservation) = self.reservation.as_ref().filter(|reservation| reservation.class == id) {
-            self.grown.insert(reservation.worker);
+            self.grown.insert(reservation.worker, None);
         }
     }
 
@@ -96,7 +96,7 @@ impl Placement {
 
     fn end_reservation(&mut self) {
         if let Some(reservation) = self.reservation.take() {
-            self.grown.insert(reservation.worker);
+            self.grown.insert(reservation.worker, None);
             self.unreserved = true;
         }
     }
@@ -107,7 +107,7 @@ impl Placement {
         let class = self.class(reservation.class);
         assert!(class.standing != Standing::Idle, "room is reserved for a class with nobody in line");
         assert_eq!(class.requirement.demand, reservation.demand, "room of another size is reserved");
-        assert!(class.holders.contains(&reservation.worker), "room is reserved where it can never suffice");
+        assert!(self.could_hold(reservation.class, reservation.worker), "room is reserved where it can never suffice");
         let open = self.seats.get(&reservation.worker).is_some_and(|seat| seat.open);
         assert!(open, "room is reserved on a worker that gets no work");
     }

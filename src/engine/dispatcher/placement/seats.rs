@@ -20,14 +20,14 @@ pub(super) struct Seat {
     /// Whether it may be given work.
     pub(super) open: bool,
     /// The pools it belongs to.
-    pools: Vec<PoolId>,
+    pub(super) pools: Vec<PoolId>,
 }
 
 /// What one worker holds, each with its GPU indices in ascending order.
 pub(in super::super) type Held<'a> = Vec<(&'a Demand, &'a [u32])>;
 
 impl Seat {
-    fn is_vacant(&self) -> bool {
+    pub(super) fn is_vacant(&self) -> bool {
         self.open && self.room.slots() > 0
     }
 
@@ -39,7 +39,7 @@ impl Seat {
 impl Placement {
     /// A worker is there, with all its capacity free and closed at first.
     pub(in super::super) fn seat(&mut self, worker: WorkerKey, traits: Traits) {
-        for class in self.classes.values_mut().filter(|class| class.requirement.avoid != Some(worker)) {
+        for class in self.classes.values_mut().filter(|class| class.requirement.avoid.is_none()) {
             if traits.could_hold(&class.requirement) {
                 class.holders.insert(worker);
             }
@@ -84,7 +84,7 @@ impl Placement {
         if seat.is_vacant() {
             self.pools.rank(&seat.pools, worker, &seat.room);
             self.vacant += 1;
-            self.grown.insert(worker);
+            self.grown.insert(worker, None);
         }
         if !open {
             self.end_reservation_on(worker);
@@ -99,7 +99,7 @@ impl Placement {
     /// Gives back what an attempt needed.
     pub(in super::super) fn vacate(&mut self, worker: WorkerKey, demand: &Demand, gpus: &[u32]) {
         self.with_room(worker, |room| room.give_back(demand, gpus));
-        self.grown.insert(worker);
+        self.grown.insert(worker, None);
     }
 
     /// Changes a worker's room and keeps its ranks in step.
@@ -155,6 +155,6 @@ impl Placement {
         }
         let vacant = self.seats.values().filter(|seat| seat.is_vacant()).count();
         assert_eq!(self.vacant, vacant, "workers with a free slot are miscounted");
-        self.pools.check(self.seats.iter().map(|(worker, seat)| seat.candidate(*worker)));
+        self.pools.check(self.seats.iter().map(|(worker, seat)| seat.candidate(*worker)), &self.blocked);
     }
 }

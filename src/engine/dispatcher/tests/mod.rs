@@ -40,7 +40,6 @@ use ledger::Ledger;
 
 /// A worker as the scene plays it.
 struct Played {
-    node: NodeId,
     link: LinkId,
     instance: u64,
     profile: WorkerProfile,
@@ -248,7 +247,6 @@ impl Scene {
             Some(Answer::Welcome(welcome)) => {
                 let holds = self.workers.remove(who).filter(|old| old.instance == instance).map(|old| old.holds);
                 let played = Played {
-                    node: key(who),
                     link,
                     instance,
                     profile,
