@@ -12,7 +12,7 @@ use super::dice::Dice;
 use super::dispatcher::DispatcherNode;
 use super::faults::{self, Fault};
 use super::ledger::Ledger;
-use super::network::{Network, Party, Upward, Way};
+use super::network::{Network, Party, Upward, Way, fair};
 use super::plan::Plan;
 use super::process::Character;
 use super::trace::Trace;
@@ -143,7 +143,7 @@ impl Cluster {
             agenda,
             trace: Trace::new(plan.aloud),
             dice: DiceBox { network, disk, life },
-            network: Network::new(),
+            network: Network::new(fair(&plan)),
             dispatcher: DispatcherNode::new(),
             workers,
             clients,

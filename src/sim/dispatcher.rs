@@ -32,7 +32,8 @@ pub(super) struct DispatcherNode {
     pub(super) written: Projection,
     /// Messages that wait for their batch to be written.
     plain: VecDeque<(BatchNo, LinkId, Outbound)>,
-    /// Messages that wait for everything up to their batch to be synced.
+    /// Messages that wait for everything up to their batch to be synced. Those
+    /// of the other queue may overtake them, unless the plan says otherwise.
     after_sync: VecDeque<(BatchNo, LinkId, Outbound)>,
     armed: Option<Timestamp>,
 }
@@ -137,6 +138,8 @@ impl Cluster {
         let now = self.agenda.now();
         let node = &mut self.dispatcher;
         let dice = &mut self.dice.disk;
+        // An end that a listing may show must stand, whoever is there to be told of it.
+        let ends_job = effects.records.iter().any(|record| matches!(record, Record::JobEnded { .. }));
         if !effects.records.is_empty() {
             if self.plan.trace_messages {
                 self.trace.note(now, format_args!("records {:?}", effects.records));
@@ -146,7 +149,7 @@ impl Cluster {
             self.agenda.at(at, Event::Written(node.start, batch));
         }
         // The store syncs when it is asked to, and sometimes by itself (a checkpoint).
-        if (!effects.messages_after_sync.is_empty() || dice.percent(2))
+        if (ends_job || !effects.messages_after_sync.is_empty() || dice.percent(2))
             && let Some((upto, at)) = node.disk.sync(now, dice)
         {
             self.agenda.at(at, Event::Synced(node.start, upto));
@@ -164,7 +167,9 @@ impl Cluster {
         while node.after_sync.front().is_some_and(|(batch, _, _)| node.disk.is_synced(*batch)) {
             ready.extend(node.after_sync.pop_front());
         }
-        while node.plain.front().is_some_and(|(batch, _, _)| node.disk.is_written(*batch)) {
+        let behind = node.after_sync.front().map(|(batch, _, _)| *batch).filter(|_| self.plan.one_queue);
+        let may_leave = |batch: BatchNo| node.disk.is_written(batch) && behind.is_none_or(|behind| batch <= behind);
+        while node.plain.front().is_some_and(|(batch, _, _)| may_leave(*batch)) {
             ready.extend(node.plain.pop_front());
         }
         for (_, link, what) in ready {

@@ -108,7 +108,10 @@ impl Cluster {
         match what {
             Outbound::Answer(Answer::Welcome(welcome)) => self.welcomed(party, link, welcome),
             Outbound::Answer(Answer::Refused(refusal)) => {
-                assert!(refusal.code.is_temporary(), "{party:?} is refused for good: {refusal:?}");
+                let guard = matches!(party, Party::Guard(_));
+                assert!(guard || refusal.code.is_temporary(), "{party:?} is refused for good: {refusal:?}");
+                // A guard does not insist: a dispatcher that does not know the worker misses nothing.
+                self.guards.retain(|number, _| party != Party::Guard(*number));
                 self.gone_below(link);
             }
             Outbound::Close { .. } => self.gone_below(link),

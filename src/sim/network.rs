@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::dice::Dice;
+use super::plan::Plan;
 use crate::engine::dispatcher::{Inbound, Outbound};
 use crate::model::handshake::Hello;
 use crate::model::{LinkId, Millis, Timestamp};
@@ -76,7 +77,9 @@ pub(super) struct Weather {
 }
 
 /// A local network on a good day.
-pub(super) const FAIR: Weather = Weather { delay: (0, 5), repeats: 0 };
+pub(super) fn fair(plan: &Plan) -> Weather {
+    Weather { delay: (0, 5), repeats: plan.repeats }
+}
 
 /// A link whose other end is silent this long is dead.
 pub(super) const IDLE_TIMEOUT: Millis = Millis::from_secs(20);
@@ -93,8 +96,8 @@ pub(super) struct Network {
 
 impl Network {
     /// No link yet.
-    pub(super) fn new() -> Self {
-        Self { links: BTreeMap::new(), opened: 0, weather: FAIR, cut_off: BTreeMap::new() }
+    pub(super) fn new(weather: Weather) -> Self {
+        Self { links: BTreeMap::new(), opened: 0, weather, cut_off: BTreeMap::new() }
     }
 
     /// A new link, on which nothing was said yet.

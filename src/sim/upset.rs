@@ -6,7 +6,7 @@
 use super::cluster::{Cluster, Event};
 use super::disk::{BRISK, Crash};
 use super::faults::Fault;
-use super::network::{FAIR, IDLE_TIMEOUT, Party, Way, Weather};
+use super::network::{IDLE_TIMEOUT, Party, Way, Weather, fair};
 use crate::engine::worker::WorkerEngine;
 use crate::model::{Millis, Timestamp};
 
@@ -46,7 +46,7 @@ impl Cluster {
 
     /// Disk and weather are fair again.
     pub(super) fn calm_down(&mut self) {
-        self.network.weather = FAIR;
+        self.network.weather = fair(&self.plan);
         self.dispatcher.disk.slowness = BRISK;
     }
 

@@ -5,6 +5,7 @@
 
 use super::cluster::Cluster;
 use super::ledger::Tallies;
+use super::worker::WorkerNode;
 use crate::engine::dispatcher::DispatcherEngine;
 use crate::model::records::Record;
 use crate::model::{Millis, Timestamp};
@@ -64,9 +65,15 @@ impl Cluster {
         self.elapsed() > self.plan.span
             && self.errands.iter().all(|errand| errand.is_done())
             && self.ledger.alive() == 0
-            && self.workers.iter().all(|worker| worker.is_idle())
+            && self.workers.iter().all(|worker| worker.is_idle() || self.is_left_out(worker))
             && self.dispatcher.engine.is_some()
             && self.dispatcher.written.jobs.values().all(|job| job.ended.is_some())
+    }
+
+    /// Whether a worker may never get in again: where not all have a place or a name.
+    fn is_left_out(&self, worker: &WorkerNode) -> bool {
+        let scarce = self.plan.twins || (self.plan.max_workers as usize) < self.plan.workers;
+        scarce && worker.link.is_none()
     }
 
     /// The last audit.

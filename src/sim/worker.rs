@@ -85,11 +85,6 @@ impl WorkerNode {
         self.stood_still = Millis(self.stood_still.0 + until.since(now).0);
     }
 
-    /// Which start of it this is.
-    pub(super) fn start(&self) -> u64 {
-        self.start
-    }
-
     /// Whether nothing of any attempt is left here.
     pub(super) fn is_idle(&self) -> bool {
         self.engine.is_some() && self.processes.is_empty() && self.kept.is_empty()

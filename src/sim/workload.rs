@@ -8,14 +8,11 @@ use std::collections::BTreeMap;
 use super::dice::Dice;
 use super::plan::{Plan, Variety};
 use super::process::{Character, good};
-use crate::model::limits::MAX_INLINE_LOG;
 use crate::model::node::WorkerProfile;
 use crate::model::spec::{
     Backoff, CommandLine, DependencyCondition, Isolation, OutputMode, RetryOn, RetryPolicy, TimeLimit,
 };
 use crate::model::{Capacity, Demand, Items, JobSpec, MilliCpu, Millis, RawString};
-
-const _: () = assert!(MAX_INLINE_LOG > 0, "results may carry output");
 
 /// One submission and what its client does about it.
 #[derive(Debug, Clone)]
@@ -83,7 +80,7 @@ fn plain(number: usize, left: u64, dice: &mut Dice) -> Wish {
 /// One of every kind of job, at random.
 fn anything(number: usize, left: u64, plan: &Plan, dice: &mut Dice) -> Wish {
     let items = items(left, plan, dice);
-    let mut wish = wish(number, items, character(dice));
+    let mut wish = wish(number, items, character(plan, dice));
     let spec = &mut wish.spec;
     spec.priority = i32::try_from(dice.between(0, 4)).unwrap_or(0) - 1;
     spec.demand = demand(dice);
@@ -99,8 +96,8 @@ fn anything(number: usize, left: u64, plan: &Plan, dice: &mut Dice) -> Wish {
     spec.retry = retry(dice);
     spec.max_concurrent = dice.percent(20).then(|| u32::try_from(dice.between(1, 5)).unwrap_or(1));
     spec.max_fails = dice.percent(15).then(|| u32::try_from(dice.between(1, 5)).unwrap_or(1));
-    spec.exclusive = dice.percent(15);
-    spec.no_retry = dice.percent(15);
+    spec.exclusive = dice.percent(plan.delicate);
+    spec.no_retry = dice.percent(plan.delicate);
     if items_are_single(&spec.items) && dice.percent(25) {
         spec.output = OutputMode::Attached;
     }
@@ -130,8 +127,9 @@ fn items(left: u64, plan: &Plan, dice: &mut Dice) -> Items {
     }
 }
 
-fn character(dice: &mut Dice) -> Character {
-    let runs = dice.one_of(&[(1, 50), (1, 50), (20, 3_000), (500, 10_000), (5_000, 60_000)]);
+fn character(plan: &Plan, dice: &mut Dice) -> Character {
+    let long = dice.percent(plan.long);
+    let runs = if long { (5_000, 90_000) } else { dice.one_of(&[(1, 50), (20, 3_000), (500, 10_000)]) };
     match dice.between(0, 9) {
         0..5 => good(runs.0, runs.1),
         5 => Character { fails: 100, ..good(runs.0, runs.1) },
@@ -186,9 +184,10 @@ pub(super) fn profile(number: usize, plan: &Plan, dice: &mut Dice) -> WorkerProf
         }
     };
     let named = number == 0 || dice.percent(70);
+    let asked = if plan.twins && number == 2 { 1 } else { number };
     let zone = if number == 0 { "a" } else { dice.one_of(&["a", "b"]) };
     WorkerProfile {
-        name: if named { format!("w{number}").parse().ok() } else { None },
+        name: if named { format!("w{asked}").parse().ok() } else { None },
         capacity,
         labels: BTreeMap::from([("zone".to_owned(), zone.to_owned())]),
         os: "linux".to_owned(),
