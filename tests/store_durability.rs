@@ -160,7 +160,8 @@ fn what_was_acknowledged_outlives_a_process_killed_at_any_moment() {
 fn child_that_writes_until_the_store_fails() {
     let Some(path) = child_store() else { return };
     let room = path.with_file_name("room");
-    std::fs::write(&room, vec![1; 2 << 20]).expect("writes");
+    // As much as a log and its index may need beside a database that fills the rest.
+    std::fs::write(&room, vec![1; 3 << 20]).expect("writes");
     let (store, progress) = open(&path);
     let mut job = 0;
     while store.append(BatchNo(job + 1), batch(job + 1, 20_000), Durability::Synced).is_ok() {
@@ -197,8 +198,8 @@ fn said_by_failing_child(wrapper: &[&str], store: &Path) -> Option<String> {
 #[test]
 fn a_full_disk_stops_the_store_and_loses_nothing_acknowledged() {
     let directory = tempfile::tempdir().expect("a directory");
-    // A file system of 8 MiB that only the child sees and that goes with it.
-    let script = format!("mount -t tmpfs -o size=8m none {} && exec \"$0\" \"$@\"", directory.path().display());
+    // A file system of 16 MiB that only the child sees and that goes with it.
+    let script = format!("mount -t tmpfs -o size=16m none {} && exec \"$0\" \"$@\"", directory.path().display());
     let wrapper = ["unshare", "-Urm", "sh", "-c", script.as_str()];
     let allowed = Command::new("unshare").args(["-Urm", "true"]).status().is_ok_and(|status| status.success());
     if !allowed {

@@ -269,8 +269,8 @@ fn listen(mut worker: impl io::Read) -> io::Result<Option<Option<GuardBriefing>>
 /// Waits until nobody holds the presence pipe open any more; nobody ever writes to it.
 fn await_last_shim() -> io::Result<()> {
     let presence = io::stdout().as_fd().try_clone_to_owned()?;
-    let mut nothing = [0; 1];
-    std::fs::File::from(presence).read(&mut nothing)?;
+    let mut nothing = Vec::new();
+    std::fs::File::from(presence).read_to_end(&mut nothing)?;
     Ok(())
 }
 

@@ -12,6 +12,9 @@ pub(super) struct Placeholders<'a> {
     index: u64,
 }
 
+/// A placeholder and the value it stands for.
+type Form<'a> = (&'static [u8], fn(&Placeholders<'a>) -> Vec<u8>);
+
 impl<'a> Placeholders<'a> {
     /// Those of the task with this item and number.
     pub(super) fn new(item: &'a [u8], index: u64) -> Self {
@@ -47,7 +50,7 @@ impl<'a> Placeholders<'a> {
 
     /// The placeholder that `text` begins with, and what it stands for.
     fn value_at(&self, text: &'a [u8]) -> Option<(&'a [u8], Vec<u8>)> {
-        let forms: [(&[u8], fn(&Self) -> Vec<u8>); 6] = [
+        let forms: [Form<'a>; 6] = [
             (b"{}", |this| this.item.to_vec()),
             (b"{#}", |this| this.index.to_string().into_bytes()),
             (b"{.}", |this| without_extension(this.item).to_vec()),

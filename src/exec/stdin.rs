@@ -93,11 +93,9 @@ impl Feed {
 
 /// The next bytes to feed; `None` at their end, or as soon as nobody can read them any more.
 async fn next(source: &mut mpsc::Receiver<Vec<u8>>, pipe: &pipe::Sender) -> Option<Vec<u8>> {
-    loop {
-        tokio::select! {
-            bytes = source.recv() => return bytes,
-            () = closed(pipe) => return None,
-        }
+    tokio::select! {
+        bytes = source.recv() => bytes,
+        () = closed(pipe) => None,
     }
 }
 

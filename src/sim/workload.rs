@@ -53,10 +53,10 @@ pub(super) fn wishes(plan: &Plan, dice: &mut Dice) -> Vec<Wish> {
     wishes.sort_by_key(|wish| wish.at);
     // Dependencies go to earlier ones, so they are drawn when the order is known.
     if plan.variety == Variety::Everything {
-        for number in 1..wishes.len() {
+        for (number, wish) in wishes.iter_mut().enumerate().skip(1) {
             while dice.percent(20) {
                 let condition = dice.one_of(&[DependencyCondition::Succeeded, DependencyCondition::Ended]);
-                wishes[number].after.push((dice.index(number), condition));
+                wish.after.push((dice.index(number), condition));
             }
         }
     }

@@ -77,10 +77,13 @@ enum Command<R> {
     Close,
 }
 
+/// The thread and how it ended.
+type WriterThread = JoinHandle<Result<(), StoreError>>;
+
 /// A handle to a writer thread for records `R`.
 pub(super) struct Writer<R> {
     queue: SyncSender<Command<R>>,
-    thread: Arc<Mutex<Option<JoinHandle<Result<(), StoreError>>>>>,
+    thread: Arc<Mutex<Option<WriterThread>>>,
 }
 
 impl<R> Clone for Writer<R> {

@@ -18,52 +18,52 @@ use tokio::sync::mpsc;
 const ALONE: &str = "OCTASKLY_TEST_ALONE";
 
 /// An executor and what it said.
-pub struct Rig {
-    pub executor: Executor,
+pub(crate) struct Rig {
+    pub(crate) executor: Executor,
     events: mpsc::Receiver<ExecEvent>,
     ended: BTreeMap<AttemptId, Ending>,
-    pub started: BTreeMap<AttemptId, Duration>,
-    pub work: tempfile::TempDir,
+    pub(crate) started: BTreeMap<AttemptId, Duration>,
+    pub(crate) work: tempfile::TempDir,
     jobs: u64,
 }
 
 /// A vector command as a job.
-pub fn exec<'a>(argv: impl IntoIterator<Item = &'a str>) -> JobSpec {
+pub(crate) fn exec<'a>(argv: impl IntoIterator<Item = &'a str>) -> JobSpec {
     JobSpec::single(CommandLine::Exec(argv.into_iter().map(RawString::from).collect()))
 }
 
 /// A shell command as a job.
-pub fn shell(command: &str) -> JobSpec {
+pub(crate) fn shell(command: &str) -> JobSpec {
     JobSpec::single(CommandLine::Shell(command.into()))
 }
 
 /// A shell command whose processes all carry `mark` in their environment.
-pub fn marked(mark: &str, command: &str) -> JobSpec {
+pub(crate) fn marked(mark: &str, command: &str) -> JobSpec {
     let mut spec = shell(command);
     spec.env.insert("OCTASKLY_TEST_MARK".into(), mark.into());
     spec
 }
 
 /// The configuration of an executor under `work`.
-pub fn config(work: &Path, presence: Option<Presence>) -> ExecConfig {
+pub(crate) fn config(work: &Path, presence: Option<Presence>) -> ExecConfig {
     let shim_program = env!("CARGO_BIN_EXE_octaskly").into();
     ExecConfig { shim_program, work_root: work.join("work"), ready_shims: 0, presence }
 }
 
 impl Rig {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let work = tempfile::tempdir().expect("a directory");
         let (executor, events) = Executor::start(config(work.path(), None)).expect("an executor");
         Self::around(executor, events, work)
     }
 
     /// A rig for an executor that was started already.
-    pub fn around(executor: Executor, events: mpsc::Receiver<ExecEvent>, work: tempfile::TempDir) -> Self {
+    pub(crate) fn around(executor: Executor, events: mpsc::Receiver<ExecEvent>, work: tempfile::TempDir) -> Self {
         Self { executor, events, ended: BTreeMap::new(), started: BTreeMap::new(), work, jobs: 0 }
     }
 
     /// Starts task `index` of a new job.
-    pub fn start_index(&mut self, spec: JobSpec, index: u64, attached: Option<AttachedIo>) -> AttemptId {
+    pub(crate) fn start_index(&mut self, spec: JobSpec, index: u64, attached: Option<AttachedIo>) -> AttemptId {
         self.jobs += 1;
         let fence = Fence { epoch: Epoch(1), counter: self.jobs };
         let task = TaskId::new(self.jobs, index);
@@ -74,12 +74,15 @@ impl Rig {
         id
     }
 
-    pub fn start(&mut self, spec: JobSpec) -> AttemptId {
+    pub(crate) fn start(&mut self, spec: JobSpec) -> AttemptId {
         self.start_index(spec, 0, None)
     }
 
     /// Starts a task with its client attached: where its output comes, where its stdin goes.
-    pub fn attach(&mut self, mut spec: JobSpec) -> (AttemptId, mpsc::Receiver<OutputChunk>, mpsc::Sender<Vec<u8>>) {
+    pub(crate) fn attach(
+        &mut self,
+        mut spec: JobSpec,
+    ) -> (AttemptId, mpsc::Receiver<OutputChunk>, mpsc::Sender<Vec<u8>>) {
         spec.output = OutputMode::Attached;
         let (output, received) = mpsc::channel(4);
         let (feed, stdin) = mpsc::channel(4);
@@ -87,7 +90,7 @@ impl Rig {
     }
 
     /// Waits for the end of an attempt.
-    pub async fn end_of(&mut self, id: AttemptId) -> Ending {
+    pub(crate) async fn end_of(&mut self, id: AttemptId) -> Ending {
         loop {
             if let Some(ending) = self.ended.remove(&id) {
                 return ending;
@@ -100,27 +103,27 @@ impl Rig {
         }
     }
 
-    pub async fn run(&mut self, spec: JobSpec) -> Ending {
+    pub(crate) async fn run(&mut self, spec: JobSpec) -> Ending {
         let id = self.start(spec);
         self.end_of(id).await
     }
 
     /// Runs a task and returns its stdout.
-    pub async fn output_of(&mut self, spec: JobSpec) -> Vec<u8> {
+    pub(crate) async fn output_of(&mut self, spec: JobSpec) -> Vec<u8> {
         let ending = self.run(spec).await;
         output(&ending, OutputStream::Stdout)
     }
 
-    pub async fn text_of(&mut self, spec: JobSpec) -> String {
+    pub(crate) async fn text_of(&mut self, spec: JobSpec) -> String {
         String::from_utf8(self.output_of(spec).await).expect("text")
     }
 
-    pub fn terminate(&self, id: AttemptId, grace_ms: u64) {
+    pub(crate) fn terminate(&self, id: AttemptId, grace_ms: u64) {
         self.executor.terminate(id, Millis(grace_ms));
     }
 
     /// Waits until a running task has printed `text`, and returns its whole stdout so far.
-    pub async fn printed(&self, id: AttemptId, text: &str) -> String {
+    pub(crate) async fn printed(&self, id: AttemptId, text: &str) -> String {
         let mut log = self.executor.read_log(id, true).expect("a running attempt has a log");
         let mut printed = String::new();
         while !printed.contains(text) {
@@ -132,13 +135,13 @@ impl Rig {
 }
 
 /// The next frames of a log, within a minute.
-pub async fn next(log: &mut LogReader) -> Option<Vec<u8>> {
+pub(crate) async fn next(log: &mut LogReader) -> Option<Vec<u8>> {
     let next = tokio::time::timeout(Duration::from_secs(60), log.next()).await;
     next.expect("something is written within a minute").expect("the log reads")
 }
 
 /// What an attempt whose log is small wrote to `stream`.
-pub fn output(ending: &Ending, stream: OutputStream) -> Vec<u8> {
+pub(crate) fn output(ending: &Ending, stream: OutputStream) -> Vec<u8> {
     match &ending.kept {
         Kept::Nothing => Vec::new(),
         Kept::Inline(log) => payload(log.as_bytes(), stream),
@@ -147,7 +150,7 @@ pub fn output(ending: &Ending, stream: OutputStream) -> Vec<u8> {
 }
 
 /// What a log's frames say that was written to `stream`.
-pub fn payload(mut log: &[u8], stream: OutputStream) -> Vec<u8> {
+pub(crate) fn payload(mut log: &[u8], stream: OutputStream) -> Vec<u8> {
     let mut payload = Vec::new();
     while let Some(frame) = DataFrame::take(&mut log).expect("whole frames") {
         if let DataFrame::Output { stream: of, bytes } = frame
@@ -160,7 +163,7 @@ pub fn payload(mut log: &[u8], stream: OutputStream) -> Vec<u8> {
 }
 
 /// The processes that carry `mark` in their environment or command line, zombies not counted.
-pub fn processes_with(mark: &str) -> Vec<u32> {
+pub(crate) fn processes_with(mark: &str) -> Vec<u32> {
     let mut found = Vec::new();
     for process in std::fs::read_dir("/proc").expect("a Linux").flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -174,7 +177,7 @@ pub fn processes_with(mark: &str) -> Vec<u32> {
 }
 
 /// This process's children, as the kernel lists them, with their names and states.
-pub fn children_of(pid: u32) -> Vec<(u32, String, char)> {
+pub(crate) fn children_of(pid: u32) -> Vec<(u32, String, char)> {
     let mut children = Vec::new();
     for process in std::fs::read_dir("/proc").expect("a Linux").flatten() {
         let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else { continue };
@@ -190,13 +193,13 @@ pub fn children_of(pid: u32) -> Vec<(u32, String, char)> {
 }
 
 /// The shims (or guards) that are children of `pid` and alive.
-pub fn children_named(pid: u32, name: &str) -> Vec<u32> {
+pub(crate) fn children_named(pid: u32, name: &str) -> Vec<u32> {
     let is_it = |(child, of, state): (u32, String, char)| (of == name && state != 'Z').then_some(child);
     children_of(pid).into_iter().filter_map(is_it).collect()
 }
 
 /// Waits until `done`, for at most half a minute.
-pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     for _ in 0..3000 {
         if done() {
             return;
@@ -207,17 +210,17 @@ pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// A word that nothing else on this machine says.
-pub fn mark(test: &str) -> String {
+pub(crate) fn mark(test: &str) -> String {
     format!("mark-{test}-{}", std::process::id())
 }
 
-pub fn kill_9(pid: u32) {
+pub(crate) fn kill_9(pid: u32) {
     let killed = Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill runs");
     assert!(killed.success());
 }
 
 /// For tests that look at the whole process: runs `test` again, alone in a child. True in that child.
-pub fn in_a_process_of_its_own(test: &str) -> bool {
+pub(crate) fn in_a_process_of_its_own(test: &str) -> bool {
     if std::env::var_os(ALONE).is_some() {
         return true;
     }
@@ -228,7 +231,7 @@ pub fn in_a_process_of_its_own(test: &str) -> bool {
 }
 
 /// The command that runs one test of this binary alone.
-pub fn this_test_binary(test: &str) -> Command {
+pub(crate) fn this_test_binary(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a path"));
     command.args(["--exact", test, "--nocapture", "--include-ignored"]).env(ALONE, "yes");
     command

@@ -9,6 +9,9 @@ use super::task::Stage;
 use super::timers::Timer;
 use crate::model::{Demand, TaskId};
 
+/// What one running attempt takes of its worker: whose it is, what it reserves, which GPUs.
+type Taken<'a> = (TaskId, &'a Demand, &'a [u32]);
+
 impl DispatcherEngine {
     /// Panics with what is broken, if anything is. Costs as much as everything held.
     pub fn check_invariants(&self) {
@@ -41,8 +44,8 @@ impl DispatcherEngine {
     }
 
     /// What each worker holds by the jobs' account.
-    fn attempts_by_worker(&self) -> BTreeMap<WorkerKey, Vec<(TaskId, &Demand, &[u32])>> {
-        let mut held: BTreeMap<WorkerKey, Vec<(TaskId, &Demand, &[u32])>> = BTreeMap::new();
+    fn attempts_by_worker(&self) -> BTreeMap<WorkerKey, Vec<Taken<'_>>> {
+        let mut held: BTreeMap<WorkerKey, Vec<Taken<'_>>> = BTreeMap::new();
         for job in self.jobs.iter() {
             for (position, task) in &job.tasks {
                 let Stage::Running(attempt) = &task.stage else { continue };

@@ -17,6 +17,7 @@ use crate::model::{JobId, JobState, LinkId, NodeId, RequestId, Role};
 
 /// A change of one link.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "made once a link and handed over at once, never kept")]
 pub enum LinkChange {
     /// A peer finished TLS and sent its hello; the engine answers with
     /// [`Outbound::Answer`]. After a refusal the link is unknown to the engine.

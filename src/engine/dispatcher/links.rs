@@ -88,11 +88,10 @@ impl DispatcherEngine {
         match worker.presence {
             Presence::Lost => {}
             // The next instance is here already: only what the ended one held is lost.
-            Presence::Arriving { instance, .. } if instance != ended => {
-                if worker.instance == Some(ended) {
-                    self.lose_attempts(now, key, &Loss::WorkerLost);
-                }
+            Presence::Arriving { instance, .. } if instance != ended && worker.instance == Some(ended) => {
+                self.lose_attempts(now, key, &Loss::WorkerLost);
             }
+            Presence::Arriving { instance, .. } if instance != ended => {}
             Presence::Arriving { .. } => self.lose_worker(now, key, LossCause::Guard),
             _ if worker.instance == Some(ended) => self.lose_worker(now, key, LossCause::Guard),
             _ => {}

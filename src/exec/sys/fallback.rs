@@ -70,8 +70,3 @@ impl AsFd for ChildSignals {
 pub(in crate::exec) fn children_of(_parent: Pid) -> Vec<Pid> {
     Vec::new()
 }
-
-/// Unknown here.
-pub(in crate::exec) fn resident_bytes(_pid: Pid) -> u64 {
-    0
-}

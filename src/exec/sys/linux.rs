@@ -9,12 +9,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 
-use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::MsgFlags;
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::unistd::Pid;
 
 /// Children made by a bare `clone` are no business of ordinary waits, but they are of ours.
 pub(super) const WAIT_FLAGS: libc::c_int = libc::__WALL;
@@ -121,20 +120,6 @@ fn parent_in_stat(stat: &[u8]) -> Option<Pid> {
 
 fn parse_pid(text: &str) -> Option<Pid> {
     text.parse().ok().filter(|pid| *pid > 0).map(Pid::from_raw)
-}
-
-/// Resident memory of one process; 0 when it is gone.
-pub(in crate::exec) fn resident_bytes(pid: Pid) -> u64 {
-    let pages = fs::read_to_string(format!("/proc/{pid}/statm"))
-        .ok()
-        .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
-        .unwrap_or(0);
-    pages.saturating_mul(page_bytes())
-}
-
-fn page_bytes() -> u64 {
-    let asked: Result<Option<_>, Errno> = sysconf(SysconfVar::PAGE_SIZE);
-    asked.ok().flatten().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(4096)
 }
 
 #[cfg(test)]

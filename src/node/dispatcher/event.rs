@@ -53,6 +53,7 @@ pub(super) enum Event {
 }
 
 /// A question to the engine, with what the store knows and the engine may not.
+#[expect(clippy::large_enum_variant, reason = "a submission is the common question, and both forms pass one queue")]
 pub(super) enum Question {
     /// Queue a job; `earlier` is what the store's job under the same idempotency key is answered by,
     /// if it is so old that the engine does not know it.

@@ -78,17 +78,19 @@ impl Client {
 
 /// Joins `client` to `stream`, whose attempt begins at `base` of the client's count.
 ///
-/// `watcher` is the client's number among those of its task, and the task's news.
+/// `watcher` is the client's number among those of its task, and the task's news;
+/// `ended` says that the task had ended before that news began.
 pub(super) async fn run(
     client: &mut Client,
     stream: WorkerStream,
     base: u64,
     watcher: (u64, watch::Receiver<News>),
+    ended: bool,
 ) -> PumpEnd {
     let WorkerStream { id, from, mut send, mut recv } = stream;
     let Client { outlet, recv: said, total, acked, pending, said_input } = client;
     let skip = Skip::new(total.saturating_sub(base + from));
-    let task = Watch { id, client: watcher.0, news: watcher.1 };
+    let task = Watch { id, client: watcher.0, news: watcher.1, ended };
     let end = {
         let down = down(&mut recv, outlet, total, skip, &task);
         let up = up(said, &mut send, base, acked, pending, said_input);
@@ -214,6 +216,8 @@ struct Watch {
     id: AttemptId,
     client: u64,
     news: watch::Receiver<News>,
+    /// The task had ended before the news began, so the news never says it.
+    ended: bool,
 }
 
 impl Watch {
@@ -225,6 +229,9 @@ impl Watch {
 
     /// Waits until the attempt is over.
     async fn is_over(&self) {
+        if self.ended {
+            return;
+        }
         let attempt = self.id.attempt;
         let _ = self.news.clone().wait_for(|news| news.ended || news.over >= Some(attempt)).await;
     }
@@ -233,5 +240,22 @@ impl Watch {
     async fn keeps_silent(&self) {
         self.is_over().await;
         tokio::time::sleep(LAST_WORDS).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AttemptNo, TaskId};
+
+    #[tokio::test]
+    async fn a_task_that_ended_before_its_client_came_needs_no_news_of_that() {
+        // The news of a seat taken after the end: it will never say anything more.
+        let (_news, silent) = watch::channel(News::default());
+        let id = AttemptId { task: TaskId::new(1, 0), attempt: AttemptNo(1) };
+        let watch = |ended| Watch { id, client: 1, news: silent.clone(), ended };
+        let moment = Duration::from_millis(50);
+        assert!(tokio::time::timeout(moment, watch(true).is_over()).await.is_ok());
+        assert!(tokio::time::timeout(moment, watch(false).is_over()).await.is_err());
     }
 }

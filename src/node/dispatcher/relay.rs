@@ -150,7 +150,7 @@ impl Session<'_> {
     async fn join(&mut self, stream: WorkerStream) -> Result<(), Trouble> {
         let (id, from) = (stream.id, stream.from);
         let base = self.base(id, from);
-        let end = pump::run(&mut self.client, stream, base, self.seat.watcher()).await;
+        let end = pump::run(&mut self.client, stream, base, self.seat.watcher(), self.ended).await;
         debug!(task = %id, total = self.client.total, "A stream of a run has ended: {end}");
         match end {
             PumpEnd::Complete => {

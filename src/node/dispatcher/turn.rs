@@ -36,6 +36,7 @@ pub(super) struct Turns {
 
 /// Something to be done once its records are written or synced.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are messages")]
 pub(super) enum Due {
     /// Say this.
     Send(LinkId, Outbound),

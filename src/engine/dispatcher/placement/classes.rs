@@ -89,10 +89,10 @@ impl Placement {
         self.retirements += 1;
         self.class_mut(id).unused = Some(self.retirements);
         self.unused.insert(self.retirements, id);
-        if self.unused.len() > KEPT_UNUSED {
-            if let Some((_, oldest)) = self.unused.pop_first() {
-                self.drop_class(oldest);
-            }
+        if self.unused.len() > KEPT_UNUSED
+            && let Some((_, oldest)) = self.unused.pop_first()
+        {
+            self.drop_class(oldest);
         }
     }
 

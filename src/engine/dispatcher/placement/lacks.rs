@@ -17,7 +17,7 @@ fn bytes(amount: u64) -> String {
 
 /// Thousandths of a core for people: `2`, `0.5`.
 fn cores(milli: u64) -> String {
-    if milli % 1000 == 0 { (milli / 1000).to_string() } else { (milli as f64 / 1000.0).to_string() }
+    if milli.is_multiple_of(1000) { (milli / 1000).to_string() } else { (milli as f64 / 1000.0).to_string() }
 }
 
 impl Traits {

@@ -28,10 +28,10 @@ impl Placement {
         if self.class(id).measure == Measure::Slots {
             return; // The first slot that comes free is its own anyway.
         }
-        if let Some(reservation) = &self.reservation {
-            if reservation.class == id || self.turn_of(reservation.class) < self.turn_of(id) {
-                return;
-            }
+        if let Some(reservation) = &self.reservation
+            && (reservation.class == id || self.turn_of(reservation.class) < self.turn_of(id))
+        {
+            return;
         }
         let Some(worker) = self.most_promising(id) else { return };
         self.end_reservation();

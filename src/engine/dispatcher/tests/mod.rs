@@ -156,7 +156,7 @@ impl Scene {
             let step = (self.now + Millis(250)).min(end);
             let due = self.engine.poll_timeout().filter(|due| *due > self.now && *due < step);
             self.now = due.unwrap_or(step);
-            if self.now.0 % 1_000_000 == 0 {
+            if self.now.0.is_multiple_of(1_000_000) {
                 let beating: Vec<&'static str> =
                     self.workers.iter().filter(|(_, worker)| worker.beats).map(|(name, _)| *name).collect();
                 for worker in beating {
@@ -227,10 +227,8 @@ impl Scene {
 
     /// A worker connects with a profile of its own.
     fn joins(&mut self, who: &'static str, profile: WorkerProfile) -> Result<NodeName, Refusal> {
-        self.connects(who, profile, 1, Some(Role::Worker)).map(|name| {
-            self.says(who, WorkerMessage::Holding(Vec::new()));
-            name
-        })
+        self.connects(who, profile, 1, Some(Role::Worker))
+            .inspect(|_| self.says(who, WorkerMessage::Holding(Vec::new())))
     }
 
     /// A worker connects and does not yet say what it holds.
