@@ -4,13 +4,9 @@ use std::collections::BTreeMap;
 
 use super::DispatcherEngine;
 use super::job::{Attendance, Job};
-use super::placement::WorkerKey;
+use super::placement::{Held, WorkerKey};
 use super::task::Stage;
 use super::timers::Timer;
-use crate::model::{Demand, TaskId};
-
-/// What one running attempt takes of its worker: whose it is, what it reserves, which GPUs.
-type Taken<'a> = (TaskId, &'a Demand, &'a [u32]);
 
 impl DispatcherEngine {
     /// Panics with what is broken, if anything is. Costs as much as everything held.
@@ -33,10 +29,7 @@ impl DispatcherEngine {
                 assert!(self.jobs.at(*job).learnt_by.contains(&key), "a job does not know that a worker knows it");
             }
         }
-        self.placement.check(|key| {
-            let list = held.get(&key).map(Vec::as_slice).unwrap_or_default();
-            list.iter().map(|(_, demand, gpus)| (*demand, *gpus)).collect()
-        });
+        self.placement.check(|key| held.get(&key).cloned().unwrap_or_default());
         let seated = self.roster.iter().filter(|(key, _)| self.placement.is_seated(*key));
         for (key, worker) in seated {
             assert_eq!(self.placement.is_open(key), worker.is_open(), "{} is open to placement or not", worker.name);
@@ -44,8 +37,8 @@ impl DispatcherEngine {
     }
 
     /// What each worker holds by the jobs' account.
-    fn attempts_by_worker(&self) -> BTreeMap<WorkerKey, Vec<Taken<'_>>> {
-        let mut held: BTreeMap<WorkerKey, Vec<Taken<'_>>> = BTreeMap::new();
+    fn attempts_by_worker(&self) -> BTreeMap<WorkerKey, Held<'_>> {
+        let mut held: BTreeMap<WorkerKey, Held<'_>> = BTreeMap::new();
         for job in self.jobs.iter() {
             for (position, task) in &job.tasks {
                 let Stage::Running(attempt) = &task.stage else { continue };
@@ -54,7 +47,7 @@ impl DispatcherEngine {
                 assert!(worker.attempts.contains(&id), "{} does not know that it has {id}", worker.name);
                 let newest = attempt.fence.epoch < self.epoch || attempt.fence.counter <= self.fences;
                 assert!(newest, "{id} has a fence that was not issued");
-                held.entry(attempt.worker).or_default().push((id, &job.spec().demand, &attempt.gpus));
+                held.entry(attempt.worker).or_default().push((&job.spec().demand, &attempt.gpus));
             }
         }
         held

@@ -85,15 +85,14 @@ impl DispatcherEngine {
     fn hear_guard(&mut self, now: Timestamp, node: NodeId, ended: InstanceId) {
         let Some(key) = self.roster.find(node) else { return };
         let worker = self.roster.at(key);
+        let held_by_it = worker.instance == Some(ended);
         match worker.presence {
             Presence::Lost => {}
+            Presence::Arriving { instance, .. } if instance == ended => self.lose_worker(now, key, LossCause::Guard),
             // The next instance is here already: only what the ended one held is lost.
-            Presence::Arriving { instance, .. } if instance != ended && worker.instance == Some(ended) => {
-                self.lose_attempts(now, key, &Loss::WorkerLost);
-            }
-            Presence::Arriving { instance, .. } if instance != ended => {}
-            Presence::Arriving { .. } => self.lose_worker(now, key, LossCause::Guard),
-            _ if worker.instance == Some(ended) => self.lose_worker(now, key, LossCause::Guard),
+            Presence::Arriving { .. } if held_by_it => self.lose_attempts(now, key, &Loss::WorkerLost),
+            Presence::Arriving { .. } => {}
+            _ if held_by_it => self.lose_worker(now, key, LossCause::Guard),
             _ => {}
         }
     }

@@ -20,8 +20,6 @@ mod requirement;
 mod reservation;
 mod room;
 mod seats;
-#[cfg(test)]
-mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +30,7 @@ use pools::Pools;
 pub(super) use requirement::{Requirement, Traits};
 use reservation::Reservation;
 pub(super) use room::Room;
+pub(super) use seats::Held;
 use seats::Seat;
 
 use crate::model::JobId;
@@ -93,7 +92,7 @@ pub(super) struct Placement {
     /// decided. None of those before the given one fits there.
     grown: BTreeMap<WorkerKey, Option<(Turn, ClassId)>>,
     reservation: Option<Reservation>,
-    /// Whether a reservation ended since the blocked classes were last decided.
+    /// Whether a reservation ended, or a worker opened, since it was last decided who needs one.
     unreserved: bool,
 }
 
@@ -191,10 +190,17 @@ impl Placement {
         }
     }
 
-    /// Panics with what is broken; `held` is what each seated worker holds.
-    pub(super) fn check<'a>(&self, held: impl Fn(WorkerKey) -> seats::Held<'a>) {
+    /// Panics with what is broken, or with what could run and does not; `held`
+    /// is what each seated worker holds. To be called when [`Self::next`] has said `None`.
+    pub(super) fn check<'a>(&self, held: impl Fn(WorkerKey) -> Held<'a>) {
         self.check_seats(held);
         self.check_classes();
         self.check_reservation();
+        if self.vacant > 0 {
+            assert!(self.eager.is_empty() && self.grown.is_empty(), "something was left undecided");
+            for (_, id) in &self.blocked {
+                assert!(self.find(*id).is_none(), "a task waits that fits on a worker");
+            }
+        }
     }
 }

@@ -28,9 +28,8 @@ impl Placement {
         if self.class(id).measure == Measure::Slots {
             return; // The first slot that comes free is its own anyway.
         }
-        if let Some(reservation) = &self.reservation
-            && (reservation.class == id || self.turn_of(reservation.class) < self.turn_of(id))
-        {
+        let ahead = |kept: &Reservation| kept.class == id || self.turn_of(kept.class) < self.turn_of(id);
+        if self.reservation.as_ref().is_some_and(ahead) {
             return;
         }
         let Some(worker) = self.most_promising(id) else { return };
@@ -40,17 +39,19 @@ impl Placement {
         self.unreserved = false;
     }
 
-    /// After a reservation ended: the first blocked class in order that needs one gets it.
+    /// After a reservation ended or a worker opened: the first blocked class in order that needs one gets it.
     pub(super) fn renew_reservation(&mut self) {
-        if !std::mem::take(&mut self.unreserved) || self.reservation.is_some() {
+        if !std::mem::take(&mut self.unreserved) {
             return;
         }
-        let needs = |(_, id): &&(Turn, ClassId)| {
-            self.class(*id).measure != Measure::Slots && self.most_promising(*id).is_some()
-        };
-        if let Some((_, id)) = self.blocked.iter().find(needs).copied() {
+        if let Some(id) = self.first_in_need() {
             self.reserve_for(id);
         }
+    }
+
+    fn first_in_need(&self) -> Option<ClassId> {
+        let needs = |id: &ClassId| self.class(*id).measure != Measure::Slots && self.most_promising(*id).is_some();
+        self.blocked.iter().map(|(_, id)| *id).find(needs)
     }
 
     /// The worker where a class is likely to fit first: the roomiest that could hold it.
@@ -103,7 +104,11 @@ impl Placement {
 
     /// Panics with what is broken about the reservation.
     pub(super) fn check_reservation(&self) {
-        let Some(reservation) = &self.reservation else { return };
+        let Some(reservation) = &self.reservation else {
+            let undecided = self.vacant == 0 || self.unreserved;
+            assert!(undecided || self.first_in_need().is_none(), "no room is reserved for a task that needs it");
+            return;
+        };
         let class = self.class(reservation.class);
         assert!(class.standing != Standing::Idle, "room is reserved for a class with nobody in line");
         assert_eq!(class.requirement.demand, reservation.demand, "room of another size is reserved");

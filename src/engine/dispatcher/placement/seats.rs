@@ -86,7 +86,9 @@ impl Placement {
             self.vacant += 1;
             self.grown.insert(worker, None);
         }
-        if !open {
+        if open {
+            self.unreserved = true;
+        } else {
             self.end_reservation_on(worker);
         }
     }
