@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use super::event::Question;
 use super::requests::{Trouble, put, resolve};
 use super::shell::{Asker, Shell};
 use crate::engine::dispatcher::Call;
@@ -36,7 +35,7 @@ pub(super) async fn retry(shell: &Shell, asker: &Asker, parts: Vec<Part>, failed
         let parts = piece.to_vec();
         let jobs: BTreeSet<JobId> = parts.iter().map(job_of).collect();
         let recalled = shell.history.read(move |reader| recall(reader, jobs)).await?;
-        match put(shell, asker, Question::Plain(Call::Retry { parts, failed_only, recalled })).await? {
+        match put(shell, asker, Call::Retry { parts, failed_only, recalled }).await? {
             Reply::Done { affected: more } => affected += more,
             other => return Ok(other),
         }
@@ -66,7 +65,7 @@ pub(super) async fn forget(shell: &Shell, asker: &Asker, what: Selector) -> Resu
         if jobs.is_empty() {
             return Ok(Reply::Done { affected });
         }
-        match put(shell, asker, Question::Plain(Call::Forget { jobs })).await? {
+        match put(shell, asker, Call::Forget { jobs }).await? {
             Reply::Done { affected: more } => affected += more,
             other => return Ok(other),
         }

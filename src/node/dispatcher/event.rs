@@ -52,14 +52,18 @@ pub(super) enum Event {
     Stop(oneshot::Sender<()>),
 }
 
-/// A question to the engine, with what the store knows and the engine may not.
-#[expect(clippy::large_enum_variant, reason = "a submission is the common question, and both forms pass one queue")]
-pub(super) enum Question {
-    /// Queue a job; `earlier` is what the store's job under the same idempotency key is answered by,
-    /// if it is so old that the engine does not know it.
-    Submit { call: Call, earlier: Option<(JobId, Reply)> },
-    /// Anything else.
-    Plain(Call),
+/// A question to the engine.
+pub(super) struct Question {
+    pub(super) call: Call,
+    /// To a submission: what it is answered by when the store has a job under
+    /// its idempotency key, and the engine does not know that job any more.
+    pub(super) earlier: Option<Box<(JobId, Reply)>>,
+}
+
+impl From<Call> for Question {
+    fn from(call: Call) -> Self {
+        Self { call, earlier: None }
+    }
 }
 
 /// The way to one link: the queue that its task drains.

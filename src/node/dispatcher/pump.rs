@@ -233,7 +233,8 @@ impl Watch {
             return;
         }
         let attempt = self.id.attempt;
-        let _ = self.news.clone().wait_for(|news| news.ended || news.over >= Some(attempt)).await;
+        let is_over = |news: &News| news.ended || news.over >= Some(attempt) || news.assigned > Some(attempt);
+        let _ = self.news.clone().wait_for(is_over).await;
     }
 
     /// Waits until the attempt is over, and then for a last word that does not come.

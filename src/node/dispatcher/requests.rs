@@ -98,7 +98,7 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
         Request::Submit(submission) => submit(shell, asker, submission).await,
         Request::Cancel { what, why } => {
             let parts = resolve(shell, viewer, what).await?;
-            put(shell, asker, Question::Plain(Call::Cancel { parts, why })).await
+            put(shell, asker, Call::Cancel { parts, why }).await
         }
         Request::Retry { what, failed_only } => {
             let parts = resolve(shell, viewer, what).await?;
@@ -108,14 +108,14 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
         Request::Jobs(filter) => jobs(shell, viewer, filter).await,
         Request::Tasks(filter) => tasks(shell, viewer, filter).await,
         Request::Explain(what) => explain(shell, asker, what).await,
-        Request::Workers => match put(shell, asker, Question::Plain(Call::Workers)).await? {
+        Request::Workers => match put(shell, asker, Call::Workers).await? {
             Reply::Workers(mut workers) => {
                 shell.directory.complete(&mut workers);
                 Ok(Reply::Workers(workers))
             }
             other => Ok(other),
         },
-        Request::Status => match put(shell, asker, Question::Plain(Call::Status)).await? {
+        Request::Status => match put(shell, asker, Call::Status).await? {
             Reply::Status(mut status) => {
                 status.address = shell.address.to_string();
                 status.store_bytes = shell.history.read(Reader::bytes).await?;
@@ -129,8 +129,8 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
 }
 
 /// One question to the engine, one reply.
-pub(super) async fn put(shell: &Shell, asker: &Asker, question: Question) -> Result<Reply, Trouble> {
-    shell.ask(asker, question).await.reply().await.ok_or(Trouble::CutOff)
+pub(super) async fn put(shell: &Shell, asker: &Asker, question: impl Into<Question>) -> Result<Reply, Trouble> {
+    shell.ask(asker, question.into()).await.reply().await.ok_or(Trouble::CutOff)
 }
 
 async fn submit(shell: &Shell, asker: &Asker, submission: Submission) -> Result<Reply, Trouble> {
@@ -151,9 +151,9 @@ async fn submit(shell: &Shell, asker: &Asker, submission: Submission) -> Result<
         Ok((earlier, ended))
     };
     let (earlier, ended_dependencies) = shell.history.read(look_up).await?;
-    let earlier = earlier.map(|(job, is_own)| (job, answer_again(job, is_own)));
+    let earlier = earlier.map(|(job, is_own)| Box::new((job, answer_again(job, is_own))));
     let call = Call::Submit { submission, ended_dependencies };
-    put(shell, asker, Question::Submit { call, earlier }).await
+    put(shell, asker, Question { call, earlier }).await
 }
 
 fn is_own(reader: &Reader, node: NodeId, job: JobId) -> Result<bool, StoreError> {
@@ -216,7 +216,7 @@ async fn explain(shell: &Shell, asker: &Asker, what: Selector) -> Result<Reply, 
         .map(|task| Explanation { task: task.task, state: task.state, waits_for: None, workers: Vec::new() })
         .collect();
     if !active.is_empty() {
-        match put(shell, asker, Question::Plain(Call::Explain(active))).await? {
+        match put(shell, asker, Call::Explain(active)).await? {
             Reply::Explained(more) => explained.extend(more),
             other => return Ok(other),
         }
@@ -233,7 +233,7 @@ async fn watch(shell: &Shell, asker: &Asker, jobs: Vec<JobId>, outlet: &mut Outl
     if active.is_empty() {
         return finish(outlet, &Reply::Progress(ended)).await;
     }
-    let mut inquiry = shell.ask(asker, Question::Plain(Call::Watch(active))).await;
+    let mut inquiry = shell.ask(asker, Call::Watch(active).into()).await;
     let watched = async {
         loop {
             let Reply::Progress(mut jobs) = inquiry.reply().await.ok_or(Trouble::CutOff)? else {

@@ -36,7 +36,7 @@ pub(super) struct Turns {
 
 /// Something to be done once its records are written or synced.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are messages")]
+#[expect(clippy::large_enum_variant, reason = "nearly every one is a message, and a box for each would cost more")]
 pub(super) enum Due {
     /// Say this.
     Send(LinkId, Outbound),
@@ -137,13 +137,13 @@ impl Turns {
     }
 
     fn put(&mut self, now: Timestamp, link: LinkId, request: RequestId, question: Question) {
-        let call = match question {
-            // A job that ended long ago is known to the store alone. It is durable, since its end is.
-            Question::Submit { earlier: Some((job, reply)), .. } if !self.engine.knows(job) => {
-                return self.ports.reply(request, reply);
-            }
-            Question::Submit { call, .. } | Question::Plain(call) => call,
-        };
+        if let Some(earlier) = question.earlier
+            && !self.engine.knows(earlier.0)
+        {
+            // Known to the store alone, so it ended long ago; and so it is durable.
+            return self.ports.reply(request, earlier.1);
+        }
+        let call = question.call;
         self.engine.handle_message(now, link, Inbound::Request { request, call });
     }
 
