@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, error};
 
-use super::event::{CONTROL_QUEUE, Event, LinkOut, Port, WORKER_QUEUE};
+use super::event::{Arrival, CONTROL_QUEUE, Event, LinkOut, Port, WORKER_QUEUE};
 use super::shell::{Asker, Shell};
 use super::{client_link, worker_link};
 use crate::model::handshake::{Answer, Credential, Hello, Intent, Refusal, RefusalCode, Welcome};
@@ -53,7 +53,7 @@ async fn serve(shell: Arc<Shell>, incoming: Incoming) {
     let port = Port { out, link: incoming.link.clone() };
     let (node, hello) = (incoming.link.peer(), incoming.hello.clone());
     shell.links.send_modify(|links| *links += 1);
-    shell.tell(Event::LinkUp { link: id, node, hello, vouched, port }).await;
+    shell.tell(Event::LinkUp(Box::new(Arrival { link: id, node, hello, vouched, port }))).await;
     answer(&shell, id, incoming, queue).await;
     shell.tell(Event::LinkDown(id)).await;
     shell.links.send_modify(|links| *links -= 1);

@@ -35,7 +35,7 @@ pub(super) const REPLY_QUEUE: usize = 64;
 /// Something that happened.
 pub(super) enum Event {
     /// A peer said hello.
-    LinkUp { link: LinkId, node: NodeId, hello: Hello, vouched: Option<Role>, port: Port },
+    LinkUp(Box<Arrival>),
     /// Its link is gone.
     LinkDown(LinkId),
     /// A worker said something.
@@ -50,6 +50,15 @@ pub(super) enum Event {
     Attendance { link: LinkId, request: RequestId, job: JobId, attached: bool },
     /// Finish what was taken, write it, and stop.
     Stop(oneshot::Sender<()>),
+}
+
+/// A peer that said hello.
+pub(super) struct Arrival {
+    pub(super) link: LinkId,
+    pub(super) node: NodeId,
+    pub(super) hello: Hello,
+    pub(super) vouched: Option<Role>,
+    pub(super) port: Port,
 }
 
 /// A question to the engine.

@@ -9,7 +9,7 @@
 use tokio::sync::{mpsc, oneshot};
 
 use super::chronicle::Chronicle;
-use super::event::{Event, Question, TURN_EVENTS};
+use super::event::{Arrival, Event, Question, TURN_EVENTS};
 use super::live::Live;
 use super::log_files::LogFiles;
 use super::ports::Ports;
@@ -108,7 +108,8 @@ impl Turns {
 
     fn tell_engine(&mut self, now: Timestamp, event: Event) {
         match event {
-            Event::LinkUp { link, node, hello, vouched, port } => {
+            Event::LinkUp(arrival) => {
+                let Arrival { link, node, hello, vouched, port } = *arrival;
                 self.ports.open(link, port);
                 self.engine.handle_link(now, link, LinkChange::Up { node, hello, vouched });
             }
