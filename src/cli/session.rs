@@ -66,9 +66,9 @@ impl Session {
 
     /// Connects to a cluster inside this process.
     pub(crate) async fn embedded(cluster: &Embedded, quiet: bool) -> Result<Self, CliError> {
-        let home = Home::locate(Some(cluster.home().to_owned()))?;
         let target = Target::from_access(cluster.access());
-        let identity = Identity::load_or_create(&home.client()?)?;
+        // Known to that cluster alone, and gone with it.
+        let identity = Identity::ephemeral()?;
         let client = Client::connect(&identity, &target, SOFTWARE).await?;
         Ok(Self::new(client, identity, Place::Embedded(target), quiet))
     }

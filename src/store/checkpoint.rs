@@ -6,7 +6,6 @@
 //! so stops the writer; after a failed sync the copied pages are not to be
 //! trusted, and the log must not be dropped.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +14,7 @@ use std::thread::JoinHandle;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::file::{Safety, StoreFile};
 use super::{StoreError, file};
 
 /// Pages in the log (4 KiB each) after which it is worth copying them: SQLite's own default.
@@ -43,10 +43,12 @@ pub(super) struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// Starts the thread for the database at `path`, which exists.
-    pub(super) fn start(path: &Path) -> Result<Self, StoreError> {
+    /// Starts the thread for the database `file`, which exists.
+    pub(super) fn start(file: &StoreFile) -> Result<Self, StoreError> {
+        let path = &file.path;
         let connection = file::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        let synchronous = if file.safety == Safety::Full { "NORMAL" } else { "OFF" };
+        connection.pragma_update(None, "synchronous", synchronous)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let shared = Arc::new(Shared::default());
         // One order at a time: `COPYING` keeps the writer from giving a second.

@@ -22,24 +22,41 @@ const CACHE_KIB: i64 = -16 * 1024;
 /// Statements kept prepared: more than there are.
 const STATEMENTS: usize = 64;
 
+/// What a database is to survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Safety {
+    /// Everything: what is synced is on the disk.
+    Full,
+    /// Nothing, because it is deleted with its process: nobody waits for the disk.
+    Scratch,
+}
+
 /// A database file that is ours until this is dropped.
 #[derive(Debug)]
 pub(super) struct StoreFile {
     pub(super) path: PathBuf,
+    /// Whether its writer ever waits for the disk.
+    pub(super) safety: Safety,
     /// Holds the lock; closed last.
     _lock: File,
 }
 
 /// Opens `path` for writing, makes it when missing, and brings it to the present schema.
-pub(super) fn open(path: &Path, schema: &Schema) -> Result<(StoreFile, Connection), StoreError> {
-    let file = StoreFile { path: path.to_owned(), _lock: lock(path)? };
+pub(super) fn open(path: &Path, schema: &Schema, safety: Safety) -> Result<(StoreFile, Connection), StoreError> {
+    let file = StoreFile { path: path.to_owned(), safety, _lock: lock(path)? };
     create_private(path)?;
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     check_identity(&connection, path, schema)?;
     // Before the first table: it cannot be switched on later without rewriting the file.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    if safety == Safety::Scratch {
+        // Before the journal is chosen, which would sync.
+        connection.pragma_update(None, "synchronous", "OFF")?;
+    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    if safety == Safety::Full {
+        connection.pragma_update(None, "synchronous", "FULL")?;
+    }
     connection.pragma_update(None, "journal_size_limit", WAL_KEEP_BYTES)?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;

@@ -31,6 +31,7 @@ use crate::model::Timestamp;
 pub use crate::model::records::BatchNo;
 use crate::model::records::{Record, RestoredState};
 use apply::Records;
+use file::Safety;
 use writer::Writer;
 
 /// A handle to the dispatcher's store and its writer thread. Cloning is cheap.
@@ -51,7 +52,29 @@ pub struct Store {
 /// # Errors
 /// See [`StoreError`]: locked, damaged, of a newer version, or the disk fails.
 pub fn open(path: &Path, on_progress: OnProgress, now: Timestamp) -> Result<(Store, RestoredState), StoreError> {
-    let (file, connection) = file::open(path, &schema::DISPATCHER)?;
+    open_with(path, Safety::Full, on_progress, now)
+}
+
+/// Opens a store that is deleted with its process: as [`open`], but nothing ever waits for the disk, and
+/// "synced" means written.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_scratch(
+    path: &Path,
+    on_progress: OnProgress,
+    now: Timestamp,
+) -> Result<(Store, RestoredState), StoreError> {
+    open_with(path, Safety::Scratch, on_progress, now)
+}
+
+fn open_with(
+    path: &Path,
+    safety: Safety,
+    on_progress: OnProgress,
+    now: Timestamp,
+) -> Result<(Store, RestoredState), StoreError> {
+    let (file, connection) = file::open(path, &schema::DISPATCHER, safety)?;
     let epoch = restore::take_epoch(&connection, now)?;
     let state = restore::state(&connection, epoch)?;
     let records = Records::new(&connection)?;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
+use super::file::Safety;
 use super::rows::{fence, int};
 use super::writer::{Apply, Durability, OnProgress, Writer};
 use super::{StoreError, file, schema};
@@ -27,7 +28,7 @@ impl Outbox {
     /// # Errors
     /// See [`StoreError`].
     pub fn open(path: &Path, on_progress: OnProgress) -> Result<(Outbox, Vec<EndedAttempt>), StoreError> {
-        let (file, connection) = file::open(path, &schema::OUTBOX)?;
+        let (file, connection) = file::open(path, &schema::OUTBOX, Safety::Full)?;
         let kept = kept(&connection)?;
         let writer = Writer::start(file, connection, OutboxRecords { encoded: Vec::new() }, on_progress)?;
         Ok((Outbox { writer }, kept))

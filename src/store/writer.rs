@@ -15,7 +15,7 @@ use rusqlite::config::DbConfig;
 
 use super::StoreError;
 use super::checkpoint::Checkpointer;
-use super::file::StoreFile;
+use super::file::{Safety, StoreFile};
 use crate::model::records::BatchNo;
 
 /// Batches that may wait for the writer; beyond it `append` blocks, which
@@ -100,7 +100,7 @@ impl<R: Send + 'static> Writer<R> {
         apply: A,
         on_progress: OnProgress,
     ) -> Result<Self, StoreError> {
-        let checkpointer = Checkpointer::start(&file.path)?;
+        let checkpointer = Checkpointer::start(&file)?;
         let (queue, commands) = sync_channel(QUEUE);
         let builder = std::thread::Builder::new().name("store-writer".to_owned());
         let path = file.path.clone();
@@ -143,7 +143,6 @@ struct Thread<A: Apply> {
     /// Whether something was committed without a sync since the last one.
     unsynced: bool,
     /// Dropped last: it holds the lock.
-    #[expect(dead_code, reason = "held for its lock")]
     file: StoreFile,
 }
 
@@ -286,7 +285,7 @@ impl<A: Apply> Thread<A> {
 
     /// Chooses whether the next commit syncs. SQLite takes this between transactions only.
     fn set_syncing(&mut self, syncing: bool) -> Result<(), StoreError> {
-        if self.syncing != syncing {
+        if self.syncing != syncing && self.file.safety == Safety::Full {
             self.connection.pragma_update(None, "synchronous", if syncing { "FULL" } else { "NORMAL" })?;
             self.syncing = syncing;
         }

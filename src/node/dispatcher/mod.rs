@@ -124,8 +124,8 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         ports: ports::Ports::default(),
     };
     let endpoint = Arc::new(endpoint);
-    access::write(&access_file, &access)?;
     if !options.embedded {
+        access::write(&access_file, &access)?;
         greet(&options, endpoint.local_addr());
     }
     let turns = tokio::spawn(turns.run());

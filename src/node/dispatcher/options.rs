@@ -37,7 +37,8 @@ pub struct DispatcherOptions {
     pub p2p_enabled: bool,
     /// `--discovery-port`: where beacons go; default 5555. Nothing sends any yet.
     pub discovery_port: u16,
-    /// Says nothing about where it listens and how to add workers: set when it serves one `run` only.
+    /// It serves one `run` and is forgotten with its process: says nothing about where it listens, leaves no
+    /// access file, has a key of the moment, and never waits for the disk.
     pub embedded: bool,
 }
 

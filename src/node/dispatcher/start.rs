@@ -47,12 +47,14 @@ pub(super) fn open(options: &DispatcherOptions, clock: Clock) -> Result<Opened, 
         TrustError::Locked { .. } => NodeError::DispatcherRuns { home: options.home.clone() },
         other => NodeError::Trust(other),
     })?;
-    let identity = Identity::load_or_create(&folder)?;
+    // Who serves one run is nobody afterwards: neither its key nor its jobs have to outlive the process.
+    let identity = if options.embedded { Identity::ephemeral()? } else { Identity::load_or_create(&folder)? };
     let endpoint = Endpoint::bind(&identity, options.address(), &Alpn::ALL)?;
 
     let path = options.store.clone().unwrap_or_else(|| folder.path().join(STORE));
     let (progress, tell) = StoreProgress::new();
-    let (store, state) = store::open(&path, tell, clock.now())?;
+    let open = if options.embedded { store::open_scratch } else { store::open };
+    let (store, state) = open(&path, tell, clock.now())?;
     let logs = folder.path().join(LOGS);
     let log_files =
         LogFiles::open(logs.clone()).map_err(|source| NodeError::LogFolder { path: logs.clone(), source })?;

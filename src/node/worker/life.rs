@@ -33,8 +33,10 @@ use crate::trust::{Identity, NodeDir, TrustError};
 /// Events from the connector and from uploads between two turns of the loop;
 /// beyond that the connector reads no more from its link.
 const EVENTS: usize = 256;
-/// Shims started before anything else: more come as slots are used.
+/// Shims that a worker starts before anything else: more come as slots are used.
 const READY_SHIMS: u32 = 2;
+/// Those of an embedded worker, which mostly runs one task and is waited for.
+const READY_SHIMS_EMBEDDED: u32 = 1;
 /// How long a worker that stops waits for output that its clients have not read.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 /// How long it waits for its link to be closed in order.
@@ -89,7 +91,12 @@ impl Setup {
         let parts = Parts { guard, executor, instance, events, live, leave, connector };
         let ended = self.wait_and_work(&parts, inbox_events, exec).await;
         parts.leave.raise();
-        let _ = tokio::time::timeout(LAST_WORDS, parts.connector).await;
+        if self.folder.is_some() {
+            let _ = tokio::time::timeout(LAST_WORDS, parts.connector).await;
+        } else {
+            // Its dispatcher ends with it, and nobody reads a goodbye.
+            parts.connector.abort();
+        }
         parts.executor.shutdown().await;
         if let Some(guard) = parts.guard {
             guard.dismiss().await;
@@ -108,7 +115,8 @@ impl Setup {
             let config = GuardConfig { program: program.clone(), work_root: work_root.clone(), presence: shared };
             guard = Some(Guard::start(config)?);
         }
-        let ready_shims = self.profile.capacity.slots.min(READY_SHIMS) as usize;
+        let ready = if self.folder.is_some() { READY_SHIMS } else { READY_SHIMS_EMBEDDED };
+        let ready_shims = self.profile.capacity.slots.min(ready) as usize;
         let config = ExecConfig { shim_program: program, work_root, ready_shims, presence };
         let (executor, exec) = Executor::start(config)?;
         Ok((guard, executor, exec))
