@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::dispatcher::{self, DispatcherOptions};
@@ -51,6 +52,8 @@ pub struct Embedded {
     worker: JoinHandle<Result<(), NodeError>>,
     stop_worker: Shutdown,
     home: PrivateHome,
+    /// Kept as long as the worker may want to read it again.
+    _promise: watch::Sender<Option<AccessFile>>,
 }
 
 impl Embedded {
@@ -61,19 +64,27 @@ impl Embedded {
     pub async fn start(options: EmbeddedOptions) -> Result<Self, NodeError> {
         let parent = options.parent.unwrap_or_else(std::env::temp_dir);
         let home = PrivateHome::make(&parent)?;
-        let dispatcher = dispatcher::start(DispatcherOptions::loopback(home.path.clone())).await?;
+        // The worker's processes start while the dispatcher opens its store.
+        let (promise, access) = watch::channel(None);
         let stop_worker = Shutdown::new();
         let worker = tokio::spawn(worker::run_embedded(
-            dispatcher.access().clone(),
+            access,
             own_name(),
             options.max_jobs.unwrap_or_else(slots),
             home.path.join("work"),
             options.program,
             stop_worker.clone(),
         ));
-        // The sweep is nobody's hurry: it runs beside the task.
-        tokio::task::spawn_blocking(move || sweep(&parent, IN_THE_MAKING));
-        Ok(Self { dispatcher, worker, stop_worker, home })
+        let dispatcher = match dispatcher::start(DispatcherOptions::loopback(home.path.clone())).await {
+            Ok(dispatcher) => dispatcher,
+            Err(error) => {
+                stop_worker.raise();
+                let _ = tokio::time::timeout(WORKER_END, worker).await;
+                return Err(error);
+            }
+        };
+        promise.send_replace(Some(dispatcher.access().clone()));
+        Ok(Self { dispatcher, worker, stop_worker, home, _promise: promise })
     }
 
     /// Where the dispatcher listens.
@@ -117,6 +128,9 @@ impl Embedded {
     /// # Errors
     /// When the worker had failed; what the dispatcher has to say about its store is of no interest any more.
     pub async fn stop(self) -> Result<(), NodeError> {
+        // The sweep is nobody's hurry: it runs beside the rest, and what it does not get to is left to the next.
+        let parent = self.home.path.parent().map(Path::to_owned);
+        tokio::task::spawn_blocking(move || parent.map(|parent| sweep(&parent, IN_THE_MAKING)));
         self.stop_worker.raise();
         let worker = tokio::time::timeout(WORKER_END, self.worker).await;
         // Killed rather than stopped: what it would flush and say is for nobody.

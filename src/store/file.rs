@@ -46,12 +46,14 @@ pub(super) fn open(path: &Path, schema: &Schema, safety: Safety) -> Result<(Stor
     let file = StoreFile { path: path.to_owned(), safety, _lock: lock(path)? };
     create_private(path)?;
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    check_identity(&connection, path, schema)?;
-    // Before the first table: it cannot be switched on later without rewriting the file.
-    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     if safety == Safety::Scratch {
-        // Before the journal is chosen, which would sync.
+        // First of all, because the next ones would sync.
         connection.pragma_update(None, "synchronous", "OFF")?;
+    }
+    check_identity(&connection, path, schema)?;
+    if safety == Safety::Full {
+        // Before the first table: it cannot be switched on later without rewriting the file.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     if safety == Safety::Full {

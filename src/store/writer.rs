@@ -313,7 +313,8 @@ mod tests {
     #[test]
     fn a_database_at_its_bound_stops_the_writer_with_its_last_group_undone() {
         let directory = tempfile::tempdir().expect("a directory");
-        let (file, connection) = file::open(&directory.path().join("jobs.db"), &schema::DISPATCHER).expect("opens");
+        let (file, connection) =
+            file::open(&directory.path().join("jobs.db"), &schema::DISPATCHER, Safety::Full).expect("opens");
         let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).expect("counts");
         connection.pragma_update(None, "max_page_count", pages + 10).expect("takes it");
         let looking = file::connect(&file.path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).expect("opens");

@@ -75,9 +75,16 @@ impl Context {
     }
 
     /// Runs a `run` to its end: a client, and perhaps a whole cluster beside it.
-    fn as_run<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    ///
+    /// One task is served soonest by one thread, which wakes nobody else; many
+    /// tasks are served by as many threads as there are processors.
+    fn as_run<T>(&self, tasks: u64, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
         self.start_client_log()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+        let mut runtime = match tasks {
+            0 | 1 => tokio::runtime::Builder::new_current_thread(),
+            _ => tokio::runtime::Builder::new_multi_thread(),
+        };
+        let runtime = runtime.enable_all().build().map_err(CliError::Runtime)?;
         let done = runtime.block_on(work);
         runtime.shutdown_background();
         done

@@ -221,6 +221,7 @@ fn waiting_for(error: &DialError) -> String {
         DialError::UnknownHost { host, source } => {
             format!("Waiting for the dispatcher: the host {host:?} cannot be found ({source})")
         }
+        DialError::Forsaken => "Waiting for the dispatcher of this process".to_owned(),
         DialError::Trust(error) => format!("Waiting for the dispatcher: failed to {error}"),
         DialError::NoSocket(error) => format!("Waiting for the dispatcher: failed to {error}"),
         DialError::Refused(refusal) => refused_for_now(refusal),

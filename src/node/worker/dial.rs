@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::options::DispatcherAddress;
 use crate::model::NodeId;
 use crate::model::handshake::{Hello, Refusal, Welcome};
@@ -20,8 +22,8 @@ use crate::trust::{AccessFile, Identity, TrustError, access};
 pub(super) enum AccessSource {
     /// The access file of its home, read anew at every try: a dispatcher may come later, or come back elsewhere.
     File(PathBuf),
-    /// Known from the start (an embedded cluster).
-    Fixed(AccessFile),
+    /// Told once by the dispatcher of the same process, which starts at the same time (an embedded cluster).
+    Promised(watch::Receiver<Option<AccessFile>>),
 }
 
 /// What joining takes. Sockets are opened at the first use and kept.
@@ -51,6 +53,8 @@ pub(super) enum DialError {
         /// Where it would be.
         access_file: PathBuf,
     },
+    /// The dispatcher of the same process did not start.
+    Forsaken,
     /// The access file is there and cannot be used.
     Trust(TrustError),
     /// The host given cannot be resolved.
@@ -80,7 +84,7 @@ impl Dialler {
 
     /// Tries every address in order and stops at the first answer, be it yes or no.
     pub(super) async fn dial(&mut self, hello: impl Fn(&AccessFile) -> Hello) -> Result<Joined, DialError> {
-        let access = self.access()?;
+        let access = self.access().await?;
         let candidates = candidates(&self.address, &access).await?;
         let mut failed = TransportError::EndpointClosed;
         for address in &candidates {
@@ -100,9 +104,12 @@ impl Dialler {
         }
     }
 
-    fn access(&self) -> Result<AccessFile, DialError> {
+    async fn access(&self) -> Result<AccessFile, DialError> {
         match &self.source {
-            AccessSource::Fixed(access) => Ok(access.clone()),
+            AccessSource::Promised(promise) => match promise.clone().wait_for(Option::is_some).await {
+                Ok(access) => access.clone().ok_or(DialError::Forsaken),
+                Err(_gone) => Err(DialError::Forsaken),
+            },
             AccessSource::File(path) => match access::read(path) {
                 Ok(Some(access)) => Ok(access),
                 Ok(None) => Err(DialError::NoneKnown { access_file: path.clone() }),

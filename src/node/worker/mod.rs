@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use options::{DispatcherAddress, WorkerOptions};
+use tokio::sync::watch;
 
 use self::dial::AccessSource;
 use self::life::Setup;
@@ -73,14 +74,14 @@ pub async fn run(options: WorkerOptions, shutdown: Shutdown) -> Result<(), NodeE
     Ok(())
 }
 
-/// Runs a worker for the dispatcher of `access` in this same process, without a
-/// folder: nothing of it is meant to outlive the process. Ends at once when
-/// `shutdown` is raised.
+/// Runs a worker for the dispatcher of this same process, which tells its
+/// `access` once it listens. It has no folder: nothing of it is meant to outlive
+/// the process. Ends at once when `shutdown` is raised.
 ///
 /// # Errors
 /// As [`run`].
 pub(super) async fn run_embedded(
-    access: AccessFile,
+    access: watch::Receiver<Option<AccessFile>>,
     name: NodeName,
     slots: u32,
     work_root: PathBuf,
@@ -93,7 +94,7 @@ pub(super) async fn run_embedded(
     let mut setup = Setup {
         clock: Clock::anchored_now(),
         identity: Arc::new(Identity::ephemeral()?),
-        source: AccessSource::Fixed(access),
+        source: AccessSource::Promised(access),
         address: DispatcherAddress::default(),
         profile: options.profile(&Hardware::detect()),
         program: program(binary),

@@ -48,7 +48,7 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
         plan.stdin = StdinPlan::Nothing;
         plan.spec.stdin = StdinSource::Empty;
     }
-    context.as_run(async {
+    context.as_run(plan.spec.items.count(), async {
         let mut interrupts = Interrupts::listen().map_err(NodeError::Signals)?;
         let cluster = tokio::select! {
             cluster = Cluster::find(args, context) => cluster?,
@@ -62,9 +62,10 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
         };
         // A second Ctrl-C leaves at once: what an embedded cluster runs ends with this process.
         if !matches!(ended, Ok(Ended::Left)) {
-            run.session.close().await;
-            if let Some(embedded) = embedded {
-                let _ = embedded.stop().await;
+            match embedded {
+                // It goes without a goodbye: nobody is left to hear one.
+                Some(embedded) => drop(embedded.stop().await),
+                None => run.session.close().await,
             }
         }
         ended.map(Ended::exit_code)
