@@ -70,7 +70,7 @@ impl Plan {
             one_queue: false,
             faults: 25,
             span: Millis::from_secs(600),
-            patience: Millis::from_secs(6 * 3600),
+            patience: Millis::from_secs(48 * 3600),
             audit_every: 1,
             trace_messages: true,
             aloud: false,

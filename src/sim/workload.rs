@@ -89,7 +89,8 @@ fn anything(number: usize, left: u64, plan: &Plan, dice: &mut Dice) -> Wish {
         spec.labels = BTreeMap::from([(label.0.to_owned(), label.1.to_owned())]);
     }
     spec.time_limit = match dice.between(0, 9) {
-        0..6 => TimeLimit::Dispatcher,
+        // Many that hang, for five minutes each and one after another, would only make it long.
+        0..6 if wish.character.hangs < 10 => TimeLimit::Dispatcher,
         6 if wish.character.hangs == 0 => TimeLimit::Unlimited,
         _ => TimeLimit::Limited(dice.millis(500, 40_000)),
     };
