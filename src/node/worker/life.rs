@@ -151,7 +151,7 @@ impl Setup {
         let mut shell = Shell::new(self.clock, engine, parts.executor.clone(), keeper, &first, wires);
         let mut inbox = Inbox { events, exec, synced, failed, stop: self.stop.clone() };
         let ended = shell.run(&mut inbox, Event::Up(first)).await;
-        if matches!(ended, Ok(LoopEnd::Stopped)) {
+        if matches!(ended, Ok(LoopEnd::Stopped)) && !shell.hurried {
             let _ = tokio::time::timeout(LAST_OUTPUT, async { while shell.tasks.join_next().await.is_some() {} }).await;
         }
         let closed = shell.keeper.close();
