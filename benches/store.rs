@@ -119,7 +119,7 @@ fn ten_thousand_tasks_by_bare_sqlite(bencher: Bencher<'_, '_>) {
             let run = |sql, values: &[&dyn rusqlite::ToSql]| {
                 transaction.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).expect("runs");
             };
-            run("INSERT INTO attempts VALUES (?1, ?2, 1, ?3, 1, ?4, NULL, NULL, NULL, NULL)", params![job, task, task, AT]);
+            run("INSERT INTO attempts VALUES (?1, ?2, 1, ?3, 1, ?4, NULL, NULL, NULL, NULL, NULL)", params![job, task, task, AT]);
             run("INSERT INTO tasks VALUES (?1, ?2, 2, 1, ?3)", params![job, task, AT]);
             run("UPDATE attempts SET started_at = ?3 WHERE job = ?1 AND task = ?2 AND attempt = 1", params![job, task, AT]);
             run(
