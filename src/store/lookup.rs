@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::StoreError;
-use super::apply::INLINE;
+use super::attempt_rows::INLINE;
 use super::read::{Resolution, Viewer};
 use super::rows::{int, state_from, uint};
 use crate::model::outcome::KeptOutput;

@@ -7,6 +7,7 @@
 //! decisions about jobs (the engine's) and log files (the shell's).
 
 mod apply;
+mod attempt_rows;
 mod checkpoint;
 mod error;
 mod file;
@@ -17,6 +18,7 @@ mod read;
 mod restore;
 mod rows;
 mod schema;
+mod task_rows;
 mod tasks;
 mod writer;
 
