@@ -256,7 +256,7 @@ impl Shared {
         let failure = program::failure(SpawnFailureKind::Worker, reason);
         let shared = Arc::clone(self);
         self.runtime.spawn(async move {
-            shared.end(&attempt, Ending::before_start(Outcome::SpawnFailed(failure))).await;
+            shared.end(&attempt, None, Ending::before_start(Outcome::SpawnFailed(failure))).await;
         });
     }
 
@@ -292,8 +292,8 @@ impl Shared {
         self.registry().idle.retain(|idle| idle.number != number);
     }
 
-    /// Reports the end of `attempt`; its log stays until it is forgotten.
-    pub(super) async fn end(&self, attempt: &Attempt, ending: Ending) {
+    /// Reports the end of `attempt`, and that it had started if that is not known yet; its log stays until forgotten.
+    pub(super) async fn end(&self, attempt: &Attempt, started: Option<ExecEvent>, ending: Ending) {
         let id = attempt.id();
         {
             let mut registry = self.registry();
@@ -306,19 +306,36 @@ impl Shared {
                 registry.spools.remove(&id);
             }
         }
-        self.tell(ExecEvent::Ended { id, ending }).await;
+        // Both at once: the worker is woken once.
+        let earlier = match started {
+            Some(event) => self.place().await.map(|place| (place, event)),
+            None => None,
+        };
+        let place = self.place().await;
+        if let Some((place, event)) = earlier {
+            place.send(event);
+        }
+        if let Some(place) = place {
+            place.send(ExecEvent::Ended { id, ending });
+        }
     }
 
-    /// Tells the worker, as soon as it has room; while closing, only if it has.
+    /// Tells the worker.
     pub(super) async fn tell(&self, event: ExecEvent) {
-        let mut closing = self.closing.subscribe();
-        let place = tokio::select! {
-            biased;
-            place = self.events.reserve() => place.ok(),
-            () = slot::raised(&mut closing) => self.events.try_reserve().ok(),
-        };
-        if let Some(place) = place {
+        if let Some(place) = self.place().await {
             place.send(event);
+        }
+    }
+
+    /// Room for one event, as soon as the worker has it; while closing, only if it has.
+    async fn place(&self) -> Option<mpsc::Permit<'_, ExecEvent>> {
+        if let Ok(place) = self.events.try_reserve() {
+            return Some(place);
+        }
+        let mut closing = self.closing.subscribe();
+        tokio::select! {
+            place = self.events.reserve() => place.ok(),
+            () = slot::raised(&mut closing) => None,
         }
     }
 }

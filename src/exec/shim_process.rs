@@ -3,7 +3,7 @@
 //! The one invariant: a shim that has ended is reaped, and if it did not end by
 //! itself, what it left behind is killed first. Absent: attempts.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
-use tokio::net::UnixStream;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::executor::ExecConfig;
 use super::{family, sys};
@@ -27,8 +27,12 @@ const READ_BYTES: usize = 1024;
 pub(super) struct ShimProcess {
     /// `None` once it is reaped.
     pid: Option<Pid>,
-    socket: UnixStream,
+    /// Watched for reading only: a shim that takes an order makes room in the
+    /// socket, and being woken by that would double the wakeups of a quick task.
+    socket: AsyncFd<StdUnixStream>,
+    /// Received and not yet taken: part of a fact, a fact, or more.
     inbox: Vec<u8>,
+    /// Where orders are encoded; kept from order to order.
     outbox: Vec<u8>,
 }
 
@@ -44,19 +48,32 @@ impl ShimProcess {
         let mut command = Command::new(&config.shim_program);
         command.arg0("octa-shim").arg("__exec").stdin(OwnedFd::from(theirs)).stdout(presence);
         let pid = family::spawn(&mut command)?;
-        Ok(Self { pid: Some(pid), socket: UnixStream::from_std(ours)?, inbox: Vec::new(), outbox: Vec::new() })
+        let socket = sys::watch(ours, Interest::READABLE)?;
+        Ok(Self { pid: Some(pid), socket, inbox: Vec::new(), outbox: Vec::new() })
     }
 
     /// Sends an order, `descriptors` beside it.
     pub(super) async fn order(&mut self, order: &ShimOrder, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.outbox.clear();
         frame::encode(order, &mut self.outbox, SHIM_FRAME).map_err(io::Error::other)?;
-        let first = || sys::send(self.socket.as_fd(), &self.outbox, descriptors);
-        let sent = self.socket.async_io(Interest::WRITABLE, first).await?;
-        if sent < self.outbox.len() {
-            let rest = self.outbox.split_off(sent);
-            self.socket.write_all(&rest).await?;
+        let mut sent = 0;
+        while sent < self.outbox.len() {
+            // The descriptors travel with the first byte.
+            let descriptors = if sent == 0 { descriptors } else { &[] };
+            match sys::send(self.socket.get_ref().as_fd(), &self.outbox[sent..], descriptors) {
+                Ok(more) => sent += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.room().await?,
+                Err(error) => return Err(error),
+            }
         }
+        Ok(())
+    }
+
+    /// Waits until the socket takes more: only for an order larger than its buffer.
+    async fn room(&self) -> io::Result<()> {
+        let again = self.socket.get_ref().try_clone()?;
+        sys::watch(again, Interest::WRITABLE)?.writable().await?.retain_ready();
         Ok(())
     }
 
@@ -66,12 +83,23 @@ impl ShimProcess {
             if let Some(fact) = self.take_fact()? {
                 return Ok(Some(fact));
             }
-            self.inbox.reserve(READ_BYTES);
-            match self.socket.read_buf(&mut self.inbox).await {
+            let mut ready = self.socket.readable().await?;
+            let mut bytes = [0; READ_BYTES];
+            match ready.get_inner().read(&mut bytes) {
                 Ok(0) => return Ok(None),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
-                Err(error) => return Err(error),
+                Ok(read) => {
+                    self.inbox.extend_from_slice(&bytes[..read]);
+                    // A buffer that was not filled has emptied the socket: no second call to hear that.
+                    if read < bytes.len() {
+                        ready.clear_ready();
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => ready.clear_ready(),
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::ConnectionReset => return Ok(None),
+                    _ => return Err(error),
+                },
             }
         }
     }

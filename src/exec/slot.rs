@@ -6,10 +6,8 @@
 //! process, all descendants, both pipes and its scratch directory are done
 //! with. Absent: who decides that an attempt starts or is ended.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +19,8 @@ use super::environment::{arguments, unrepresentable};
 use super::executor::{Attempt, Shared};
 use super::shim_process::ShimProcess;
 use super::stdin::{Feed, Stdin, pipe_from_task};
-use super::{Ending, ExecEvent, program, workplace};
+use super::workplace::Scratch;
+use super::{Ending, ExecEvent, program};
 use crate::model::outcome::{SpawnFailure, SpawnFailureKind};
 use crate::model::spec::{OutputMode, Workdir};
 use crate::model::{Millis, Outcome};
@@ -41,6 +40,8 @@ pub(super) struct Slot {
     closing: watch::Receiver<bool>,
     /// Where output is read to; one for all attempts.
     buffer: Option<Box<[u8]>>,
+    /// Where the next attempt runs, when there is a directory left that none has touched.
+    scratch: Option<Scratch>,
 }
 
 impl Slot {
@@ -53,7 +54,7 @@ impl Slot {
     ) -> io::Result<Self> {
         let shim = ShimProcess::start(&shared.config)?;
         let closing = shared.closing.subscribe();
-        Ok(Self { shared: Arc::clone(shared), number, shim, door, attempts, closing, buffer: None })
+        Ok(Self { shared: Arc::clone(shared), number, shim, door, attempts, closing, buffer: None, scratch: None })
     }
 }
 
@@ -70,13 +71,13 @@ pub(super) async fn serve(mut slot: Slot) {
                 break;
             }
         };
-        let ending = slot.run(&mut attempt).await;
+        let (started, ending) = slot.run(&mut attempt).await;
         let alive = slot.shim.is_alive();
         if alive {
             // Before the news: whoever reacts to it finds a shim ready.
             slot.shared.put_idle(slot.number, slot.door.clone());
         }
-        slot.shared.end(&attempt, ending).await;
+        slot.shared.end(&attempt, started, ending).await;
         if !alive {
             return;
         }
@@ -92,7 +93,6 @@ pub(super) async fn serve(mut slot: Slot) {
 /// What one attempt needs before its process can be ordered.
 struct Prepared {
     order: ShimOrder,
-    scratch: PathBuf,
     stdin: Option<OwnedFd>,
     /// The task's ends of its output pipes.
     outputs: [OwnedFd; 2],
@@ -111,19 +111,19 @@ enum Heard {
 /// The end of a task's processes.
 struct Over {
     outcome: Outcome,
-    /// How long there was a process; `None` when there never was, or nobody knows.
-    ran: Option<Duration>,
+    /// How long there was a process, when its start was not told yet and there was one.
+    untold: Option<Duration>,
     peak_memory_bytes: u64,
 }
 
 impl Slot {
-    /// Runs one attempt from its directory to its last byte.
-    async fn run(&mut self, attempt: &mut Attempt) -> Ending {
+    /// Runs one attempt from its directory to its last byte. Returns what is still to be said of it.
+    async fn run(&mut self, attempt: &mut Attempt) -> (Option<ExecEvent>, Ending) {
         let prepared = match self.prepare(attempt) {
             Ok(prepared) => prepared,
-            Err(failure) => return Ending::before_start(Outcome::SpawnFailed(failure)),
+            Err(failure) => return (None, Ending::before_start(Outcome::SpawnFailed(failure))),
         };
-        let Prepared { order, scratch, stdin, outputs: [stdout, stderr], mut capture, feed } = prepared;
+        let Prepared { order, stdin, outputs: [stdout, stderr], mut capture, feed } = prepared;
         let descriptors = [stdin.as_ref().unwrap_or(&self.shared.null).as_fd(), stdout.as_fd(), stderr.as_fd()];
         let sent = self.shim.order(&order, &descriptors).await;
         // Ours would keep the pipes open for ever.
@@ -135,12 +135,15 @@ impl Slot {
             Err(_) => self.bury().await,
         };
         feeding.as_ref().map(JoinHandle::abort);
-        remove_scratch(scratch).await;
+        if let Some(scratch) = self.scratch.take() {
+            self.scratch = renewed(scratch, &self.shared).await;
+        }
         let kept = attempt.spool.finish().await;
         let (stdout_bytes, stderr_bytes, buffer) = capture.finish();
         self.buffer = Some(buffer);
-        let Over { outcome, peak_memory_bytes, .. } = over;
-        Ending { outcome, peak_memory_bytes, stdout_bytes, stderr_bytes, kept }
+        let Over { outcome, untold, peak_memory_bytes } = over;
+        let started = untold.map(|ago| ExecEvent::Started { id: attempt.id(), ago });
+        (started, Ending { outcome, peak_memory_bytes, stdout_bytes, stderr_bytes, kept })
     }
 
     /// Makes the directory and the pipes, and works out what to run.
@@ -153,15 +156,17 @@ impl Slot {
         let attached = attempt.start.attached.take();
         let start = &attempt.start;
         let spec = start.spec.spec();
-        let scratch = self.shared.workplace.new_scratch(&attempt.id().task.to_string());
-        let scratch = scratch.map_err(worker_failed("make its directory"))?;
+        let scratch = match self.scratch.take() {
+            Some(scratch) => scratch,
+            None => self.shared.workplace.new_scratch().map_err(worker_failed("make its directory"))?,
+        };
+        let scratch_path = self.scratch.insert(scratch).path();
         let cwd = match &spec.workdir {
-            Workdir::Fresh => scratch.as_os_str().into(),
+            Workdir::Fresh => scratch_path.as_os_str().into(),
             Workdir::Existing(directory) => directory.clone(),
         };
-        let (argv, env) = (arguments(start), self.shared.base.of_attempt(start, &scratch));
+        let (argv, env) = (arguments(start), self.shared.base.of_attempt(start, scratch_path));
         if let Some(reason) = unrepresentable(&argv, &env, cwd.as_os_str()) {
-            let _ = fs::remove_dir(&scratch);
             return Err(program::failure(SpawnFailureKind::NotExecutable, reason));
         }
         let memory_bytes = spec.demand.memory_bytes;
@@ -172,23 +177,18 @@ impl Slot {
             let (stderr, theirs_err) = pipe_from_task()?;
             Ok(([stdout, stderr], [theirs_out, theirs_err], Stdin::prepare(&start.spec, input)?))
         };
-        let (ours, outputs, Stdin { theirs: stdin, feed }) = pipes().map_err(|error| {
-            let _ = fs::remove_dir(&scratch);
-            worker_failed("make its pipes")(error)
-        })?;
+        let (ours, outputs, Stdin { theirs: stdin, feed }) = pipes().map_err(worker_failed("make its pipes"))?;
         let buffer = self.buffer.take().unwrap_or_else(Capture::new_buffer);
         let output = output.filter(|_| spec.output == OutputMode::Attached);
         let capture = Capture::new(ours, Arc::clone(&attempt.spool), output, buffer);
-        Ok(Prepared { order, scratch, stdin, outputs, capture, feed })
+        Ok(Prepared { order, stdin, outputs, capture, feed })
     }
 
     /// Sees an attempt through to the end of its processes and of its output.
     async fn attend(&mut self, attempt: &Attempt, capture: &mut Capture, flowing: bool) -> Over {
-        let mut told = false;
         if !flowing {
             match self.hear(attempt).await {
                 Heard::Over(over) => {
-                    self.tell_started(attempt, over.ran).await;
                     if capture.read_rest().is_err() || !capture.is_complete() {
                         // Somebody who is not of its tree was handed its pipe, or the tree was killed just now.
                         let (_gone, is_gone) = watch::channel(true);
@@ -196,10 +196,7 @@ impl Slot {
                     }
                     return over;
                 }
-                Heard::Started(ago) => {
-                    self.tell_started(attempt, Some(ago)).await;
-                    told = true;
-                }
+                Heard::Started(ago) => self.tell_started(attempt, ago).await,
             }
         }
         let (gone, is_gone) = watch::channel(false);
@@ -210,16 +207,14 @@ impl Slot {
                 () = patience => {}
             }
         };
+        let mut told = !flowing;
         let processes = async {
             loop {
                 match self.hear(attempt).await {
-                    Heard::Started(ago) => self.tell_started(attempt, Some(ago)).await,
+                    Heard::Started(ago) => self.tell_started(attempt, ago).await,
                     Heard::Over(over) => {
-                        if !told {
-                            self.tell_started(attempt, over.ran).await;
-                        }
                         gone.send_replace(true);
-                        return over;
+                        return Over { untold: over.untold.filter(|_| !told), ..over };
                     }
                 }
                 told = true;
@@ -255,14 +250,12 @@ impl Slot {
     /// The shim is dead or deaf: ends all that it contained.
     async fn bury(&mut self) -> Over {
         self.shim.destroy().await;
-        Over { outcome: Outcome::Lost, ran: None, peak_memory_bytes: 0 }
+        Over { outcome: Outcome::Lost, untold: None, peak_memory_bytes: 0 }
     }
 
-    /// Says that the attempt has had a process for `ago`, if it has.
-    async fn tell_started(&self, attempt: &Attempt, ago: Option<Duration>) {
-        if let Some(ago) = ago {
-            self.shared.tell(ExecEvent::Started { id: attempt.id(), ago }).await;
-        }
+    /// Says that the attempt has had a process for `ago`.
+    async fn tell_started(&self, attempt: &Attempt, ago: Duration) {
+        self.shared.tell(ExecEvent::Started { id: attempt.id(), ago }).await;
     }
 }
 
@@ -270,7 +263,7 @@ fn heard(fact: ShimFact) -> Heard {
     match fact {
         ShimFact::Started { running_us, .. } => Heard::Started(Duration::from_micros(running_us)),
         ShimFact::SpawnFailed(failure) => {
-            Heard::Over(Over { outcome: Outcome::SpawnFailed(failure), ran: None, peak_memory_bytes: 0 })
+            Heard::Over(Over { outcome: Outcome::SpawnFailed(failure), untold: None, peak_memory_bytes: 0 })
         }
         ShimFact::Ended { status, ran_us, peak_memory_bytes } => {
             let outcome = match status {
@@ -278,7 +271,7 @@ fn heard(fact: ShimFact) -> Heard {
                 ShimStatus::Signalled(signal) => Outcome::Signalled(signal),
                 ShimStatus::OutOfMemory => Outcome::OutOfMemory,
             };
-            Heard::Over(Over { outcome, ran: Some(Duration::from_micros(ran_us)), peak_memory_bytes })
+            Heard::Over(Over { outcome, untold: Some(Duration::from_micros(ran_us)), peak_memory_bytes })
         }
     }
 }
@@ -303,13 +296,19 @@ fn log_failure(drained: io::Result<()>) {
     }
 }
 
-/// Removes an attempt's directory; most are empty, and that is one call.
-async fn remove_scratch(scratch: PathBuf) {
-    if fs::remove_dir(&scratch).is_ok() {
-        return;
+/// A directory for the next attempt: this one, when it was not touched, or a new one in its place.
+async fn renewed(scratch: Scratch, shared: &Arc<Shared>) -> Option<Scratch> {
+    if scratch.is_untouched() {
+        return Some(scratch);
     }
-    let removed = tokio::task::spawn_blocking(move || (workplace::remove_tree(&scratch), scratch)).await;
-    if let Ok((Err(error), scratch)) = removed {
-        tracing::warn!(path = %scratch.display(), %error, "failed to remove a task's directory");
-    }
+    let shared = Arc::clone(shared);
+    let renewing = tokio::task::spawn_blocking(move || {
+        let path = scratch.path().to_owned();
+        if let Err(error) = scratch.remove() {
+            tracing::warn!(path = %path.display(), %error, "failed to remove a task's directory");
+        }
+        // What is wrong, should this fail, the next attempt is told when it tries again.
+        shared.workplace.new_scratch().ok()
+    });
+    renewing.await.ok().flatten()
 }

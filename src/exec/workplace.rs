@@ -12,9 +12,10 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 
@@ -25,13 +26,16 @@ const RUN_PREFIX: &str = "run-";
 /// Beginning of the name of a folder that nobody owns any more.
 const DEAD_PREFIX: &str = "dead-";
 
+/// How much older a scratch directory says it is when it is made.
+const AGE: Duration = Duration::from_secs(3600);
+
 /// One executor's folder. Removed by [`Workplace::remove`], or later by somebody else.
 #[derive(Debug)]
 pub(super) struct Workplace {
     scratch: PathBuf,
     spool: PathBuf,
     folder: PathBuf,
-    /// Numbers scratch directories: an attempt's own number may be given out twice.
+    /// Numbers scratch directories.
     next_scratch: AtomicU64,
     _alive: Flock<File>,
 }
@@ -50,12 +54,17 @@ impl Workplace {
         Ok(Self { scratch, spool, folder, next_scratch: AtomicU64::new(1), _alive: alive })
     }
 
-    /// A fresh directory for the attempt called `name`.
-    pub(super) fn new_scratch(&self, name: &str) -> io::Result<PathBuf> {
-        let number = self.next_scratch.fetch_add(1, Ordering::Relaxed);
-        let directory = self.scratch.join(format!("{name}-{number}"));
-        private_directory(&directory, false)?;
-        Ok(directory)
+    /// A fresh directory for an attempt.
+    pub(super) fn new_scratch(&self) -> io::Result<Scratch> {
+        let path = self.scratch.join(self.next_scratch.fetch_add(1, Ordering::Relaxed).to_string());
+        private_directory(&path, false)?;
+        let directory = File::open(&path)?;
+        // The file system tells the time in steps, and a quick task is over within the step it began in: whatever
+        // it adds or removes must be told from the making of the directory.
+        let earlier = directory.metadata()?.modified()?.checked_sub(AGE).ok_or(io::ErrorKind::InvalidData)?;
+        directory.set_modified(earlier)?;
+        let made = Fingerprint::of(&directory)?;
+        Ok(Scratch { path, directory, made })
     }
 
     /// Where output goes that is too large for memory.
@@ -69,8 +78,64 @@ impl Workplace {
     }
 }
 
+/// The directory of one attempt, or of several in turn, as long as none of them touches it.
+///
+/// Most tasks never write where they run, and making and removing a directory
+/// for each costs more than everything else an executor does: some file systems
+/// wait for the disk in it.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    path: PathBuf,
+    /// Open, so that looking at it is one call, and looks at it even when something else has taken its path.
+    directory: File,
+    made: Fingerprint,
+}
+
+/// What changes when anything is done to a directory.
+#[derive(Debug, PartialEq, Eq)]
+struct Fingerprint {
+    mode: u32,
+    owner: (u32, u32),
+    /// Changes with every entry added or removed.
+    modified: (i64, i64),
+    /// Changes with everything.
+    changed: (i64, i64),
+}
+
+impl Fingerprint {
+    fn of(directory: &File) -> io::Result<Self> {
+        let found = directory.metadata()?;
+        Ok(Self {
+            mode: found.mode(),
+            owner: (found.uid(), found.gid()),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+}
+
+impl Scratch {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is as it was when it was made, so that the next attempt cannot tell that it is not the first.
+    pub(super) fn is_untouched(&self) -> bool {
+        Fingerprint::of(&self.directory).is_ok_and(|now| now == self.made)
+    }
+
+    /// Removes it with all that is in it. Blocks.
+    pub(super) fn remove(self) -> io::Result<()> {
+        remove_tree(&self.path)
+    }
+}
+
 /// Removes what dead executors left beneath `root`; what resists is left for the next time.
 pub(super) fn clean(root: &Path) -> io::Result<()> {
+    if !fs::exists(root)? {
+        return Ok(());
+    }
     {
         let _turn = lock(&root.join(LOCK), FlockArg::LockExclusive)?;
         disown_dead(root)?;
@@ -118,7 +183,7 @@ fn private_directory(path: &Path, may_exist: bool) -> io::Result<()> {
 /// Removes `directory` with everything in it, read-only directories and the deepest of trees included.
 ///
 /// Symlinks are removed and never followed. Nothing may write there meanwhile.
-pub(super) fn remove_tree(directory: &Path) -> io::Result<()> {
+fn remove_tree(directory: &Path) -> io::Result<()> {
     match fs::remove_dir_all(directory) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -179,14 +244,35 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         let live = Workplace::open(root.path()).expect("a workplace");
         let dead = Workplace::open(root.path()).expect("another");
-        let (kept, gone) = (live.new_scratch("1.0").expect("scratch"), dead.new_scratch("1.0").expect("scratch"));
-        fs::write(gone.join("left"), "over").expect("a file");
+        let (kept, gone) = (live.new_scratch().expect("scratch"), dead.new_scratch().expect("scratch"));
+        fs::write(gone.path().join("left"), "over").expect("a file");
         drop(dead);
         clean(root.path()).expect("cleaning works");
-        assert!(kept.is_dir() && !gone.exists());
+        assert!(kept.path().is_dir() && !gone.path().exists());
         assert_eq!(folders(root.path(), DEAD_PREFIX).expect("a listing"), Vec::<PathBuf>::new());
         live.remove().expect("removing works");
         assert_eq!(folders(root.path(), RUN_PREFIX).expect("a listing"), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn a_scratch_directory_is_used_again_only_when_nothing_was_done_to_it() {
+        let root = tempfile::tempdir().expect("a directory");
+        let place = Workplace::open(root.path()).expect("a workplace");
+        let touched = |touch: &dyn Fn(&Path)| {
+            let scratch = place.new_scratch().expect("scratch");
+            touch(scratch.path());
+            let untouched = scratch.is_untouched();
+            scratch.remove().expect("removing works");
+            !untouched
+        };
+        assert!(!touched(&|_| ()));
+        assert!(touched(&|path| fs::write(path.join("file"), "x").expect("a file")));
+        assert!(touched(&|path| fs::set_permissions(path, fs::Permissions::from_mode(0o750)).expect("its mode")));
+        assert!(touched(&|path| fs::remove_dir(path).expect("it is empty")));
+        assert!(touched(&|path| {
+            fs::rename(path, path.with_extension("moved")).expect("a move");
+            fs::create_dir(path).expect("another in its place");
+        }));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::wire::shim::{ShimFact, ShimOrder, ShimStatus, StartTask};
 
 /// A task that ends within this is told about once instead of twice. Nobody
 /// notices the delay, and most short tasks are shorter.
-const NOTICE_AFTER: Duration = Duration::from_millis(5);
+const NOTICE_AFTER: Duration = Duration::from_millis(10);
 /// Between two rounds of killing, at first: about what a killed process takes to be gone.
 const KILL_ROUND_MIN: Duration = Duration::from_millis(1);
 /// Between two rounds of killing, when somebody is stuck in the kernel.

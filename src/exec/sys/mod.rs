@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
@@ -15,6 +16,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::unistd::Pid;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 #[cfg(not(target_os = "linux"))]
 mod fallback;
@@ -156,6 +159,15 @@ fn close_from(first: RawFd) -> io::Result<()> {
         unsafe { libc::close(descriptor) };
     }
     Ok(())
+}
+
+/// Makes `socket` known to the runtime's poller, for `interest` only.
+///
+/// # Errors
+/// When the poller has no room. Call it inside a runtime.
+pub(super) fn watch(socket: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {
+    // SAFETY: a `UnixStream` owns one open descriptor and keeps it the same until it is dropped.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, interest)? })
 }
 
 /// A second descriptor for the open file behind `descriptor`, which has to be open.
