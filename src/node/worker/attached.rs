@@ -388,7 +388,10 @@ mod tests {
             send.abandon();
             drop(recv);
             let (from, mut send, mut recv) = opened(&pair).await;
-            assert_eq!((from, read(&mut recv, 8).await), (4, b"o world!".to_vec()));
+            // A reset may overtake the acknowledgement before it: then all of it comes again.
+            assert!(from == 0 || from == 4, "from {from}");
+            let rest = &b"hello world!"[if from == 0 { 0 } else { 4 }..];
+            assert_eq!(read(&mut recv, rest.len()).await, rest);
             drop(io);
             assert!(matches!(recv.recv_data().await, Ok(Some(DataFrame::End))));
             send.finish().await.expect("finished");
