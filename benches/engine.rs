@@ -19,6 +19,7 @@ use octaskly::model::outcome::OutputSummary;
 use octaskly::model::records::RestoredState;
 use octaskly::model::requests::Submission;
 use octaskly::model::spec::{CommandLine, Isolation};
+use octaskly::model::trust::Voucher;
 use octaskly::model::{
     AttemptReport, Capacity, Demand, Epoch, InstanceId, Items, JobSpec, LinkId, MilliCpu, Millis, NodeId, Outcome,
     RequestId, Role, SealedSpec, Timestamp,
@@ -90,7 +91,7 @@ impl Cluster {
     }
 
     fn up(&mut self, link: LinkId, intent: Intent, role: Role) {
-        let change = LinkChange::Up { node: key(link.0), hello: hello(intent), vouched: Some(role) };
+        let change = LinkChange::Up { node: key(link.0), hello: hello(intent), vouched: Some(Voucher::Access(role)) };
         self.engine.handle_link(self.now, link, change);
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
 
-use octaskly::model::handshake::{Answer, Credential, Hello, Intent, Refusal, RefusalCode, Welcome};
+use octaskly::model::handshake::{Answer, Credential, Hello, Intent, Refusal, RefusalCode, Waiting, Welcome};
 use octaskly::model::messages::{
     Assignment, CancelAttempt, DispatcherMessage, EndedAttempt, FencedAttempt, HeldAttempt, JobOnWorker,
     StartedAttempt, StreamPurpose, WorkerMessage,
@@ -18,11 +18,14 @@ use octaskly::model::outcome::{
     AttemptReport, Cancellation, KeptOutput, OutputSummary, SpawnFailure, SpawnFailureKind,
 };
 use octaskly::model::records::TaskCounts;
-use octaskly::model::requests::{Failure, FailureCode, JobFilter, LogRequest, Reply, Request, Submission, TaskFilter};
+use octaskly::model::requests::{
+    Failure, FailureCode, JobFilter, LogRequest, NodeKind, Reply, Request, Submission, TaskFilter,
+};
 use octaskly::model::selector::{Part, Selector};
 use octaskly::model::spec::{
     CommandLine, Dependency, DependencyCondition, Isolation, OutputMode, RetryPolicy, StdinSource, TimeLimit, Workdir,
 };
+use octaskly::model::trust::{ClientView, JoinNews, JoinReply, TokenId, TokenState, TokenView};
 use octaskly::model::views::{
     AttemptView, Explanation, JobView, StatusView, TaskTotals, TaskView, Usage, WorkerLack, WorkerState, WorkerView,
 };
@@ -135,15 +138,28 @@ fn hello(intent: Intent, credential: Credential) -> Hello {
     Hello { protocol_oldest: 1, protocol_newest: 1, software, instance: InstanceId(77), intent, credential }
 }
 
+golden!(join_news_keep_their_bytes, "join_news.hex", JoinNews, {
+    "Proof": JoinNews::Proof(_) => JoinNews::Proof([7; 32]),
+    "Enrolled": JoinNews::Enrolled => JoinNews::Enrolled,
+});
+
+golden!(join_reply_keeps_its_bytes, "join_reply.hex", JoinReply, {
+    "Proof": JoinReply::Proof(_) => JoinReply::Proof([7; 32]),
+    "WrongCode": JoinReply::WrongCode { .. } => JoinReply::WrongCode { left: 2 },
+});
+
 golden!(hello_keeps_its_bytes, "hello.hex", Hello, {
     "Worker": Hello { intent: Intent::Worker(_), .. } => hello(Intent::Worker(profile()), Credential::None),
     "Client": Hello { intent: Intent::Client, .. } => hello(Intent::Client, Credential::Access([7; 32])),
     "Guard": Hello { intent: Intent::Guard, .. } => hello(Intent::Guard, Credential::None),
+    "Join": Hello { intent: Intent::Join { .. }, .. } => hello(Intent::Join { name: Some(name("worker-b")) }, Credential::None),
+    "JoinUnnamed": Hello { intent: Intent::Join { .. }, .. } => hello(Intent::Join { name: None }, Credential::None),
 });
 
 golden!(credential_keeps_its_bytes, "credential.hex", Credential, {
     "None": Credential::None => Credential::None,
     "Access": Credential::Access(_) => Credential::Access([7; 32]),
+    "Token": Credential::Token(_) => Credential::Token([7; 16]),
 });
 
 golden!(answer_keeps_its_bytes, "answer.hex", Answer, {
@@ -157,6 +173,7 @@ golden!(answer_keeps_its_bytes, "answer.hex", Answer, {
         heartbeat_interval: Millis(2000),
         task_timeout: Millis(300_000),
     }),
+    "Waiting": Answer::Waiting(_) => Answer::Waiting(Waiting { protocol: 1, software: "1.0.0".to_owned(), name: name("worker-b") }),
     "Refused": Answer::Refused(_) => Answer::Refused(Refusal {
         code: RefusalCode::TooManyWorkers,
         text: "10 workers are connected already".to_owned(),
@@ -173,6 +190,8 @@ golden!(refusal_code_keeps_its_bytes, "refusal_code.hex", RefusalCode, {
     "Version": RefusalCode::Version => RefusalCode::Version,
     "Stopping": RefusalCode::Stopping => RefusalCode::Stopping,
     "Malformed": RefusalCode::Malformed => RefusalCode::Malformed,
+    "Revoked": RefusalCode::Revoked => RefusalCode::Revoked,
+    "TooManyJoining": RefusalCode::TooManyJoining => RefusalCode::TooManyJoining,
 });
 
 golden!(role_keeps_its_bytes, "role.hex", Role, {
@@ -289,6 +308,15 @@ golden!(request_keeps_its_bytes, "request.hex", Request, {
     "Logs": Request::Logs(_) => Request::Logs(LogRequest { of: Selector::job(JobId(5)), follow: true }),
     "Workers": Request::Workers => Request::Workers,
     "Status": Request::Status => Request::Status,
+    "Approve": Request::Approve { .. } => Request::Approve { name: name("worker-b"), code: "abcd-efgh-ijkl-mnop".to_owned() },
+    "Revoke": Request::Revoke { .. } => Request::Revoke { name: name("worker-b"), kind: Some(NodeKind::Worker) },
+    "RevokeClient": Request::Revoke { .. } => Request::Revoke { name: name("a"), kind: Some(NodeKind::Client) },
+    "Clients": Request::Clients => Request::Clients,
+    "CreateToken": Request::CreateToken { .. } => Request::CreateToken { role: Role::Worker, uses: 3, lifetime: Millis(86_400_000) },
+    "Tokens": Request::Tokens => Request::Tokens,
+    "RevokeToken": Request::RevokeToken(_) => Request::RevokeToken(TokenId([7; 5])),
+    "Drain": Request::Drain(_) => Request::Drain(name("worker-b")),
+    "Resume": Request::Resume(_) => Request::Resume(name("worker-b")),
 });
 
 fn job_view() -> JobView {
@@ -384,6 +412,24 @@ golden!(reply_keeps_its_bytes, "reply.hex", Reply, {
     }]),
     "Workers": Reply::Workers(_) => Reply::Workers(vec![worker_view()]),
     "Status": Reply::Status(_) => Reply::Status(status_view()),
+    "Clients": Reply::Clients(_) => Reply::Clients(vec![ClientView {
+        name: name("client-1"),
+        node: NodeId([7; 32]),
+        role: Role::Admin,
+        enrolled_at: Timestamp(5),
+        links: 1,
+        revoked: false,
+    }]),
+    "TokenCreated": Reply::TokenCreated { .. } => Reply::TokenCreated { token: "okt1-a-b".to_owned(), id: TokenId([7; 5]) },
+    "Tokens": Reply::Tokens(_) => Reply::Tokens(vec![TokenView {
+        id: TokenId([7; 5]),
+        role: Role::Worker,
+        uses: 3,
+        used: 1,
+        created_at: Timestamp(5),
+        expires_at: Timestamp(6),
+        state: TokenState::Valid,
+    }]),
     "Failed": Reply::Failed(_) => Reply::Failed(Failure {
         code: FailureCode::NotFound,
         text: "there is no job 9".to_owned(),

@@ -32,6 +32,11 @@ pub enum Intent {
     Client,
     /// A worker's guard, with one thing to say: that the instance named in the hello has ended.
     Guard,
+    /// Become a worker: wait until an admin has typed the code that this node shows.
+    Join {
+        /// The name it wants; `None` takes the smallest free `worker-N`.
+        name: Option<NodeName>,
+    },
 }
 
 /// What a node brings to be enrolled. Presented only over a link whose dispatcher id was pinned.
@@ -41,6 +46,8 @@ pub enum Credential {
     None,
     /// The secret of the access file: same user, same machine.
     Access(#[serde(with = "serde_bytes")] [u8; 32]),
+    /// The secret of a token that an admin made.
+    Token(#[serde(with = "serde_bytes")] [u8; 16]),
 }
 
 /// Secrets are never printed.
@@ -49,6 +56,7 @@ impl std::fmt::Debug for Credential {
         f.write_str(match self {
             Self::None => "None",
             Self::Access(_) => "Access(…)",
+            Self::Token(_) => "Token(…)",
         })
     }
 }
@@ -60,6 +68,8 @@ pub enum Answer {
     Welcome(Welcome),
     /// Stay out.
     Refused(Refusal),
+    /// To [`Intent::Join`]: wait for the approval. What follows are `JoinNews` and `JoinReply`.
+    Waiting(Waiting),
 }
 
 /// What an accepted node learns.
@@ -81,6 +91,17 @@ pub struct Welcome {
     pub heartbeat_interval: Millis,
     /// The limit for tasks that name none (`--task-timeout`).
     pub task_timeout: Millis,
+}
+
+/// What a node learns that waits for approval. Nobody has proved to it yet that this is its dispatcher.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The protocol version both sides use from here on.
+    pub protocol: u16,
+    /// The dispatcher's software version.
+    pub software: String,
+    /// The name to approve it by: as asked for, or the smallest free `worker-N`.
+    pub name: NodeName,
 }
 
 /// Why a node is not let in: a code for programs, a sentence for people, and what to do.
@@ -113,12 +134,16 @@ pub enum RefusalCode {
     Stopping,
     /// The hello makes no sense.
     Malformed,
+    /// Its key was revoked and stays out for good.
+    Revoked,
+    /// As many nodes wait for approval as may; worth trying again.
+    TooManyJoining,
 }
 
 impl RefusalCode {
     /// Whether waiting and asking again can help.
     #[must_use]
     pub fn is_temporary(self) -> bool {
-        matches!(self, Self::TooManyWorkers | Self::Stopping | Self::NameTaken)
+        matches!(self, Self::TooManyWorkers | Self::Stopping | Self::NameTaken | Self::TooManyJoining)
     }
 }

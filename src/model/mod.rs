@@ -8,6 +8,7 @@
 
 mod compact;
 pub mod demand;
+pub mod digest;
 pub mod handshake;
 pub mod ids;
 pub mod intervals;
@@ -22,9 +23,11 @@ pub mod requests;
 pub mod selector;
 pub mod spec;
 pub mod time;
+pub mod trust;
 pub mod views;
 
 pub use demand::{Capacity, Demand, MilliCpu};
+pub use digest::Digest;
 pub use ids::{AttemptId, AttemptNo, Epoch, Fence, InstanceId, JobId, LinkId, NodeId, RequestId, TaskId, TaskIndex};
 pub use intervals::IntervalSet;
 pub use items::Items;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::Cancellation;
+use super::trust::Token;
 use super::{
-    AttemptId, AttemptNo, AttemptReport, Epoch, Fence, JobId, NodeId, NodeName, Role, SealedSpec, TaskId, TaskState,
-    Timestamp,
+    AttemptId, AttemptNo, AttemptReport, Digest, Epoch, Fence, JobId, NodeId, NodeName, Role, SealedSpec, TaskId,
+    TaskState, Timestamp,
 };
 
 /// The number a shell gives to one appended batch of records: ascending from 1 within a start.
@@ -136,6 +137,20 @@ pub enum Record {
         /// Whether it drains.
         draining: bool,
     },
+    /// A key was thrown out for good; its name is free.
+    NodeRevoked {
+        /// The key.
+        node: NodeId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A token as it is now: made, used or taken back. The hash of its secret is its key.
+    TokenChanged(Token),
+    /// A token that can enrol nobody any more is not worth keeping.
+    TokenForgotten {
+        /// BLAKE3 of its secret.
+        hash: Digest,
+    },
 }
 
 /// A job as it was accepted.
@@ -182,8 +197,13 @@ pub struct RestoredState {
     pub next_job: u64,
     /// Jobs that have not ended, in order of submission.
     pub jobs: Vec<RestoredJob>,
-    /// Enrolled nodes with role, name, and whether they drain.
+    /// Enrolled and revoked nodes.
     pub nodes: Vec<EnrolledNode>,
+    /// Tokens, whatever became of them.
+    pub tokens: Vec<Token>,
+    /// The machine was restarted since the store was last written (its boot id differs): records that were
+    /// written but not synced may be gone, so a task that looks ready may be running somewhere.
+    pub after_power_loss: bool,
 }
 
 /// An unfinished job as the store has it.
@@ -249,6 +269,10 @@ pub struct EnrolledNode {
     pub name: NodeName,
     /// Workers only: gets no new work.
     pub draining: bool,
+    /// When it was enrolled.
+    pub enrolled_at: Timestamp,
+    /// When it was revoked, if it was: it is never let in again, and its name is free for others.
+    pub revoked_at: Option<Timestamp>,
 }
 
 impl Default for Epoch {

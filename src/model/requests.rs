@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::compact::rows;
 use super::outcome::Cancellation;
 use super::selector::Selector;
+use super::trust::{ClientView, TokenId, TokenView};
 use super::views::{Explanation, JobView, StatusView, TaskView, WorkerView};
-use super::{JobId, SealedSpec, TaskId, TaskState};
+use super::{JobId, Millis, NodeName, Role, SealedSpec, TaskId, TaskState};
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +55,48 @@ pub enum Request {
     Workers,
     /// The cluster on one screen.
     Status,
+    /// Admins: let in the worker that waits under this name and shows this code.
+    Approve {
+        /// The name that it waits under.
+        name: NodeName,
+        /// The code as a person typed it.
+        code: String,
+    },
+    /// Admins: throw a worker or client out for good and free its name.
+    Revoke {
+        /// What it is called.
+        name: NodeName,
+        /// Which of the two, when a worker and a client share the name.
+        kind: Option<NodeKind>,
+    },
+    /// Admins: enrolled clients and admins.
+    Clients,
+    /// Admins: make a token.
+    CreateToken {
+        /// What its bearer becomes: admin, client or worker.
+        role: Role,
+        /// How many keys may be enrolled with it, at least 1.
+        uses: u32,
+        /// How long it enrols anybody.
+        lifetime: Millis,
+    },
+    /// Admins: tokens, newest first.
+    Tokens,
+    /// Admins: take a token back.
+    RevokeToken(TokenId),
+    /// Admins: give a worker no new work.
+    Drain(NodeName),
+    /// Admins: give it work again.
+    Resume(NodeName),
+}
+
+/// Whom a name means, where workers and clients may share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeKind {
+    /// A worker.
+    Worker,
+    /// A client or admin.
+    Client,
 }
 
 /// What `submit` and `run` send.
@@ -129,6 +172,17 @@ pub enum Reply {
     Workers(#[serde(deserialize_with = "rows")] Vec<WorkerView>),
     /// Status.
     Status(StatusView),
+    /// Clients and admins, by name.
+    Clients(#[serde(deserialize_with = "rows")] Vec<ClientView>),
+    /// The token, whole: this is the only time that anybody sees it.
+    TokenCreated {
+        /// `okt1-…`, to be given to whoever is to join.
+        token: String,
+        /// What it is called from here on.
+        id: TokenId,
+    },
+    /// Tokens, newest first.
+    Tokens(#[serde(deserialize_with = "rows")] Vec<TokenView>),
     /// It cannot be done.
     Failed(Failure),
 }

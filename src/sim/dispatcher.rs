@@ -15,6 +15,7 @@ use crate::engine::dispatcher::{DispatcherConfig, DispatcherEffects, DispatcherE
 use crate::model::handshake::{Answer, Hello};
 use crate::model::messages::{DispatcherMessage, WorkerMessage};
 use crate::model::records::{BatchNo, Record};
+use crate::model::trust::Voucher;
 use crate::model::{JobId, LinkId, Role, Timestamp};
 
 /// The dispatcher and what is its own.
@@ -261,7 +262,7 @@ impl Cluster {
             Party::Worker(number) | Party::Guard(number) => (self.workers[number].key, Role::Worker),
             Party::Client(number) => (self.clients[number].key, Role::Admin),
         };
-        let change = LinkChange::Up { node, hello, vouched: Some(role) };
+        let change = LinkChange::Up { node, hello, vouched: Some(Voucher::Access(role)) };
         self.with_dispatcher(|engine, now| engine.handle_link(now, link, change));
     }
 

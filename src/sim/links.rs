@@ -114,6 +114,7 @@ impl Cluster {
                 self.guards.retain(|number, _| party != Party::Guard(*number));
                 self.gone_below(link);
             }
+            Outbound::Answer(Answer::Waiting(waiting)) => panic!("{party:?} is to wait: {waiting:?}"),
             Outbound::Close { .. } => self.gone_below(link),
             Outbound::Reply { request, reply } => {
                 let Party::Client(number) = party else { panic!("{party:?} gets a reply") };

@@ -35,6 +35,8 @@ impl Projection {
             next_job: self.last_job + 1,
             jobs: self.jobs.values().filter(|job| job.ended.is_none()).map(JobRow::restored).collect(),
             nodes: self.nodes.values().cloned().collect(),
+            tokens: Vec::new(),
+            after_power_loss: false,
         }
     }
 
@@ -115,15 +117,18 @@ impl Projection {
                     self.keys.remove(&gone.submitted.idempotency_key);
                 }
             }
-            Record::NodeEnrolled { node, role, name, .. } => {
+            Record::NodeEnrolled { node, role, name, at } => {
                 let draining = self.nodes.get(node).is_some_and(|known| known.draining);
                 self.nodes.retain(|other, known| other == node || known.role != *role || known.name != *name);
-                self.nodes.insert(*node, EnrolledNode { node: *node, role: *role, name: name.clone(), draining });
+                let (node, role, name) = (*node, *role, name.clone());
+                let enrolled = EnrolledNode { node, role, name, draining, enrolled_at: *at, revoked_at: None };
+                self.nodes.insert(node, enrolled);
             }
             Record::WorkerDraining { node, draining } => {
                 let Some(known) = self.nodes.get_mut(node) else { panic!("a stranger drains") };
                 known.draining = *draining;
             }
+            Record::NodeRevoked { .. } | Record::TokenChanged(_) | Record::TokenForgotten { .. } => {}
         }
     }
 

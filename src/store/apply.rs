@@ -73,6 +73,7 @@ impl Apply for Records {
             Record::WorkerDraining { node, draining } => {
                 run(connection, "UPDATE nodes SET draining = ?2 WHERE node = ?1", params![node.0, draining])
             }
+            Record::NodeRevoked { .. } | Record::TokenChanged(_) | Record::TokenForgotten { .. } => Ok(()),
         }
     }
 

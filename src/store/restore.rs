@@ -41,11 +41,19 @@ pub(super) fn state(connection: &Connection, epoch: Epoch) -> Result<RestoredSta
         let number = JobId(uint(row.get(0)?));
         jobs.extend(job(connection, number)?);
     }
-    Ok(RestoredState { epoch, next_job: uint(next_job), jobs, nodes: nodes(connection)? })
+    Ok(RestoredState {
+        epoch,
+        next_job: uint(next_job),
+        jobs,
+        nodes: nodes(connection)?,
+        tokens: Vec::new(),
+        after_power_loss: false,
+    })
 }
 
 fn nodes(connection: &Connection) -> Result<Vec<EnrolledNode>, StoreError> {
-    let mut all = connection.prepare("SELECT node, role, name, draining FROM nodes ORDER BY enrolled_at, node")?;
+    let mut all =
+        connection.prepare("SELECT node, role, name, draining, enrolled_at FROM nodes ORDER BY enrolled_at, node")?;
     let mut rows = all.query([])?;
     let mut nodes = Vec::new();
     while let Some(row) = rows.next()? {
@@ -54,6 +62,8 @@ fn nodes(connection: &Connection) -> Result<Vec<EnrolledNode>, StoreError> {
             role: role_from(&row.get::<_, String>(1)?)?,
             name: name_from(&row.get::<_, String>(2)?)?,
             draining: row.get(3)?,
+            enrolled_at: time_from(row.get(4)?),
+            revoked_at: None,
         });
     }
     Ok(nodes)

@@ -82,7 +82,7 @@ pub async fn hello(link: &Link, hello: &Hello) -> Result<(Welcome, FrameSend, Fr
                 link.close(CloseCode::Refused, "refused");
                 Err(TransportError::Refused(refusal))
             }
-            None => Err(TransportError::StreamClosed),
+            Some(Answer::Waiting(_)) | None => Err(TransportError::StreamClosed),
         }
     };
     let no_answer = |_| TransportError::NoAnswer(link.remote_addr());

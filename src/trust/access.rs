@@ -68,9 +68,9 @@ impl AccessFile {
             Credential::Access(secret) if self.verify(secret) => match hello.intent {
                 Intent::Client => Some(Role::Admin),
                 Intent::Worker(_) => Some(Role::Worker),
-                Intent::Guard => None,
+                Intent::Guard | Intent::Join { .. } => None,
             },
-            Credential::Access(_) | Credential::None => None,
+            Credential::Access(_) | Credential::Token(_) | Credential::None => None,
         }
     }
 }

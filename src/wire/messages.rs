@@ -7,9 +7,12 @@ use crate::model::limits::{MAX_BATCH, MAX_ROWS};
 use crate::model::messages::{DispatcherMessage, EndedAttempt, StreamPurpose, WorkerMessage};
 use crate::model::requests::{Reply, Request};
 use crate::model::selector::Selector;
+use crate::model::trust::{JoinNews, JoinReply};
 
 impl Message for Hello {}
 impl Message for Answer {}
+impl Message for JoinNews {}
+impl Message for JoinReply {}
 impl Message for StreamPurpose {}
 // Alone it is an entry of the worker's outbox.
 impl Message for EndedAttempt {}
@@ -49,7 +52,18 @@ impl Message for Request {
             Self::Jobs(filter) => filter.only.as_ref().map_or(Ok(()), selector),
             Self::Tasks(filter) => selector(&filter.of),
             Self::Logs(request) => selector(&request.of),
-            Self::Submit(_) | Self::Attach { .. } | Self::Workers | Self::Status => Ok(()),
+            Self::Submit(_)
+            | Self::Attach { .. }
+            | Self::Workers
+            | Self::Status
+            | Self::Approve { .. }
+            | Self::Revoke { .. }
+            | Self::Clients
+            | Self::CreateToken { .. }
+            | Self::Tokens
+            | Self::RevokeToken(_)
+            | Self::Drain(_)
+            | Self::Resume(_) => Ok(()),
         }
     }
 }
@@ -61,6 +75,8 @@ impl Message for Reply {
             Self::Tasks(tasks) => at_most("tasks", tasks.len(), MAX_ROWS as usize),
             Self::Explained(tasks) => at_most("explanations", tasks.len(), MAX_ROWS as usize),
             Self::Workers(workers) => at_most("workers", workers.len(), MAX_ROWS as usize),
+            Self::Clients(clients) => at_most("clients", clients.len(), MAX_ROWS as usize),
+            Self::Tokens(tokens) => at_most("tokens", tokens.len(), MAX_ROWS as usize),
             _ => Ok(()),
         }
     }

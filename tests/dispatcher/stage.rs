@@ -55,6 +55,8 @@ impl Stage {
     pub(crate) async fn open_with(change: impl FnOnce(&mut DispatcherOptions)) -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let mut options = DispatcherOptions::loopback(home.path().join("home"));
+        // As a user starts one: with its store and its access file on the disk.
+        options.embedded = false;
         change(&mut options);
         let running = Some(dispatcher::start(options.clone()).await.expect("the dispatcher starts"));
         Self { _home: home, options, running }

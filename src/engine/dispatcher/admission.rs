@@ -10,6 +10,7 @@ use crate::model::handshake::{Answer, Hello, Intent, Refusal, RefusalCode, Welco
 use crate::model::limits::{PROTOCOL_OLDEST, PROTOCOL_VERSION};
 use crate::model::node::WorkerProfile;
 use crate::model::records::{EnrolledNode, Record};
+use crate::model::trust::Voucher;
 use crate::model::{LinkId, NodeId, NodeName, Role, Timestamp};
 
 /// A peer that asks to come in.
@@ -17,7 +18,16 @@ pub(super) struct Arrival<'a> {
     pub(super) link: LinkId,
     pub(super) node: NodeId,
     pub(super) hello: &'a Hello,
-    pub(super) vouched: Option<Role>,
+    pub(super) vouched: Option<Voucher>,
+}
+
+impl Arrival<'_> {
+    fn vouched_role(&self) -> Option<Role> {
+        match self.vouched {
+            Some(Voucher::Access(role)) => Some(role),
+            Some(Voucher::Token(_)) | None => None,
+        }
+    }
 }
 
 fn refusal(code: RefusalCode, text: String, hint: Option<&str>) -> Refusal {
@@ -48,6 +58,7 @@ impl DispatcherEngine {
             Intent::Worker(profile) => self.admit_worker(now, arrival, profile),
             Intent::Client => self.admit_client(now, arrival),
             Intent::Guard => self.admit_guard(now, arrival),
+            Intent::Join { .. } => Err(refusal(RefusalCode::Malformed, "not built yet".to_owned(), None)),
         };
         if let Err(refusal) = admitted {
             self.outbox.notice(Notice::NodeRefused { node: arrival.node, code: refusal.code });
@@ -75,12 +86,12 @@ impl DispatcherEngine {
     fn enrol(&mut self, now: Timestamp, node: NodeId, role: Role, name: NodeName) {
         let draining = self.registry.get(node).is_some_and(|known| known.draining && known.role == role);
         self.outbox.record(Record::NodeEnrolled { node, role, name: name.clone(), at: now });
-        self.registry.enrol(EnrolledNode { node, role, name, draining });
+        self.registry.enrol(EnrolledNode { node, role, name, draining, enrolled_at: now, revoked_at: None });
     }
 
     fn admit_client(&mut self, now: Timestamp, arrival: &Arrival<'_>) -> Result<(), Refusal> {
         let protocol = negotiate(arrival.hello)?;
-        let vouched = arrival.vouched.filter(|role| matches!(role, Role::Admin | Role::Client));
+        let vouched = arrival.vouched_role().filter(|role| matches!(role, Role::Admin | Role::Client));
         let role = match (self.registry.role(arrival.node), vouched) {
             (Some(Role::Admin), _) | (Some(Role::Client), Some(Role::Admin)) | (None, Some(Role::Admin)) => Role::Admin,
             (Some(Role::Client), _) | (None, Some(_)) => Role::Client,
@@ -120,7 +131,7 @@ impl DispatcherEngine {
         let protocol = negotiate(arrival.hello)?;
         match self.registry.role(arrival.node) {
             Some(Role::Worker) => {}
-            None if arrival.vouched == Some(Role::Worker) => {}
+            None if arrival.vouched_role() == Some(Role::Worker) => {}
             None => {
                 let hint = "run it as the user who runs the dispatcher, on the same machine";
                 return Err(refusal(
@@ -160,7 +171,7 @@ impl DispatcherEngine {
             let text = format!("another worker is called {name}");
             return Err(refusal(RefusalCode::NameTaken, text, Some("choose another --name")));
         }
-        if arrival.vouched != Some(Role::Worker) {
+        if arrival.vouched_role() != Some(Role::Worker) {
             let text = format!("the name {name} belongs to another key");
             return Err(refusal(RefusalCode::NameTaken, text, Some("choose another --name")));
         }

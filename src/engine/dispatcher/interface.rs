@@ -10,10 +10,11 @@ use crate::model::handshake::{Answer, Hello};
 use crate::model::messages::{DispatcherMessage, WorkerMessage};
 use crate::model::outcome::Cancellation;
 use crate::model::records::{Record, RestoredJob};
-use crate::model::requests::{Reply, Submission};
+use crate::model::requests::{NodeKind, Reply, Submission};
 use crate::model::selector::Part;
+use crate::model::trust::{TokenId, Voucher};
 use crate::model::views::{StatusView, WorkerView};
-use crate::model::{JobId, JobState, LinkId, NodeId, RequestId, Role};
+use crate::model::{Digest, JobId, JobState, LinkId, Millis, NodeId, NodeName, RequestId, Role};
 
 /// A change of one link.
 #[derive(Debug, Clone)]
@@ -26,8 +27,8 @@ pub enum LinkChange {
         node: NodeId,
         /// What it said.
         hello: Hello,
-        /// The role that its verified credential vouches for, when it brought one.
-        vouched: Option<Role>,
+        /// What its credential comes to, when it brought one.
+        vouched: Option<Voucher>,
     },
     /// It is gone. Says nothing about the node behind it.
     Down,
@@ -102,6 +103,43 @@ pub enum Call {
     Workers,
     /// The cluster on one screen.
     Status,
+    /// Enrol the worker that waits on this link, whose code was proved both ways; [`Reply::Done`] after sync.
+    /// Fails with `NotFound` when the link has gone.
+    Approve {
+        /// The link it waits on.
+        link: LinkId,
+    },
+    /// Throw a node out; [`Reply::Done`] after sync, and its links are closed at once.
+    Revoke {
+        /// What it is called.
+        name: NodeName,
+        /// Which kind, when both have the name.
+        kind: Option<NodeKind>,
+    },
+    /// Clients and admins by name.
+    Clients,
+    /// Keep a token; [`Reply::Done`] after sync (the shell made the secret and shows it).
+    CreateToken {
+        /// BLAKE3 of its secret.
+        hash: Digest,
+        /// What its bearer becomes.
+        role: Role,
+        /// How many keys it enrols.
+        uses: u32,
+        /// For how long.
+        lifetime: Millis,
+    },
+    /// Tokens, newest first.
+    Tokens,
+    /// Take a token back; [`Reply::Done`] after sync.
+    RevokeToken(TokenId),
+    /// Give a worker no new work, or work again; [`Reply::Done`] after sync.
+    Drain {
+        /// Which.
+        name: NodeName,
+        /// Whether it is to drain.
+        draining: bool,
+    },
 }
 
 /// Something to say on a link.

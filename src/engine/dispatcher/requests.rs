@@ -46,6 +46,13 @@ impl DispatcherEngine {
             Call::Explain(parts) => self.explain(link, &parts).map(|list| (Reply::Explained(list), false)),
             Call::Workers => Ok((Reply::Workers(self.view(now).workers), false)),
             Call::Status => Ok((Reply::Status(self.view(now).status), false)),
+            Call::Approve { .. }
+            | Call::Revoke { .. }
+            | Call::Clients
+            | Call::CreateToken { .. }
+            | Call::Tokens
+            | Call::RevokeToken(_)
+            | Call::Drain { .. } => Err(failure(FailureCode::Invalid, "not built yet".to_owned())),
         };
         match answered {
             Ok((reply, true)) => self.outbox.reply_after_sync(link, request, reply),

@@ -76,7 +76,9 @@ async fn answer(shell: &Arc<Shell>, id: LinkId, incoming: Incoming, mut queue: m
             let refusal = explain_bad_secret(refusal, &incoming.hello, shell);
             incoming.refuse(refusal).await;
         }
-        Some(LinkOut::Message(_) | LinkOut::Close(_)) | None => incoming.refuse(stopping()).await,
+        Some(LinkOut::Answer(Answer::Waiting(_)) | LinkOut::Message(_) | LinkOut::Close(_)) | None => {
+            incoming.refuse(stopping()).await
+        }
     }
 }
 
@@ -123,7 +125,8 @@ fn may_knock(shell: &Shell, alpn: Alpn, hello: &Hello) -> Result<(), Refusal> {
     }
     match (alpn, &hello.intent) {
         (Alpn::Worker, Intent::Worker(_) | Intent::Guard) | (Alpn::Client, Intent::Client) => Ok(()),
-        (Alpn::Worker, Intent::Client) | (Alpn::Client, Intent::Worker(_) | Intent::Guard) => Err(Refusal {
+        (Alpn::Worker, Intent::Client | Intent::Join { .. })
+        | (Alpn::Client, Intent::Worker(_) | Intent::Guard | Intent::Join { .. }) => Err(Refusal {
             code: RefusalCode::Malformed,
             text: "the hello wants something else than its connection was made for".to_owned(),
             hint: None,

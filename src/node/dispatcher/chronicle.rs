@@ -96,6 +96,8 @@ fn refusal(code: RefusalCode) -> &'static str {
         RefusalCode::Version => "it speaks another version",
         RefusalCode::Stopping => "the dispatcher is stopping",
         RefusalCode::Malformed => "its hello makes no sense",
+        RefusalCode::Revoked => "its key was revoked",
+        RefusalCode::TooManyJoining => "too many nodes wait for approval",
     }
 }
 

@@ -123,6 +123,14 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
             }
             other => Ok(other),
         },
+        Request::Approve { .. }
+        | Request::Revoke { .. }
+        | Request::Clients
+        | Request::CreateToken { .. }
+        | Request::Tokens
+        | Request::RevokeToken(_)
+        | Request::Drain(_)
+        | Request::Resume(_) => Err(Trouble::refused(FailureCode::Invalid, "not built yet", None)),
         // Served before: they have more than one reply.
         Request::Watch(_) | Request::Attach { .. } | Request::Logs(_) => Err(Trouble::CutOff),
     }

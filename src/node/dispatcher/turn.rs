@@ -16,6 +16,7 @@ use super::ports::Ports;
 use super::progress::StoreProgress;
 use super::release::Release;
 use crate::engine::dispatcher::{Call, DispatcherEngine, Inbound, LinkChange, Notice, Outbound};
+use crate::model::trust::Voucher;
 use crate::model::{JobId, LinkId, RequestId, Timestamp};
 use crate::node::{Clock, NodeError};
 use crate::store::Store;
@@ -111,7 +112,11 @@ impl Turns {
             Event::LinkUp(arrival) => {
                 let Arrival { link, node, hello, vouched, port } = *arrival;
                 self.ports.open(link, port);
-                self.engine.handle_link(now, link, LinkChange::Up { node, hello, vouched });
+                self.engine.handle_link(
+                    now,
+                    link,
+                    LinkChange::Up { node, hello, vouched: vouched.map(Voucher::Access) },
+                );
             }
             Event::LinkDown(link) => {
                 self.ports.close(link);

@@ -142,14 +142,16 @@ impl Ledger {
             Record::JobForgotten { job } => {
                 self.jobs.remove(job);
             }
-            Record::NodeEnrolled { node, role, name, .. } => {
+            Record::NodeEnrolled { node, role, name, at } => {
                 self.nodes.retain(|_, known| known.role != *role || known.name != *name);
-                let draining = false;
-                self.nodes.insert(*node, EnrolledNode { node: *node, role: *role, name: name.clone(), draining });
+                let (node, role, name) = (*node, *role, name.clone());
+                let (draining, enrolled_at, revoked_at) = (false, *at, None);
+                self.nodes.insert(node, EnrolledNode { node, role, name, draining, enrolled_at, revoked_at });
             }
             Record::WorkerDraining { node, draining } => {
                 self.nodes.get_mut(node).expect("an enrolled node drains").draining = *draining;
             }
+            Record::NodeRevoked { .. } | Record::TokenChanged(_) | Record::TokenForgotten { .. } => {}
             _ => unreachable!("written by the other half"),
         }
     }
@@ -224,6 +226,8 @@ impl Ledger {
             next_job: self.newest_job + 1,
             jobs: unfinished.filter_map(|id| self.recall(id)).collect(),
             nodes: self.nodes.values().cloned().collect(),
+            tokens: Vec::new(),
+            after_power_loss: false,
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::model::records::{Record, TaskCounts};
 use crate::model::requests::{FailureCode, Reply, Submission};
 use crate::model::selector::Part;
 use crate::model::spec::{CommandLine, Isolation};
+use crate::model::trust::Voucher;
 use crate::model::{
     AttemptReport, Capacity, Demand, InstanceId, Items, JobId, JobSpec, LinkId, MilliCpu, Millis, NodeId, NodeName,
     Outcome, RequestId, Role, SealedSpec, TaskId, TaskState, Timestamp,
@@ -195,7 +196,7 @@ impl Scene {
 
     fn up(&mut self, node: NodeId, hello: Hello, vouched: Option<Role>) -> LinkId {
         let link = self.link();
-        self.engine.handle_link(self.now, link, LinkChange::Up { node, hello, vouched });
+        self.engine.handle_link(self.now, link, LinkChange::Up { node, hello, vouched: vouched.map(Voucher::Access) });
         self.perform();
         link
     }
@@ -242,6 +243,7 @@ impl Scene {
         let hello = self.hello(Intent::Worker(profile.clone()), instance);
         let link = self.up(key(who), hello, vouched);
         match self.answers.get(&link).cloned() {
+            Some(Answer::Waiting(waiting)) => panic!("{who} is to wait: {waiting:?}"),
             Some(Answer::Welcome(welcome)) => {
                 let holds = self.workers.remove(who).filter(|old| old.instance == instance).map(|old| old.holds);
                 let played = Played {
