@@ -6,6 +6,7 @@
 //! on purpose: scheduling, encoding, SQL and TLS, each of which has a room of
 //! its own.
 
+pub mod addresses;
 pub mod clock;
 pub mod dispatcher;
 pub mod embedded;

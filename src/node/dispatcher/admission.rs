@@ -16,6 +16,7 @@ use super::event::{Arrival, CONTROL_QUEUE, Event, LinkOut, Port, WORKER_QUEUE};
 use super::shell::{Asker, Shell};
 use super::{client_link, worker_link};
 use crate::model::handshake::{Answer, Credential, Hello, Intent, Refusal, RefusalCode, Welcome};
+use crate::model::trust::Voucher;
 use crate::model::{LinkId, Role};
 use crate::transport::{Alpn, CloseCode, Endpoint, Incoming, Link};
 
@@ -44,10 +45,10 @@ pub(super) async fn accept_links(shell: Arc<Shell>, endpoint: Arc<Endpoint>) {
 
 async fn serve(shell: Arc<Shell>, incoming: Incoming) {
     if let Err(refusal) = may_knock(&shell, incoming.link.alpn(), &incoming.hello) {
-        return incoming.refuse(refusal).await;
+        return refuse(&shell, incoming, refusal).await;
     }
     let id = shell.numbers.link();
-    let vouched = shell.access.vouches_for(&incoming.hello);
+    let vouched = shell.access.vouches_for(&incoming.hello).map(Voucher::Access);
     let is_worker = matches!(incoming.hello.intent, Intent::Worker(_));
     let (out, queue) = mpsc::channel(if is_worker { WORKER_QUEUE } else { CONTROL_QUEUE });
     let port = Port { out, link: incoming.link.clone() };
@@ -74,12 +75,18 @@ async fn answer(shell: &Arc<Shell>, id: LinkId, incoming: Incoming, mut queue: m
         }
         Some(LinkOut::Answer(Answer::Refused(refusal))) => {
             let refusal = explain_bad_secret(refusal, &incoming.hello, shell);
-            incoming.refuse(refusal).await;
+            refuse(shell, incoming, refusal).await;
         }
         Some(LinkOut::Answer(Answer::Waiting(_)) | LinkOut::Message(_) | LinkOut::Close(_)) | None => {
-            incoming.refuse(stopping()).await
+            refuse(shell, incoming, stopping()).await;
         }
     }
+}
+
+/// Turns it away, and tells people who it was.
+async fn refuse(shell: &Shell, incoming: Incoming, refusal: Refusal) {
+    shell.refusals.tell(incoming.link.peer(), incoming.link.remote_addr(), &incoming.hello, &refusal);
+    incoming.refuse(refusal).await;
 }
 
 async fn welcomed(

@@ -8,7 +8,6 @@
 use tracing::{debug, info, warn};
 
 use crate::engine::dispatcher::{LossCause, Notice};
-use crate::model::handshake::RefusalCode;
 use crate::model::{Capacity, Millis, NodeName, Outcome, TaskId, Timestamp};
 
 /// Task lines told at `info` within one second; the rest of that second is told at `debug`.
@@ -37,7 +36,8 @@ impl Chronicle {
             Notice::WorkerLost { worker, cause, attempts } => {
                 warn!("Worker {worker} is lost ({}); its {attempts} tasks are queued again", loss(*cause));
             }
-            Notice::NodeRefused { node, code } => info!("Node {} was not let in: {}", node.short(), refusal(*code)),
+            // Told where its address is known (`admission`).
+            Notice::NodeRefused { .. } => {}
             Notice::JobSubmitted { job, tasks } => debug!("Job {job} submitted ({tasks} tasks)"),
             Notice::TaskAssigned { task, attempt, worker } => {
                 self.task_line(now, format_args!("Task {task} assigned to {worker} (attempt {})", attempt.0));
@@ -84,21 +84,6 @@ fn offer(capacity: &Capacity) -> String {
     let memory = capacity.memory_bytes as f64 / f64::from(1 << 30);
     let gpus = if capacity.gpus == 0 { String::new() } else { format!(", {} GPUs", capacity.gpus) };
     format!("{} slots, {cpus} CPUs, {memory:.1} GiB{gpus}", capacity.slots)
-}
-
-fn refusal(code: RefusalCode) -> &'static str {
-    match code {
-        RefusalCode::NotEnrolled => "its key is not enrolled",
-        RefusalCode::BadCredential => "what it brought is wrong",
-        RefusalCode::WrongRole => "its key has another role",
-        RefusalCode::NameTaken => "another worker has its name",
-        RefusalCode::TooManyWorkers => "--max-workers are connected",
-        RefusalCode::Version => "it speaks another version",
-        RefusalCode::Stopping => "the dispatcher is stopping",
-        RefusalCode::Malformed => "its hello makes no sense",
-        RefusalCode::Revoked => "its key was revoked",
-        RefusalCode::TooManyJoining => "too many nodes wait for approval",
-    }
 }
 
 fn loss(cause: LossCause) -> &'static str {

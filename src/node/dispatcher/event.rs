@@ -10,7 +10,8 @@ use crate::engine::dispatcher::Call;
 use crate::model::handshake::{Answer, Hello};
 use crate::model::messages::{DispatcherMessage, WorkerMessage};
 use crate::model::requests::Reply;
-use crate::model::{JobId, LinkId, NodeId, RequestId, Role};
+use crate::model::trust::Voucher;
+use crate::model::{JobId, LinkId, NodeId, RequestId};
 use crate::transport::Link;
 
 /// Most events taken in one turn: enough to make one commit of many, few
@@ -57,7 +58,7 @@ pub(super) struct Arrival {
     pub(super) link: LinkId,
     pub(super) node: NodeId,
     pub(super) hello: Hello,
-    pub(super) vouched: Option<Role>,
+    pub(super) vouched: Option<Voucher>,
     pub(super) port: Port,
 }
 

@@ -29,6 +29,7 @@ mod outlet;
 mod ports;
 mod progress;
 mod pump;
+mod refusals;
 mod relay;
 mod release;
 mod requests;
@@ -52,7 +53,7 @@ use tracing::{error, info};
 
 use self::event::{EVENT_QUEUE, Event};
 use self::shell::Shell;
-use super::{Clock, NodeError, Shutdown};
+use super::{Clock, NodeError, Shutdown, addresses};
 use crate::model::NodeId;
 use crate::store::Store;
 use crate::transport::Endpoint;
@@ -110,6 +111,7 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         attendance: attendance::Register::default(),
         links: tokio::sync::watch::Sender::new(0),
         numbers: shell::Numbers::default(),
+        refusals: refusals::Refusals::default(),
     });
     let turns = turn::Turns {
         clock,
@@ -141,6 +143,15 @@ fn greet(options: &DispatcherOptions, address: SocketAddr) {
     let is_default = Home::locate(None).is_ok_and(|home| home.root() == options.home);
     let home = if is_default { String::new() } else { format!(" --home {}", options.home.display()) };
     info!("Add a worker on this machine with: octaskly worker{home}");
+    match addresses::reachable_at(address).first() {
+        Some(host) => {
+            let port =
+                if address.port() == DISPATCHER_PORT { String::new() } else { format!(" --port {}", address.port()) };
+            info!("Add one on another machine with: octaskly worker --dispatcher {host}{port}");
+            info!("It asks to be approved here, once; with what octaskly token create{home} prints it need not ask");
+        }
+        None => info!("Other machines cannot reach it; --bind 0.0.0.0 lets them"),
+    }
 }
 
 /// A dispatcher that runs in this process. Dropping it kills it: nothing is flushed, as by `kill -9`.

@@ -15,6 +15,7 @@ use super::event::{Event, Question, REPLY_QUEUE};
 use super::history::History;
 use super::live::Live;
 use super::log_files::LogFiles;
+use super::refusals::Refusals;
 use crate::model::requests::Reply;
 use crate::model::{JobId, LinkId, NodeId, RequestId, Role};
 use crate::node::Shutdown;
@@ -37,6 +38,7 @@ pub(super) struct Shell {
     /// How many links there are; a stop waits for their last words.
     pub(super) links: watch::Sender<usize>,
     pub(super) numbers: Numbers,
+    pub(super) refusals: Refusals,
 }
 
 /// Links and requests of this process, counted from 1.

@@ -16,7 +16,6 @@ use super::ports::Ports;
 use super::progress::StoreProgress;
 use super::release::Release;
 use crate::engine::dispatcher::{Call, DispatcherEngine, Inbound, LinkChange, Notice, Outbound};
-use crate::model::trust::Voucher;
 use crate::model::{JobId, LinkId, RequestId, Timestamp};
 use crate::node::{Clock, NodeError};
 use crate::store::Store;
@@ -112,11 +111,7 @@ impl Turns {
             Event::LinkUp(arrival) => {
                 let Arrival { link, node, hello, vouched, port } = *arrival;
                 self.ports.open(link, port);
-                self.engine.handle_link(
-                    now,
-                    link,
-                    LinkChange::Up { node, hello, vouched: vouched.map(Voucher::Access) },
-                );
+                self.engine.handle_link(now, link, LinkChange::Up { node, hello, vouched });
             }
             Event::LinkDown(link) => {
                 self.ports.close(link);
