@@ -12,10 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use octaskly::model::handshake::{Credential, Hello, Intent, Refusal, RefusalCode, Welcome};
+use octaskly::model::handshake::{Credential, Hello, Intent, Refusal, RefusalCode, Waiting, Welcome};
 use octaskly::model::limits::{DATA_FRAME, MAX_FRAME, MAX_FRAME_UNAUTHENTICATED};
+use octaskly::model::trust::{JoinNews, JoinReply};
 use octaskly::model::{Epoch, InstanceId, Millis, NodeId, Role, Timestamp};
-use octaskly::transport::{Alpn, CloseCode, Endpoint, FrameRecv, FrameSend, Link, LinkEnd, TransportError, hello};
+use octaskly::transport::{
+    Alpn, CloseCode, Endpoint, FrameRecv, FrameSend, Link, LinkEnd, TransportError, ask_to_join, hello,
+};
 use octaskly::trust::{AccessFile, Home, Identity, access};
 use octaskly::wire::{DataFrame, Message, OutputStream, WireError};
 use serde::{Deserialize, Serialize};
@@ -445,6 +448,114 @@ async fn a_crowd_that_connects_at_once_gets_in() {
         ends.push(timeout(PATIENCE, dial).await.unwrap().unwrap());
     }
     assert_eq!(timeout(PATIENCE, accepting).await.unwrap().unwrap().len(), ends.len());
+}
+
+/// Connects `from` to `to` as one that joins, and lets it wait.
+async fn waiting(from: &Node, to: &Node, expected: Option<NodeId>) -> (End, End) {
+    let outer = async {
+        let link = from.endpoint.connect_join(to.endpoint.local_addr(), expected).await.unwrap();
+        let (waiting, send, recv) = ask_to_join(&link, &join_hello()).await.unwrap();
+        assert_eq!(waiting.name.to_string(), "worker-b");
+        End { link, send, recv }
+    };
+    let inner = async {
+        let incoming = to.endpoint.accept().await.unwrap();
+        let (link, send, recv) = incoming.hold(told_to_wait()).await.unwrap();
+        End { link, send, recv }
+    };
+    timeout(PATIENCE, async { tokio::join!(outer, inner) }).await.unwrap()
+}
+
+fn join_hello() -> Hello {
+    Hello { intent: Intent::Join { name: Some("worker-b".parse().unwrap()) }, ..client_hello() }
+}
+
+fn told_to_wait() -> Waiting {
+    Waiting { protocol: 1, software: "1.0.0".to_owned(), name: "worker-b".parse().unwrap() }
+}
+
+const LABEL: &[u8] = b"EXPORTER-octaskly-join/1";
+
+#[tokio::test]
+async fn who_joins_an_unknown_dispatcher_learns_the_key_that_answered_and_both_ends_share_a_secret() {
+    let (dispatcher, worker) = (listener(), node());
+    let (mut ours, mut theirs) = waiting(&worker, &dispatcher, None).await;
+    assert_eq!((ours.link.peer(), theirs.link.peer()), (dispatcher.id, worker.id));
+    assert_eq!((ours.link.alpn(), theirs.link.alpn()), (Alpn::Join, Alpn::Join));
+    assert_eq!(ours.link.exporter(LABEL).unwrap(), theirs.link.exporter(LABEL).unwrap());
+    let (again, _) = waiting(&worker, &dispatcher, Some(dispatcher.id)).await;
+    assert_ne!(ours.link.exporter(LABEL).unwrap(), again.link.exporter(LABEL).unwrap(), "one for each connection");
+
+    theirs.send.send(&JoinNews::Proof([1; 32])).await.unwrap();
+    assert_eq!(ours.recv.recv::<JoinNews>(100).await.unwrap(), Some(JoinNews::Proof([1; 32])));
+    ours.send.send(&JoinReply::WrongCode { left: 2 }).await.unwrap();
+    assert_eq!(theirs.recv.recv::<JoinReply>(100).await.unwrap(), Some(JoinReply::WrongCode { left: 2 }));
+}
+
+#[tokio::test]
+async fn somebody_between_a_joiner_and_its_dispatcher_shares_no_secret_with_both() {
+    let (dispatcher, between, between_out, worker) = (listener(), listener(), node(), node());
+    let (victim, _) = waiting(&worker, &between, None).await;
+    let (_, real) = waiting(&between_out, &dispatcher, None).await;
+    assert_ne!(victim.link.exporter(LABEL).unwrap(), real.link.exporter(LABEL).unwrap());
+    assert_ne!(victim.link.peer(), dispatcher.id);
+}
+
+#[tokio::test]
+async fn a_joiner_that_knows_its_dispatcher_demands_its_key() {
+    let (impostor, expected, worker) = (listener(), node(), node());
+    let address = impostor.endpoint.local_addr();
+    let error = worker.endpoint.connect_join(address, Some(expected.id)).await.err().unwrap();
+    assert!(matches!(error, TransportError::WrongKey { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_joiner_that_waits_gets_no_more_room_than_a_stranger() {
+    let (dispatcher, worker) = (listener(), node());
+    let (ours, _theirs) = waiting(&worker, &dispatcher, None).await;
+    let moment = Duration::from_millis(300);
+    assert!(timeout(moment, ours.link.open_bi()).await.is_err(), "no second stream");
+    assert!(timeout(moment, ours.link.open_uni()).await.is_err(), "no stream one way");
+}
+
+#[tokio::test]
+async fn a_joiner_that_waits_outlives_the_deadlines_of_strangers_and_a_flood_of_them() {
+    let (dispatcher, worker) = (Arc::new(listener()), node());
+    let (mut ours, mut theirs) = waiting(&worker, &dispatcher, None).await;
+    let crowd = node();
+    let mut silent = Vec::new();
+    for _ in 0..600 {
+        silent.push(crowd.dial(&dispatcher).await);
+    }
+    assert!(matches!(end_of(&silent[0]).await, LinkEnd::ByPeer { code: CloseCode::Crowded, .. }));
+    let last = silent.last().unwrap();
+    assert!(matches!(end_of(last).await, LinkEnd::ByPeer { code: CloseCode::TooSlow, .. }));
+    theirs.send.send(&JoinNews::Enrolled).await.unwrap();
+    let news = timeout(PATIENCE, ours.recv.recv::<JoinNews>(100)).await.unwrap().unwrap();
+    assert_eq!(news, Some(JoinNews::Enrolled));
+}
+
+#[tokio::test]
+async fn only_so_many_wait_and_a_place_is_free_again_when_one_has_gone() {
+    let (dispatcher, worker) = (listener(), node());
+    let mut all = Vec::new();
+    for _ in 0..64 {
+        all.push(waiting(&worker, &dispatcher, None).await);
+    }
+    let outer = async {
+        let link = worker.endpoint.connect_join(dispatcher.endpoint.local_addr(), None).await.unwrap();
+        ask_to_join(&link, &join_hello()).await.err().unwrap()
+    };
+    let inner = async { dispatcher.endpoint.accept().await.unwrap().hold(told_to_wait()).await.err().unwrap() };
+    let (outside, inside) = timeout(PATIENCE, async { tokio::join!(outer, inner) }).await.unwrap();
+    assert!(matches!(inside, TransportError::TooManyWaiting), "{inside:?}");
+    let TransportError::Refused(refusal) = outside else { panic!("{outside:?}") };
+    assert!(refusal.code == RefusalCode::TooManyJoining && refusal.code.is_temporary());
+
+    let (ours, theirs) = all.pop().unwrap();
+    ours.link.close(CloseCode::Done, "gone");
+    end_of(&theirs.link).await;
+    waiting(&worker, &dispatcher, None).await;
 }
 
 #[tokio::test]

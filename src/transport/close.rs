@@ -27,6 +27,8 @@ pub enum CloseCode {
     TooSlow,
     /// Too many connections that have not said who they are.
     Crowded,
+    /// The other side's key was revoked: it stays out for good.
+    Revoked,
     /// A code this build does not know.
     Other(u32),
 }
@@ -43,6 +45,7 @@ impl CloseCode {
             Self::Malformed => 4,
             Self::TooSlow => 5,
             Self::Crowded => 6,
+            Self::Revoked => 7,
             Self::Other(number) => number,
         }
     }
@@ -58,6 +61,7 @@ impl CloseCode {
             4 => Self::Malformed,
             5 => Self::TooSlow,
             6 => Self::Crowded,
+            7 => Self::Revoked,
             other => Self::Other(other),
         }
     }

@@ -27,6 +27,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const BRIEF_FAREWELL: Duration = Duration::from_millis(5);
 /// TLS alert of a certificate that our own verifier turned down: it is not the key that was asked for.
 const ALERT_ACCESS_DENIED: u8 = 49;
+/// TLS alert of a certificate that is none of a node, turned down by our own verifier as well.
+const ALERT_BAD_CERTIFICATE: u8 = 42;
 /// TLS alert of a node that takes no connections for this purpose.
 const ALERT_NO_APPLICATION_PROTOCOL: u8 = 120;
 
@@ -35,6 +37,8 @@ pub struct Endpoint {
     quinn: quinn::Endpoint,
     runtime: tokio::runtime::Handle,
     clients: [(Alpn, quinn::ClientConfig); Alpn::ALL.len()],
+    /// For dispatchers that are not known yet.
+    joining: quinn::ClientConfig,
     arrivals: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     address: SocketAddr,
     /// Taken by whoever closes first; dropping it closes too.
@@ -52,8 +56,10 @@ impl Endpoint {
     pub fn bind(identity: &Identity, address: SocketAddr, accept: &[Alpn]) -> Result<Self, TransportError> {
         let farewell = if accept.is_empty() { BRIEF_FAREWELL } else { FAREWELL };
         let server = if accept.is_empty() { None } else { Some(settings::server(identity, accept)?) };
-        let [worker, client] = Alpn::ALL;
-        let clients = [(worker, settings::client(identity, worker)?), (client, settings::client(identity, client)?)];
+        let configured = |alpn| Ok::<_, TransportError>((alpn, settings::client(identity, alpn)?));
+        let [worker, client, join] = Alpn::ALL;
+        let clients = [configured(worker)?, configured(client)?, configured(join)?];
+        let joining = settings::join_client(identity)?;
         let udp = socket::bind(address)?;
         let bind_error = |source| TransportError::Bind { address, source };
         let spare = udp.try_clone().map_err(bind_error)?;
@@ -93,7 +99,7 @@ impl Endpoint {
             Err(_) => return Err(TransportError::EndpointClosed),
         };
         let (arrivals, stop) = (tokio::sync::Mutex::new(arrivals), Mutex::new(Some(stop)));
-        Ok(Self { quinn, runtime, clients, arrivals, address, stop, stopped })
+        Ok(Self { quinn, runtime, clients, joining, arrivals, address, stop, stopped })
     }
 
     /// Connects to the node `expected` at `address`. Nobody else is accepted there. *Connected* only means
@@ -103,16 +109,21 @@ impl Endpoint {
     /// At once when the machine says that nothing listens there or another key answers; after 5 s without
     /// an answer.
     pub async fn connect(&self, address: SocketAddr, expected: NodeId, alpn: Alpn) -> Result<Link, TransportError> {
-        let connecting = self.dial(address, expected, alpn)?;
-        let connection = tokio::select! {
-            finished = timeout(HANDSHAKE_DEADLINE, connecting) => match finished {
-                Ok(Ok(connection)) => connection,
-                Ok(Err(error)) => return Err(dial_error(error, address, expected, alpn)),
-                Err(_) => return Err(TransportError::NoAnswer(address)),
-            },
-            () = probe::refused(address) => return Err(TransportError::NothingListens(address)),
-        };
-        Link::new(connection).ok_or(TransportError::WrongKey { address, expected })
+        let config = self.clients.iter().find_map(|(for_alpn, config)| (*for_alpn == alpn).then(|| config.clone()));
+        let config = config.ok_or(TransportError::BadAddress(address))?;
+        self.dial(config, address, Some(expected), alpn).await
+    }
+
+    /// Connects under [`Alpn::Join`] to whoever answers at `address`, or to `expected` alone. Without it the
+    /// link's `peer()` is a key that was proved and nothing more: whose it is, the approval by code must show.
+    ///
+    /// # Errors
+    /// As for [`Endpoint::connect`]; [`TransportError::NoNode`] when what answers has no node's key.
+    pub async fn connect_join(&self, address: SocketAddr, expected: Option<NodeId>) -> Result<Link, TransportError> {
+        match expected {
+            Some(expected) => self.connect(address, expected, Alpn::Join).await,
+            None => self.dial(self.joining.clone(), address, None, Alpn::Join).await,
+        }
     }
 
     /// The next connection that has said hello; `None` once the endpoint is closed. One caller at a time.
@@ -137,12 +148,35 @@ impl Endpoint {
         while self.stopped.clone().changed().await.is_ok() {}
     }
 
-    fn dial(&self, address: SocketAddr, expected: NodeId, alpn: Alpn) -> Result<quinn::Connecting, TransportError> {
-        let config = self.clients.iter().find_map(|(for_alpn, config)| (*for_alpn == alpn).then(|| config.clone()));
-        let config = config.ok_or(TransportError::BadAddress(address))?;
+    async fn dial(
+        &self,
+        config: quinn::ClientConfig,
+        address: SocketAddr,
+        expected: Option<NodeId>,
+        alpn: Alpn,
+    ) -> Result<Link, TransportError> {
+        let name = expected.map_or_else(|| tls::JOIN_NAME.to_owned(), tls::server_name_text);
+        let connecting = self.begin(config, address, &name)?;
+        let connection = tokio::select! {
+            finished = timeout(HANDSHAKE_DEADLINE, connecting) => match finished {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => return Err(dial_error(error, address, expected, alpn)),
+                Err(_) => return Err(TransportError::NoAnswer(address)),
+            },
+            () = probe::refused(address) => return Err(TransportError::NothingListens(address)),
+        };
+        Link::new(connection).ok_or_else(|| not_whom_we_wanted(address, expected))
+    }
+
+    fn begin(
+        &self,
+        config: quinn::ClientConfig,
+        address: SocketAddr,
+        name: &str,
+    ) -> Result<quinn::Connecting, TransportError> {
         // quinn starts the connection's task on the runtime it is called from; all of them belong on ours.
         let _on_network_thread = self.runtime.enter();
-        self.quinn.connect_with(config, address, &tls::server_name_text(expected)).map_err(|error| match error {
+        self.quinn.connect_with(config, address, name).map_err(|error| match error {
             ConnectError::EndpointStopping | ConnectError::CidsExhausted => TransportError::EndpointClosed,
             _ => TransportError::BadAddress(address),
         })
@@ -156,10 +190,11 @@ async fn serve_until(endpoint: quinn::Endpoint, stopping: oneshot::Receiver<Stri
     let _ = timeout(farewell, endpoint.wait_idle()).await;
 }
 
-fn dial_error(error: ConnectionError, address: SocketAddr, expected: NodeId, alpn: Alpn) -> TransportError {
+fn dial_error(error: ConnectionError, address: SocketAddr, expected: Option<NodeId>, alpn: Alpn) -> TransportError {
+    let refused_by_us = [ALERT_ACCESS_DENIED, ALERT_BAD_CERTIFICATE].map(TransportErrorCode::crypto);
     match error {
-        ConnectionError::TransportError(error) if error.code == TransportErrorCode::crypto(ALERT_ACCESS_DENIED) => {
-            TransportError::WrongKey { address, expected }
+        ConnectionError::TransportError(error) if refused_by_us.contains(&error.code) => {
+            not_whom_we_wanted(address, expected)
         }
         ConnectionError::ConnectionClosed(close)
             if close.error_code == TransportErrorCode::crypto(ALERT_NO_APPLICATION_PROTOCOL) =>
@@ -168,5 +203,12 @@ fn dial_error(error: ConnectionError, address: SocketAddr, expected: NodeId, alp
         }
         ConnectionError::TimedOut => TransportError::NoAnswer(address),
         other => other.into(),
+    }
+}
+
+fn not_whom_we_wanted(address: SocketAddr, expected: Option<NodeId>) -> TransportError {
+    match expected {
+        Some(expected) => TransportError::WrongKey { address, expected },
+        None => TransportError::NoNode(address),
     }
 }

@@ -51,6 +51,9 @@ pub enum TransportError {
         /// Who was expected.
         expected: NodeId,
     },
+    /// What answers at this address has no key of a node.
+    #[error("connect to {0}: what answers there is no octaskly node")]
+    NoNode(SocketAddr),
     /// The node at this address takes no connections for this purpose.
     #[error("connect to {address}: it does not speak {}", String::from_utf8_lossy(alpn.as_bytes()))]
     NotOffered {
@@ -62,6 +65,12 @@ pub enum TransportError {
     /// The dispatcher answered the hello with a refusal.
     #[error("join: {}", .0.text)]
     Refused(Refusal),
+    /// As many nodes wait for approval as may.
+    #[error("hold the link: as many nodes wait for approval as may")]
+    TooManyWaiting,
+    /// The link's keys gave no value to prove something with; only a bug of ours can cause it.
+    #[error("derive a value from the link's keys")]
+    NoExporter,
     /// The link is gone.
     #[error("keep the link: {0}")]
     LinkLost(LinkEnd),

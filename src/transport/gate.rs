@@ -3,14 +3,16 @@
 //! Invariant: at most [`MAX_STRANGERS`] connections are between their first
 //! packet and their welcome, and those that are welcome never count. When there
 //! is no room the oldest stranger goes, never the newest: a flood then pushes
-//! out its own, and an honest node is through in milliseconds.
+//! out its own, and an honest node is through in milliseconds. Nodes that were
+//! told to wait for approval are counted apart, at most [`MAX_HELD`], and a
+//! flood of strangers does not touch them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::task::AbortHandle;
 
-use super::settings::{MAX_STRANGERS, RETRY_ABOVE};
+use super::settings::{MAX_HELD, MAX_STRANGERS, RETRY_ABOVE};
 use super::{CloseCode, close};
 
 /// The strangers of one endpoint.
@@ -24,7 +26,13 @@ struct Strangers {
     inside: BTreeMap<u64, Stranger>,
     /// How many of them have not finished their handshake.
     handshakes: usize,
+    /// Those that wait for approval. What is gone is noticed when the next one comes.
+    held: Vec<Weak<HeldPlace>>,
 }
+
+/// The place of one connection that waits for approval: taken until its link's last clone is dropped, or
+/// until the connection ends, whichever comes first.
+pub(super) struct HeldPlace(quinn::Connection);
 
 /// One connection that nobody has welcomed.
 #[derive(Default)]
@@ -117,6 +125,18 @@ impl Pass {
             // Its task is the one that drops the pass, or is finished.
             Stranger { task: None, ..stranger }.leave(code, text);
         }
+    }
+
+    /// Finds a place for `connection` among those that wait for approval; `None` when there is none.
+    pub(super) fn place_to_wait(&self, connection: &quinn::Connection) -> Option<Arc<HeldPlace>> {
+        self.gate.with(|strangers| {
+            strangers.held.retain(|place| place.upgrade().is_some_and(|place| place.0.close_reason().is_none()));
+            (strangers.held.len() < MAX_HELD).then(|| {
+                let place = Arc::new(HeldPlace(connection.clone()));
+                strangers.held.push(Arc::downgrade(&place));
+                place
+            })
+        })
     }
 
     /// It is welcome: its connection no longer counts and no longer depends on this pass.

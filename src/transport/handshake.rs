@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::gate::Pass;
 use super::settings::HANDSHAKE_DEADLINE;
 use super::{CloseCode, FrameRecv, FrameSend, Link, TransportError};
-use crate::model::handshake::{Answer, Hello, Refusal, RefusalCode, Welcome};
+use crate::model::handshake::{Answer, Hello, Refusal, RefusalCode, Waiting, Welcome};
 use crate::model::limits::{MAX_FRAME_UNAUTHENTICATED, PROTOCOL_OLDEST, PROTOCOL_VERSION};
 
 /// A refused node has this long to fetch its answer before its connection goes.
@@ -48,6 +48,24 @@ impl Incoming {
         Ok((self.link, send, recv))
     }
 
+    /// Lets it wait for approval: says so and hands out its stream for `JoinNews` and `JoinReply`. The link
+    /// keeps a stranger's limits, and no deadline: it lives until somebody closes it or 20 s after the other
+    /// side is gone. Flooding strangers do not push it out.
+    ///
+    /// # Errors
+    /// [`TransportError::TooManyWaiting`] when 64 wait already (it is then refused as such), or the link is gone.
+    pub async fn hold(self, waiting: Waiting) -> Result<(Link, FrameSend, FrameRecv), TransportError> {
+        let Some(place) = self.pass.place_to_wait(self.link.connection()) else {
+            self.refuse(too_many_waiting()).await;
+            return Err(TransportError::TooManyWaiting);
+        };
+        let Self { mut link, control: (mut send, recv), pass, .. } = self;
+        link.hold(place);
+        send.send(&Answer::Waiting(waiting)).await?;
+        pass.admit();
+        Ok((link, send, recv))
+    }
+
     /// Turns it away with a reason it can read; returns without waiting for it to be read.
     pub async fn refuse(self, refusal: Refusal) {
         tokio::spawn(async move {
@@ -72,21 +90,50 @@ impl Incoming {
 /// # Errors
 /// [`TransportError::Refused`] with the dispatcher's reason; otherwise what became of the link.
 pub async fn hello(link: &Link, hello: &Hello) -> Result<(Welcome, FrameSend, FrameRecv), TransportError> {
+    match greet(link, hello).await? {
+        (Answer::Welcome(welcome), send, recv) => Ok((welcome, send, recv)),
+        (Answer::Refused(refusal), ..) => Err(refused(link, refusal)),
+        (Answer::Waiting(_), ..) => Err(TransportError::StreamClosed),
+    }
+}
+
+/// Opens the control stream of a fresh link, says `hello` (which should ask to join) and waits until it is
+/// told to wait for approval (5 s). What follows on the stream are `JoinNews`, answered by `JoinReply`.
+///
+/// # Errors
+/// [`TransportError::Refused`] with the dispatcher's reason; otherwise what became of the link.
+pub async fn ask_to_join(link: &Link, hello: &Hello) -> Result<(Waiting, FrameSend, FrameRecv), TransportError> {
+    match greet(link, hello).await? {
+        (Answer::Waiting(waiting), send, recv) => Ok((waiting, send, recv)),
+        (Answer::Refused(refusal), ..) => Err(refused(link, refusal)),
+        (Answer::Welcome(_), ..) => Err(TransportError::StreamClosed),
+    }
+}
+
+/// Says hello on a new control stream and waits for whatever answer.
+async fn greet(link: &Link, hello: &Hello) -> Result<(Answer, FrameSend, FrameRecv), TransportError> {
     let exchange = async {
         let (mut send, mut recv) = link.open_bi().await?;
         send.prefer();
         send.send(hello).await?;
-        match recv.recv::<Answer>(MAX_FRAME_UNAUTHENTICATED).await? {
-            Some(Answer::Welcome(welcome)) => Ok((welcome, send, recv)),
-            Some(Answer::Refused(refusal)) => {
-                link.close(CloseCode::Refused, "refused");
-                Err(TransportError::Refused(refusal))
-            }
-            Some(Answer::Waiting(_)) | None => Err(TransportError::StreamClosed),
-        }
+        let answer = recv.recv::<Answer>(MAX_FRAME_UNAUTHENTICATED).await?.ok_or(TransportError::StreamClosed)?;
+        Ok((answer, send, recv))
     };
     let no_answer = |_| TransportError::NoAnswer(link.remote_addr());
     timeout(HANDSHAKE_DEADLINE, exchange).await.map_err(no_answer)?
+}
+
+fn refused(link: &Link, refusal: Refusal) -> TransportError {
+    link.close(CloseCode::Refused, "refused");
+    TransportError::Refused(refusal)
+}
+
+fn too_many_waiting() -> Refusal {
+    Refusal {
+        code: RefusalCode::TooManyJoining,
+        text: "as many nodes wait for approval at this dispatcher as may".to_owned(),
+        hint: Some("approve or refuse those first; this one keeps asking".to_owned()),
+    }
 }
 
 /// The newest protocol version that both sides speak, else a refusal that says which side to upgrade.

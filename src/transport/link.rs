@@ -4,12 +4,14 @@
 //! handshake. Absent: roles, and the state of whatever is said over the link.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::VarInt;
 use quinn::crypto::rustls::HandshakeData;
 use rustls::pki_types::CertificateDer;
 
+use super::gate::HeldPlace;
 use super::{Alpn, CloseCode, FrameRecv, FrameSend, LinkEnd, TransportError, close, settings};
 use crate::model::NodeId;
 use crate::trust::tls;
@@ -21,6 +23,8 @@ pub struct Link {
     connection: quinn::Connection,
     peer: NodeId,
     alpn: Alpn,
+    /// What a node that waits for approval counts by.
+    place: Option<Arc<HeldPlace>>,
 }
 
 impl Link {
@@ -30,7 +34,7 @@ impl Link {
         let peer = tls::peer_id(certificates.first()?).ok()?;
         let agreed = connection.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol?;
         let alpn = Alpn::from_bytes(&agreed)?;
-        Some(Self { connection, peer, alpn })
+        Some(Self { connection, peer, alpn, place: None })
     }
 
     /// The other side's key.
@@ -55,6 +59,17 @@ impl Link {
     #[must_use]
     pub fn rtt(&self) -> Duration {
         self.connection.rtt()
+    }
+
+    /// 32 bytes that only the two ends of this very connection know (RFC 8446 §7.5). Somebody between
+    /// them has two connections and finds two values, whichever keys he shows.
+    ///
+    /// # Errors
+    /// Only by a bug of ours: TLS is finished before there is a link.
+    pub fn exporter(&self, label: &[u8]) -> Result<[u8; 32], TransportError> {
+        let mut bytes = [0; 32];
+        let derived = self.connection.export_keying_material(&mut bytes, label, &[]);
+        derived.map(|()| bytes).map_err(|_| TransportError::NoExporter)
     }
 
     /// Opens a stream both ways; waits while the other side allows no more of them. The other side
@@ -106,6 +121,15 @@ impl Link {
         self.connection.set_receive_window(VarInt::from_u32(settings::LINK_WINDOW));
         self.connection.set_max_concurrent_bi_streams(VarInt::from_u32(settings::MAX_BIDI_STREAMS));
         self.connection.set_max_concurrent_uni_streams(VarInt::from_u32(settings::MAX_UNI_STREAMS));
+    }
+
+    /// Lets this link and its clones count as one that waits for approval.
+    pub(super) fn hold(&mut self, place: Arc<HeldPlace>) {
+        self.place = Some(place);
+    }
+
+    pub(super) fn connection(&self) -> &quinn::Connection {
+        &self.connection
     }
 
     fn framed(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> (FrameSend, FrameRecv) {

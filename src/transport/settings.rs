@@ -18,6 +18,9 @@ use crate::trust::{Alpn, EndpointKeys, Identity, TrustError, tls};
 pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// Connections that nobody has welcomed yet; beyond it the oldest of them goes. Each costs about 50 KiB.
 pub(super) const MAX_STRANGERS: usize = 512;
+/// Connections that wait for approval. They were let in to wait, so strangers do not push them out; each
+/// costs what a stranger costs.
+pub(super) const MAX_HELD: usize = 64;
 /// Handshakes in flight beyond which a dialler must first show that it receives at its address. Not always,
 /// because a retry costs everybody a round trip and a dropped dial hundreds of retries.
 pub(super) const RETRY_ABOVE: usize = 64;
@@ -87,7 +90,24 @@ pub(super) fn server(identity: &Identity, accept: &[Alpn]) -> Result<ServerConfi
 /// How this node connects for the purpose `alpn`. It has named the key it expects, so the other side
 /// is no stranger from the first byte.
 pub(super) fn client(identity: &Identity, alpn: Alpn) -> Result<ClientConfig, TrustError> {
-    let tls = tls::client_config(identity, alpn)?;
+    Ok(connecting(tls::client_config(identity, alpn)?))
+}
+
+/// How this node connects to a dispatcher that it does not know yet. Until an admin has typed its code
+/// whoever answers is a stranger, and gets no more room than one.
+pub(super) fn join_client(identity: &Identity) -> Result<ClientConfig, TrustError> {
+    let mut config = connecting(tls::join_client_config(identity)?);
+    let mut transport = transport();
+    transport
+        .receive_window(VarInt::from_u32(STRANGER_WINDOW))
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .keep_alive_interval(Some(KEEP_ALIVE));
+    config.transport_config(Arc::new(transport));
+    Ok(config)
+}
+
+fn connecting(tls: rustls::ClientConfig) -> ClientConfig {
     #[expect(clippy::expect_used, reason = "the provider in trust::tls has the cipher that QUIC begins with")]
     let crypto = QuicClientConfig::try_from(tls).expect("TLS_AES_128_GCM_SHA256 is configured");
     let mut config = ClientConfig::new(Arc::new(crypto));
@@ -98,7 +118,7 @@ pub(super) fn client(identity: &Identity, alpn: Alpn) -> Result<ClientConfig, Tr
         .max_concurrent_uni_streams(VarInt::from_u32(MAX_UNI_STREAMS))
         .keep_alive_interval(Some(KEEP_ALIVE));
     config.transport_config(Arc::new(transport));
-    Ok(config)
+    config
 }
 
 /// What both sides have in common. Segmentation offload stays at quinn's default, which is on.

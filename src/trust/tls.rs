@@ -8,9 +8,8 @@
 //! Dates in certificates are ignored: the key is what is trusted, so a node
 //! whose clock is wrong locks nobody out. Sessions are never resumed, because a
 //! resumed one skips client authentication and would outlive a revocation.
-//! Joining a dispatcher whose id is not known yet (the approval by code) needs
-//! a second server verifier, which takes any [`peer_id`]; it belongs beside
-//! `PinnedServer` with an ALPN of its own.
+//! Only a node that joins a dispatcher whose id it does not know yet takes any
+//! key, and only under [`Alpn::Join`], where nothing secret is said.
 
 use std::sync::Arc;
 
@@ -33,11 +32,13 @@ pub enum Alpn {
     Worker,
     /// `octaskly-client/1`: a client to a dispatcher.
     Client,
+    /// `octaskly-join/1`: a node that is not enrolled to a dispatcher that it may not know yet.
+    Join,
 }
 
 impl Alpn {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Worker, Self::Client];
+    pub const ALL: [Self; 3] = [Self::Worker, Self::Client, Self::Join];
 
     /// The bytes that TLS carries.
     #[must_use]
@@ -45,6 +46,7 @@ impl Alpn {
         match self {
             Self::Worker => b"octaskly-worker/1",
             Self::Client => b"octaskly-client/1",
+            Self::Join => b"octaskly-join/1",
         }
     }
 
@@ -57,6 +59,9 @@ impl Alpn {
 
 /// What follows a node id in a server name. `.invalid` is never resolved (RFC 6761 §6.4).
 const NAME_SUFFIX: &str = ".octaskly.invalid";
+
+/// The server name that asks for nobody in particular; it is no node id, so no pinned verifier takes it.
+pub const JOIN_NAME: &str = "join.octaskly.invalid";
 
 /// An Ed25519 key as X.509 writes it (RFC 8410 §4): this, then the 32 bytes of the key.
 const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -113,13 +118,30 @@ pub fn server_config(identity: &Identity, accept: &[Alpn]) -> Result<ServerConfi
 /// # Errors
 /// Only by a bug of ours: the key and certificate were made by this room.
 pub fn client_config(identity: &Identity, alpn: Alpn) -> Result<ClientConfig, TrustError> {
-    let provider = provider();
-    let verifier = PinnedServer(provider.signature_verification_algorithms);
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let verifier = PinnedServer(provider().signature_verification_algorithms);
+    connecting(identity, alpn, Arc::new(verifier))
+}
+
+/// How a node connects to a dispatcher that it does not know yet: whoever answers has proved *a* key, and
+/// that is all. Speaks [`Alpn::Join`] and nothing else, so that such a link is never taken for another.
+///
+/// # Errors
+/// Only by a bug of ours: the key and certificate were made by this room.
+pub fn join_client_config(identity: &Identity) -> Result<ClientConfig, TrustError> {
+    let verifier = AnyServer(PinnedServer(provider().signature_verification_algorithms));
+    connecting(identity, Alpn::Join, Arc::new(verifier))
+}
+
+fn connecting(
+    identity: &Identity,
+    alpn: Alpn,
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> Result<ClientConfig, TrustError> {
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(TrustError::Tls)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(verifier)
         .with_client_auth_cert(vec![identity.certificate()], identity.private_key())
         .map_err(TrustError::Tls)?;
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
@@ -199,6 +221,45 @@ impl ServerCertVerifier for PinnedServer {
     }
 }
 
+/// The verifier of a node that joins: any Ed25519 leaf, whose key becomes the dispatcher's id to check by code.
+#[derive(Debug)]
+struct AnyServer(PinnedServer);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        lone_leaf(end_entity, intermediates).map(|_| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
 /// The accepting side's verifier: any Ed25519 leaf, whose key becomes the peer's id.
 #[derive(Debug)]
 struct AnyClient(WebPkiSupportedAlgorithms);
@@ -265,6 +326,29 @@ mod tests {
     fn a_certificate_carries_the_id_of_the_key_that_made_it() {
         let identity = Identity::ephemeral().unwrap();
         assert_eq!(peer_id(&identity.certificate()).unwrap(), identity.id());
+    }
+
+    #[test]
+    fn the_name_that_asks_for_nobody_is_nobodys() {
+        assert_eq!(named_node(&ServerName::try_from(JOIN_NAME).unwrap()), None);
+        let join = join_client_config(&Identity::ephemeral().unwrap()).unwrap();
+        assert_eq!(join.alpn_protocols, [b"octaskly-join/1".to_vec()]);
+    }
+
+    #[test]
+    fn who_joins_takes_any_key_but_no_chain_and_no_key_of_another_kind() {
+        let verifier = AnyServer(PinnedServer(provider().signature_verification_algorithms));
+        let (one, other) = (Identity::ephemeral().unwrap(), Identity::ephemeral().unwrap());
+        let name = ServerName::try_from(JOIN_NAME).unwrap();
+        let now = UnixTime::since_unix_epoch(std::time::Duration::ZERO);
+        let verify = |leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>]| {
+            verifier.verify_server_cert(leaf, chain, &name, &[], now).is_ok()
+        };
+        assert!(verify(&one.certificate(), &[]) && verify(&other.certificate(), &[]));
+        assert!(!verify(&one.certificate(), &[other.certificate()]));
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let strange = rcgen::CertificateParams::new(vec!["a.invalid".into()]).unwrap().self_signed(&pair).unwrap();
+        assert!(!verify(strange.der(), &[]));
     }
 
     #[test]

@@ -132,6 +132,12 @@ fn may_knock(shell: &Shell, alpn: Alpn, hello: &Hello) -> Result<(), Refusal> {
     }
     match (alpn, &hello.intent) {
         (Alpn::Worker, Intent::Worker(_) | Intent::Guard) | (Alpn::Client, Intent::Client) => Ok(()),
+        // Nobody is asked to wait yet: who does not belong is told so at once.
+        (Alpn::Join, _) => Err(Refusal {
+            code: RefusalCode::NotEnrolled,
+            text: "this node is not enrolled with this dispatcher".to_owned(),
+            hint: None,
+        }),
         (Alpn::Worker, Intent::Client | Intent::Join { .. })
         | (Alpn::Client, Intent::Worker(_) | Intent::Guard | Intent::Join { .. }) => Err(Refusal {
             code: RefusalCode::Malformed,
