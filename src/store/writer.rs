@@ -6,9 +6,10 @@
 //! Invariant: after the first error nothing is written any more. A failed sync
 //! is never tried again: the system may have dropped the pages it failed on.
 
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -25,11 +26,17 @@ const QUEUE: usize = 1024;
 /// backlog neither delays its first waiter nor grows the log in one leap.
 const GROUP_RECORDS: usize = 16 * 1024;
 
+/// Between two syncs for batches that have a moment: under load one sync then serves all results of this time,
+/// and whoever waits for one result waits no longer than a person or a worker's outbox (25 ms) would notice.
+const PACE: Duration = Duration::from_millis(5);
+
 /// How durable a batch has to become before anybody is told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// Visible to readers; a power loss may take it, a crash of the process does not.
     Written,
+    /// On the disk as soon as that costs little: at once, unless something was synced less than [`PACE`] ago.
+    Soon,
     /// On the disk, and every batch before it.
     Synced,
 }
@@ -104,7 +111,18 @@ impl<R: Send + 'static> Writer<R> {
         let (queue, commands) = sync_channel(QUEUE);
         let builder = std::thread::Builder::new().name("store-writer".to_owned());
         let path = file.path.clone();
-        let thread = Thread { connection, apply, on_progress, checkpointer, syncing: true, unsynced: false, file };
+        let thread = Thread {
+            connection,
+            apply,
+            on_progress,
+            checkpointer,
+            syncing: true,
+            unsynced: false,
+            latest: BatchNo(0),
+            owed: false,
+            rested_at: now(),
+            file,
+        };
         let handle =
             builder.spawn(move || thread.run(&commands)).map_err(|source| StoreError::Open { path, source })?;
         Ok(Self { queue, thread: Arc::new(Mutex::new(Some(handle))) })
@@ -142,6 +160,12 @@ struct Thread<A: Apply> {
     syncing: bool,
     /// Whether something was committed without a sync since the last one.
     unsynced: bool,
+    /// The last batch that was committed.
+    latest: BatchNo,
+    /// Whether a batch up to it was promised a sync soon.
+    owed: bool,
+    /// From when on a batch that is to be synced soon is synced at once: [`PACE`] after the last sync.
+    rested_at: Instant,
     /// Dropped last: it holds the lock.
     file: StoreFile,
 }
@@ -216,13 +240,14 @@ impl<A: Apply> Thread<A> {
         loop {
             let mut group = Group::default();
             if !self.apply.is_untidy() {
-                match commands.recv() {
-                    Ok(command) => group.add(command),
-                    Err(_) => group.closing = true,
-                }
+                self.await_first(commands, &mut group);
             }
             group.fill(commands);
-            if group.is_empty() {
+            let soon = self.owed || group.durability == Durability::Soon;
+            if group.closing || soon && self.rested_at <= now() {
+                group.durability = Durability::Synced;
+            }
+            if group.is_empty() && group.durability != Durability::Synced {
                 self.tidy()?;
                 continue;
             }
@@ -234,9 +259,21 @@ impl<A: Apply> Thread<A> {
         }
     }
 
+    /// Waits for a command, at most until a sync is due that was promised.
+    fn await_first(&self, commands: &Receiver<Command<A::Record>>, group: &mut Group<A::Record>) {
+        let patience = if self.owed { self.rested_at.saturating_duration_since(now()) } else { Duration::MAX };
+        match commands.recv_timeout(patience) {
+            Ok(command) => group.add(command),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => group.closing = true,
+        }
+    }
+
     /// One transaction, and everything that is to be said when it stands.
     fn commit(&mut self, group: Group<A::Record>) -> Result<(), StoreError> {
         let sync = group.durability == Durability::Synced;
+        self.latest = group.last.unwrap_or(self.latest);
+        self.owed = !sync && (self.owed || group.durability == Durability::Soon);
         if group.count > 0 || sync && self.unsynced {
             self.set_syncing(sync)?;
             let transaction = self.connection.unchecked_transaction()?;
@@ -252,8 +289,11 @@ impl<A: Apply> Thread<A> {
         }
         if let Some(last) = group.last {
             (self.on_progress)(Progress::Written(last));
-            if sync {
-                (self.on_progress)(Progress::Synced(last));
+        }
+        if sync {
+            (self.on_progress)(Progress::Synced(self.latest));
+            if self.file.safety == Safety::Full {
+                self.rested_at = now() + PACE;
             }
         }
         for answer in group.waiting {
@@ -291,6 +331,12 @@ impl<A: Apply> Thread<A> {
         }
         Ok(())
     }
+}
+
+/// For the pace of syncs alone: nothing that is written depends on it.
+#[expect(clippy::disallowed_methods, reason = "the one place of this room that asks the time, to space out syncs")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Gives a transaction something to commit: one that changes no page is not synced,

@@ -90,10 +90,11 @@ impl Context {
         done
     }
 
-    /// Runs what a node does to its end.
+    /// Runs what a node does to its end: on one thread, beside those of its endpoint and its store. A message wakes
+    /// each of them at most once; a pool of threads would wake each other for it, which costs more than the work.
     fn as_node<T>(&self, log: &LogOptions, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
         telemetry::start(log)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
         runtime.block_on(work)
     }
 }

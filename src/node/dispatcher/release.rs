@@ -1,13 +1,14 @@
 //! When messages may leave: not before the records of their batch are written,
 //! and where the engine asked for it, synced.
 //!
-//! The one invariant: what goes to one link leaves in the order in which the
-//! engine said it. One queue for all links keeps that for free, and costs
-//! nothing: the store's single writer reports a batch as written only after
-//! every earlier batch that had to be synced is.
+//! The one invariant: what goes out by one lane leaves in the order in which
+//! the engine said it. Every link is a lane. Receipts for results have one of
+//! their own: nothing follows from them, and an assignment must not stand
+//! behind one that waits for the disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+use crate::model::LinkId;
 use crate::model::records::BatchNo;
 use crate::store::Durability;
 
@@ -17,13 +18,33 @@ use crate::store::Durability;
 /// that an append never blocks.
 pub(super) const MAX_UNWRITTEN: u64 = 16;
 
+/// In which order something has to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lane {
+    /// Behind whatever else was said on this link.
+    Link(LinkId),
+    /// Behind nothing but its own records.
+    Receipts,
+}
+
+/// What can be held back.
+pub(super) trait Hold {
+    /// Its lane.
+    fn lane(&self) -> Lane;
+
+    /// Whether somebody waits for it, or a moment more on the way to the disk does no harm.
+    fn is_urgent(&self) -> bool;
+}
+
 /// Messages that wait for their records. `M` is one message with its link.
 #[derive(Debug)]
 pub(super) struct Release<M> {
-    held: VecDeque<Held<M>>,
+    held: BTreeMap<Lane, VecDeque<Held<M>>>,
     appended: BatchNo,
-    /// The newest batch that was appended to be synced.
+    /// The newest batch that was appended to be synced, at once or soon.
     sync_asked: BatchNo,
+    /// The newest batch that was appended to be synced at once.
+    urged: BatchNo,
     written: BatchNo,
     synced: BatchNo,
 }
@@ -31,8 +52,8 @@ pub(super) struct Release<M> {
 #[derive(Debug)]
 struct Held<M> {
     batch: BatchNo,
-    durability: Durability,
-    messages: Vec<M>,
+    is_synced: bool,
+    message: M,
 }
 
 /// What to append to the store: batch number and how durable it has to become.
@@ -42,10 +63,10 @@ pub(super) struct Append {
     pub(super) durability: Durability,
 }
 
-impl<M> Release<M> {
+impl<M: Hold> Release<M> {
     pub(super) fn new() -> Self {
         let none = BatchNo(0);
-        Self { held: VecDeque::new(), appended: none, sync_asked: none, written: none, synced: none }
+        Self { held: BTreeMap::new(), appended: none, sync_asked: none, urged: none, written: none, synced: none }
     }
 
     /// Takes the messages of one effects batch and says what has to be appended
@@ -54,23 +75,35 @@ impl<M> Release<M> {
     /// A batch without records still depends on all before it: what it says may
     /// follow from them.
     pub(super) fn take(&mut self, has_records: bool, messages: Vec<M>, after_sync: Vec<M>) -> Option<Append> {
-        let must_sync = !after_sync.is_empty() && (has_records || self.sync_asked < self.appended);
-        let append = (has_records || must_sync).then(|| {
+        let durability = match &after_sync[..] {
+            [] => Durability::Written,
+            all if all.iter().any(Hold::is_urgent) => Durability::Synced,
+            _ => Durability::Soon,
+        };
+        let is_on_its_way = match durability {
+            Durability::Written => true,
+            Durability::Soon => self.sync_asked == self.appended,
+            Durability::Synced => self.urged == self.appended,
+        };
+        let append = (has_records || !is_on_its_way).then(|| {
             self.appended.0 += 1;
-            let durability = if must_sync { Durability::Synced } else { Durability::Written };
-            if must_sync {
-                self.sync_asked = self.appended;
+            match durability {
+                Durability::Written => {}
+                Durability::Soon => self.sync_asked = self.appended,
+                Durability::Synced => (self.sync_asked, self.urged) = (self.appended, self.appended),
             }
             Append { batch: self.appended, durability }
         });
-        self.hold(Durability::Written, messages);
-        self.hold(Durability::Synced, after_sync);
+        self.hold(false, messages);
+        self.hold(true, after_sync);
         append
     }
 
-    fn hold(&mut self, durability: Durability, messages: Vec<M>) {
-        if !messages.is_empty() {
-            self.held.push_back(Held { batch: self.appended, durability, messages });
+    fn hold(&mut self, is_synced: bool, messages: Vec<M>) {
+        let batch = self.appended;
+        for message in messages {
+            let lane = self.held.entry(message.lane()).or_default();
+            lane.push_back(Held { batch, is_synced, message });
         }
     }
 
@@ -85,14 +118,18 @@ impl<M> Release<M> {
         self.written(upto);
     }
 
-    /// The next messages that may leave, in order; `None` when the next ones have to wait.
-    pub(super) fn next(&mut self) -> Option<Vec<M>> {
-        let head = self.held.front()?;
-        let reached = match head.durability {
-            Durability::Written => self.written,
-            Durability::Synced => self.synced,
-        };
-        if head.batch > reached { None } else { self.held.pop_front().map(|held| held.messages) }
+    /// The messages that may leave now, each lane's in order.
+    pub(super) fn ready(&mut self) -> Vec<M> {
+        let (written, synced) = (self.written, self.synced);
+        let mut ready = Vec::new();
+        self.held.retain(|_, lane| {
+            let reached = |held: &Held<M>| held.batch <= if held.is_synced { synced } else { written };
+            while lane.front().is_some_and(reached) {
+                ready.extend(lane.pop_front().map(|held| held.message));
+            }
+            !lane.is_empty()
+        });
+        ready
     }
 
     /// The newest batch that was appended.
@@ -115,49 +152,70 @@ impl<M> Release<M> {
 mod tests {
     use super::*;
 
-    fn drain(release: &mut Release<&'static str>) -> Vec<&'static str> {
-        std::iter::from_fn(|| release.next()).flatten().collect()
+    /// Words on link 1, urgent when they end in `!`; receipts begin with `recorded`.
+    impl Hold for &'static str {
+        fn lane(&self) -> Lane {
+            if self.starts_with("recorded") { Lane::Receipts } else { Lane::Link(LinkId(1)) }
+        }
+
+        fn is_urgent(&self) -> bool {
+            self.ends_with('!')
+        }
+    }
+
+    fn append(batch: u64, durability: Durability) -> Option<Append> {
+        Some(Append { batch: BatchNo(batch), durability })
     }
 
     #[test]
     fn nothing_leaves_before_the_records_of_its_batch_are_written() {
         let mut release = Release::new();
-        let append = release.take(true, vec!["assign"], vec![]);
-        assert_eq!(append, Some(Append { batch: BatchNo(1), durability: Durability::Written }));
-        assert!(drain(&mut release).is_empty());
+        assert_eq!(release.take(true, vec!["assign"], vec![]), append(1, Durability::Written));
+        assert!(release.ready().is_empty());
         release.written(BatchNo(1));
-        assert_eq!(drain(&mut release), ["assign"]);
+        assert_eq!(release.ready(), ["assign"]);
     }
 
     #[test]
-    fn an_acknowledgement_waits_for_the_sync_and_what_follows_waits_behind_it() {
+    fn an_acknowledgement_waits_for_the_sync_and_what_follows_on_its_link_waits_behind_it() {
         let mut release = Release::new();
-        let append = release.take(true, vec!["assign"], vec!["submitted"]);
-        assert_eq!(append, Some(Append { batch: BatchNo(1), durability: Durability::Synced }));
+        assert_eq!(release.take(true, vec!["assign"], vec!["submitted!"]), append(1, Durability::Synced));
         assert_eq!(release.take(false, vec!["echo"], vec![]), None, "no record, nothing to append");
         release.written(BatchNo(1));
-        assert_eq!(drain(&mut release), ["assign"]);
+        assert_eq!(release.ready(), ["assign"]);
         release.synced(BatchNo(1));
-        assert_eq!(drain(&mut release), ["submitted", "echo"]);
+        assert_eq!(release.ready(), ["submitted!", "echo"]);
     }
 
     #[test]
-    fn an_acknowledgement_without_records_asks_for_a_sync_only_when_none_is_on_its_way() {
+    fn an_assignment_passes_a_receipt_that_waits_for_the_disk() {
+        let mut release = Release::new();
+        assert_eq!(release.take(true, vec![], vec!["recorded"]), append(1, Durability::Soon));
+        assert_eq!(release.take(true, vec!["assign"], vec![]), append(2, Durability::Written));
+        release.written(BatchNo(2));
+        assert_eq!(release.ready(), ["assign"]);
+        release.synced(BatchNo(2));
+        assert_eq!(release.ready(), ["recorded"]);
+    }
+
+    #[test]
+    fn without_records_a_sync_is_asked_for_only_when_none_as_urgent_is_on_its_way() {
         let mut release = Release::new();
         assert!(release.take(true, vec![], vec![]).is_some());
-        let append = release.take(false, vec![], vec!["recorded"]);
-        assert_eq!(append, Some(Append { batch: BatchNo(2), durability: Durability::Synced }));
+        assert_eq!(release.take(false, vec![], vec!["recorded"]), append(2, Durability::Soon));
         assert_eq!(release.take(false, vec![], vec!["recorded again"]), None);
-        release.synced(BatchNo(2));
-        assert_eq!(drain(&mut release), ["recorded", "recorded again"]);
+        assert_eq!(release.take(false, vec![], vec!["submitted!"]), append(3, Durability::Synced));
+        assert_eq!(release.take(false, vec![], vec!["done!"]), None);
+        release.synced(BatchNo(3));
+        assert_eq!(release.ready(), ["submitted!", "done!", "recorded", "recorded again"]);
         assert!(release.is_idle());
     }
 
     #[test]
     fn with_nothing_pending_a_message_leaves_at_once() {
-        let mut release: Release<&str> = Release::new();
-        assert_eq!(release.take(false, vec!["welcome"], vec!["done"]), None);
-        assert_eq!(drain(&mut release), ["welcome", "done"]);
+        let mut release = Release::new();
+        assert_eq!(release.take(false, vec!["welcome"], vec!["done!"]), None);
+        assert_eq!(release.ready(), ["welcome", "done!"]);
     }
 
     #[test]

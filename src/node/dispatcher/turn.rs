@@ -14,8 +14,10 @@ use super::live::Live;
 use super::log_files::LogFiles;
 use super::ports::Ports;
 use super::progress::StoreProgress;
-use super::release::Release;
+use super::release::{Hold, Lane, Release};
 use crate::engine::dispatcher::{Call, DispatcherEngine, Inbound, LinkChange, Notice, Outbound};
+use crate::model::messages::DispatcherMessage;
+use crate::model::requests::Reply;
 use crate::model::{JobId, LinkId, RequestId, Timestamp};
 use crate::node::{Clock, NodeError};
 use crate::store::Store;
@@ -42,6 +44,25 @@ pub(super) enum Due {
     Send(LinkId, Outbound),
     /// Remove the logs of these forgotten jobs.
     DeleteLogs(Vec<JobId>),
+}
+
+impl Hold for Due {
+    fn lane(&self) -> Lane {
+        match self {
+            Self::Send(_, Outbound::ToWorker(DispatcherMessage::Recorded(_))) | Self::DeleteLogs(_) => Lane::Receipts,
+            Self::Send(link, _) => Lane::Link(*link),
+        }
+    }
+
+    fn is_urgent(&self) -> bool {
+        match self {
+            Self::Send(_, outbound) => !matches!(
+                outbound,
+                Outbound::ToWorker(DispatcherMessage::Recorded(_)) | Outbound::Reply { reply: Reply::Progress(_), .. }
+            ),
+            Self::DeleteLogs(_) => false,
+        }
+    }
 }
 
 impl Turns {
@@ -178,12 +199,10 @@ impl Turns {
     }
 
     fn let_go(&mut self) {
-        while let Some(due) = self.release.next() {
-            for due in due {
-                match due {
-                    Due::Send(link, outbound) => self.ports.send(link, outbound),
-                    Due::DeleteLogs(jobs) => delete_logs(self.log_files.clone(), jobs),
-                }
+        for due in self.release.ready() {
+            match due {
+                Due::Send(link, outbound) => self.ports.send(link, outbound),
+                Due::DeleteLogs(jobs) => delete_logs(self.log_files.clone(), jobs),
             }
         }
     }
