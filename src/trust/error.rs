@@ -74,6 +74,20 @@ pub enum TrustError {
         /// Which.
         path: PathBuf,
     },
+    /// A file of known dispatchers does not decode.
+    #[error("use the file of known dispatchers {}: it is damaged", path.display())]
+    DamagedPins {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A file of known dispatchers was written by another version of octaskly.
+    #[error("use the file of known dispatchers {}: it is of version {version}, which this octaskly does not know", path.display())]
+    OtherPinsVersion {
+        /// Which.
+        path: PathBuf,
+        /// Its version.
+        version: u16,
+    },
     /// A key or certificate could not be made.
     #[error("make a key or certificate")]
     Generate(#[source] rcgen::Error),
@@ -100,6 +114,13 @@ impl TrustError {
             Self::BadKey { path, .. } => {
                 Some(format!("restore the key from a backup, or remove {} to become a new node", shell_quoted(path)))
             }
+            Self::DamagedPins { path } => {
+                Some(format!("remove {} and enrol again, with --token or by approval", shell_quoted(path)))
+            }
+            Self::OtherPinsVersion { path, .. } => Some(format!(
+                "use the octaskly that wrote it, or remove {} and enrol again, with --token or by approval",
+                shell_quoted(path)
+            )),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! Who is who: key folders, identities, certificates, verifiers and the access file.
+//! Who is who: key folders, identities, certificates, verifiers, and every way to belong.
 //!
 //! Invariant: a node *is* its Ed25519 key; every id that leaves this room was
 //! taken from a key whose possession was proved, or read from a file that only
@@ -6,14 +6,21 @@
 //! enrolled keys, which the dispatcher's engine owns.
 
 pub mod access;
+mod cbor;
+pub mod code;
 mod error;
 pub mod home;
 mod identity;
+pub mod pins;
 mod private;
 pub mod tls;
+pub mod token;
 
 pub use access::AccessFile;
+pub use code::ApprovalCode;
 pub use error::TrustError;
 pub use home::{Home, NodeDir};
 pub use identity::{EndpointKeys, Identity};
+pub use pins::Pin;
 pub use tls::Alpn;
+pub use token::TokenText;
