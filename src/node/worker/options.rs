@@ -12,6 +12,7 @@ use crate::model::node::WorkerProfile;
 use crate::model::spec::Isolation;
 use crate::model::{Capacity, MilliCpu, NodeName};
 use crate::node::hardware::Hardware;
+use crate::trust::TokenText;
 
 /// What a worker is told at its start.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct WorkerOptions {
     pub name: Option<NodeName>,
     /// `--dispatcher` and `--port`.
     pub dispatcher: DispatcherAddress,
+    /// `--token`: what enrols this worker with the dispatcher that made it.
+    pub token: Option<TokenText>,
     /// `--max-jobs`: tasks at once; `None` is 4.
     pub max_jobs: Option<u32>,
     /// `--cpu-cores`; `None` is what [`Hardware::detect`] finds.
@@ -55,6 +58,7 @@ impl WorkerOptions {
             home,
             name: None,
             dispatcher: DispatcherAddress::default(),
+            token: None,
             max_jobs: None,
             cpu_cores: None,
             memory_mb: None,
