@@ -42,7 +42,7 @@ fn bed() -> &'static Bed {
         runtime.spawn(async move {
             while let Some(incoming) = endpoint.accept().await {
                 tokio::spawn(async move {
-                    let welcome = welcome(incoming.protocol);
+                    let welcome = welcome(1);
                     let Ok((link, mut send, mut recv)) = incoming.welcome(welcome).await else { return };
                     tokio::spawn(swallow(link));
                     while let Ok(Some(message)) = recv.recv::<WorkerMessage>(MAX_FRAME).await {

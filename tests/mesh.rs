@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use octaskly::model::handshake::{Credential, Hello, Intent, Refusal, RefusalCode, Waiting, Welcome};
-use octaskly::model::limits::{DATA_FRAME, MAX_FRAME, MAX_FRAME_UNAUTHENTICATED};
+use octaskly::model::limits::{DATA_FRAME, MAX_FRAME, MAX_FRAME_UNAUTHENTICATED, PROTOCOL_VERSION};
 use octaskly::model::trust::{JoinNews, JoinReply};
 use octaskly::model::{Epoch, InstanceId, Millis, NodeId, Role, Timestamp};
 use octaskly::transport::{
@@ -100,7 +100,7 @@ async fn let_in(from: &Node, to: &Node) -> (End, End) {
     };
     let inner = async {
         let incoming = to.endpoint.accept().await.unwrap();
-        let welcome = welcome(incoming.protocol);
+        let welcome = welcome(PROTOCOL_VERSION);
         let (link, send, recv) = incoming.welcome(welcome).await.unwrap();
         End { link, send, recv }
     };
@@ -146,16 +146,6 @@ async fn an_unknown_key_gets_a_refusal_with_text_and_hint() {
     };
     let (error, ()) = tokio::join!(outer, inner);
     assert!(matches!(error, TransportError::Refused(received) if received == refusal));
-}
-
-#[tokio::test]
-async fn a_node_of_another_protocol_learns_which_side_to_upgrade() {
-    let (dispatcher, newer) = (listener(), node());
-    let link = newer.dial(&dispatcher).await;
-    let said = Hello { protocol_oldest: 900, protocol_newest: 901, software: "9.0.0".into(), ..client_hello() };
-    let Err(TransportError::Refused(refusal)) = hello(&link, &said).await else { panic!("it was let in") };
-    assert_eq!(refusal.code, RefusalCode::Version);
-    assert!(refusal.hint.unwrap().contains("dispatcher"));
 }
 
 #[tokio::test]
@@ -429,7 +419,7 @@ async fn a_crowd_that_connects_at_once_gets_in() {
         let mut inside = Vec::new();
         while inside.len() < 200 {
             let incoming = host.endpoint.accept().await.unwrap();
-            let welcome = welcome(incoming.protocol);
+            let welcome = welcome(PROTOCOL_VERSION);
             inside.push(incoming.welcome(welcome).await.unwrap());
         }
         inside
@@ -606,7 +596,7 @@ async fn a_dispatcher_of_its_own_when_asked_to_be_one() {
     access::write(&home.access_file(), &file).unwrap();
     let mut inside = Vec::new();
     while let Some(incoming) = endpoint.accept().await {
-        let welcome = welcome(incoming.protocol);
+        let welcome = welcome(PROTOCOL_VERSION);
         inside.push(incoming.welcome(welcome).await);
     }
 }

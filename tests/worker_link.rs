@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use octaskly::model::handshake::{Hello, Intent, Refusal, RefusalCode, Welcome};
-use octaskly::model::limits::{KILL_GRACE, MAX_FRAME};
+use octaskly::model::limits::{KILL_GRACE, MAX_FRAME, PROTOCOL_VERSION};
 use octaskly::model::messages::{
     Assignment, CancelAttempt, DispatcherMessage, EndedAttempt, FencedAttempt, JobOnWorker, StreamPurpose,
     WorkerMessage,
@@ -103,7 +103,7 @@ impl Stage {
         let incoming = self.asks().await;
         let hello = incoming.hello.clone();
         let welcome = Welcome {
-            protocol: incoming.protocol,
+            protocol: PROTOCOL_VERSION,
             software: "1.0.0".to_owned(),
             role: Role::Worker,
             name: "w".parse().expect("a name"),

@@ -92,6 +92,23 @@ pub const STDIN_WINDOW: usize = 1024 * 1024;
 /// Payload of one data frame.
 pub const DATA_FRAME: usize = 64 * 1024;
 
+/// Tokens a dispatcher keeps, those that enrol nobody any more among them.
+pub const MAX_TOKENS: usize = 1_000;
+/// Most keys that one token may enrol.
+pub const MAX_TOKEN_USES: u32 = 10_000;
+/// Shortest lifetime of a token.
+pub const MIN_TOKEN_LIFETIME: Millis = Millis::from_secs(1);
+/// Longest lifetime of a token.
+pub const MAX_TOKEN_LIFETIME: Millis = Millis::from_secs(365 * 24 * 3600);
+/// How long a token is kept beyond its lifetime, so that whoever brings it is told what became of it.
+pub const TOKEN_REMEMBERED: Millis = Millis::from_secs(7 * 24 * 3600);
+/// Nodes that may wait for approval at once.
+pub const MAX_JOINING: usize = 64;
+/// Revoked keys kept; beyond them the oldest are strangers again.
+pub const MAX_REVOKED: usize = 10_000;
+/// How long lists show a revoked node.
+pub const REVOKED_SHOWN: Millis = Millis::from_secs(24 * 3600);
+
 /// A client gives up on a known dispatcher after this long without an answer.
 pub const CLIENT_TIMEOUT: Millis = Millis::from_secs(5);
 

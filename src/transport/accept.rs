@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::gate::{Gate, Pass};
 use super::settings::HANDSHAKE_DEADLINE;
-use super::{CloseCode, FrameRecv, FrameSend, Incoming, Link, TransportError, negotiate};
+use super::{CloseCode, FrameRecv, FrameSend, Incoming, Link, TransportError};
 use crate::model::handshake::Hello;
 use crate::model::limits::MAX_FRAME_UNAUTHENTICATED;
 
@@ -44,13 +44,8 @@ async fn receive(connecting: quinn::Connecting, pass: Pass, arrivals: mpsc::Send
             return pass.turn_away(CloseCode::TooSlow, "no hello in time");
         }
     };
-    let negotiated = negotiate(&hello);
-    let incoming = Incoming::new(link, hello, *negotiated.as_ref().unwrap_or(&0), control, pass);
-    match negotiated {
-        // Full only when the engine is far behind; waiting here is still bounded by the gate.
-        Ok(_) => drop(arrivals.send(incoming).await),
-        Err(refusal) => incoming.refuse(refusal).await,
-    }
+    // Full only when the engine is far behind; waiting here is still bounded by the gate.
+    drop(arrivals.send(Incoming::new(link, hello, control, pass)).await);
 }
 
 /// Handshake and hello; `None` for a stranger that ended its stream without a word.

@@ -12,7 +12,7 @@ use super::gate::Pass;
 use super::settings::HANDSHAKE_DEADLINE;
 use super::{CloseCode, FrameRecv, FrameSend, Link, TransportError};
 use crate::model::handshake::{Answer, Hello, Refusal, RefusalCode, Waiting, Welcome};
-use crate::model::limits::{MAX_FRAME_UNAUTHENTICATED, PROTOCOL_OLDEST, PROTOCOL_VERSION};
+use crate::model::limits::MAX_FRAME_UNAUTHENTICATED;
 
 /// A refused node has this long to fetch its answer before its connection goes.
 const REFUSAL_LINGERS: Duration = Duration::from_secs(1);
@@ -24,15 +24,13 @@ pub struct Incoming {
     pub link: Link,
     /// What it said.
     pub hello: Hello,
-    /// The newest protocol version both sides speak.
-    pub protocol: u16,
     control: (FrameSend, FrameRecv),
     pass: Pass,
 }
 
 impl Incoming {
-    pub(super) fn new(link: Link, hello: Hello, protocol: u16, control: (FrameSend, FrameRecv), pass: Pass) -> Self {
-        Self { link, hello, protocol, control, pass }
+    pub(super) fn new(link: Link, hello: Hello, control: (FrameSend, FrameRecv), pass: Pass) -> Self {
+        Self { link, hello, control, pass }
     }
 
     /// Lets it in: sends the welcome, raises the link's limits, and hands out its control stream.
@@ -133,80 +131,5 @@ fn too_many_waiting() -> Refusal {
         code: RefusalCode::TooManyJoining,
         text: "as many nodes wait for approval at this dispatcher as may".to_owned(),
         hint: Some("approve or refuse those first; this one keeps asking".to_owned()),
-    }
-}
-
-/// The newest protocol version that both sides speak, else a refusal that says which side to upgrade.
-///
-/// # Errors
-/// The refusal to send.
-pub fn negotiate(hello: &Hello) -> Result<u16, Refusal> {
-    let Hello { protocol_oldest: oldest, protocol_newest: newest, software, .. } = hello;
-    let refuse = |code, text: String, hint: Option<&str>| {
-        Err(Refusal { code, text: without_controls(&text), hint: hint.map(str::to_owned) })
-    };
-    if oldest > newest {
-        let text = format!("the hello names protocol versions {oldest} to {newest}, which is no range");
-        return refuse(RefusalCode::Malformed, text, None);
-    }
-    let ours = concat!("octaskly ", env!("CARGO_PKG_VERSION"));
-    let theirs = format!("octaskly {software}");
-    if *newest < PROTOCOL_OLDEST {
-        let text =
-            format!("{theirs} speaks protocol {newest}; the dispatcher, {ours}, needs {PROTOCOL_OLDEST} or newer");
-        return refuse(RefusalCode::Version, text, Some("upgrade octaskly on this machine"));
-    }
-    if *oldest > PROTOCOL_VERSION {
-        let text =
-            format!("{theirs} needs protocol {oldest} or newer; the dispatcher, {ours}, speaks {PROTOCOL_VERSION}");
-        return refuse(RefusalCode::Version, text, Some("upgrade octaskly on the dispatcher's machine"));
-    }
-    Ok(PROTOCOL_VERSION.min(*newest))
-}
-
-/// A stranger's words come back in a refusal and in logs; they must not steer a terminal.
-fn without_controls(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::model::InstanceId;
-    use crate::model::handshake::{Credential, Intent};
-
-    fn speaking(protocol_oldest: u16, protocol_newest: u16) -> Hello {
-        let software = "9.9.9\u{1b}[2J".to_owned();
-        let (instance, intent, credential) = (InstanceId(1), Intent::Client, Credential::None);
-        Hello { protocol_oldest, protocol_newest, software, instance, intent, credential }
-    }
-
-    #[test]
-    fn a_mismatch_says_which_side_to_upgrade() {
-        let hint = |oldest, newest| negotiate(&speaking(oldest, newest)).unwrap_err().hint.unwrap();
-        assert_eq!(hint(0, PROTOCOL_OLDEST - 1), "upgrade octaskly on this machine");
-        assert_eq!(hint(PROTOCOL_VERSION + 1, PROTOCOL_VERSION + 3), "upgrade octaskly on the dispatcher's machine");
-    }
-
-    proptest! {
-        #[test]
-        fn no_hello_of_a_stranger_breaks_its_reader(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
-            if let Ok(hello) = crate::wire::frame::decode::<Hello>(&bytes) {
-                let _ = negotiate(&hello);
-            }
-        }
-
-        #[test]
-        fn what_is_agreed_on_is_spoken_by_both(oldest: u16, newest: u16) {
-            match negotiate(&speaking(oldest, newest)) {
-                Ok(agreed) => {
-                    prop_assert!((oldest..=newest).contains(&agreed));
-                    prop_assert!((PROTOCOL_OLDEST..=PROTOCOL_VERSION).contains(&agreed));
-                }
-                Err(refusal) => prop_assert!(!refusal.text.chars().any(char::is_control)),
-            }
-        }
     }
 }

@@ -22,7 +22,7 @@ mod stream;
 pub use close::{CloseCode, LinkEnd};
 pub use endpoint::Endpoint;
 pub use error::TransportError;
-pub use handshake::{Incoming, ask_to_join, hello, negotiate};
+pub use handshake::{Incoming, ask_to_join, hello};
 pub use link::Link;
 pub use stream::{FrameRecv, FrameSend};
 

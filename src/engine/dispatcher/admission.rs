@@ -1,17 +1,19 @@
 //! Who is let in, as what, and under which name.
 //!
 //! Invariant: nothing changes for a node that is refused; a node that is let in
-//! is enrolled, and its role is the registry's, never its own word. Absent: how
-//! a credential is verified (the shell says what it vouches for).
+//! is enrolled, and its role is the registry's, never its own word; one that is
+//! enrolled by this very hello hears so when that is on disk. Absent: how a
+//! credential is verified (the shell says what it vouches for) and what a token
+//! is worth (`tokens`).
 
 use super::roster::{Presence, Worker};
-use super::{DispatcherEngine, LossCause, Notice, Outbound, Peer};
+use super::version::negotiate;
+use super::{CloseReason, DispatcherEngine, Grounds, LossCause, Notice, Outbound, Peer, refusals};
 use crate::model::handshake::{Answer, Hello, Intent, Refusal, RefusalCode, Welcome};
-use crate::model::limits::{PROTOCOL_OLDEST, PROTOCOL_VERSION};
 use crate::model::node::WorkerProfile;
 use crate::model::records::{EnrolledNode, Record};
-use crate::model::trust::Voucher;
-use crate::model::{LinkId, NodeId, NodeName, Role, Timestamp};
+use crate::model::trust::{TokenId, Voucher};
+use crate::model::{Digest, LinkId, NodeId, NodeName, Role, Timestamp};
 
 /// A peer that asks to come in.
 pub(super) struct Arrival<'a> {
@@ -22,55 +24,76 @@ pub(super) struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
-    fn vouched_role(&self) -> Option<Role> {
-        match self.vouched {
-            Some(Voucher::Access(role)) => Some(role),
-            Some(Voucher::Token(_)) | None => None,
+    /// What it wants to be.
+    fn wants(&self) -> Role {
+        match self.hello.intent {
+            Intent::Worker(_) | Intent::Guard | Intent::Join { .. } => Role::Worker,
+            Intent::Client => Role::Client,
+        }
+    }
+
+    /// The name that it asks for.
+    fn asks_for(&self) -> Option<&NodeName> {
+        match &self.hello.intent {
+            Intent::Worker(profile) => profile.name.as_ref(),
+            Intent::Join { name } => name.as_ref(),
+            Intent::Client | Intent::Guard => None,
         }
     }
 }
 
-fn refusal(code: RefusalCode, text: String, hint: Option<&str>) -> Refusal {
-    Refusal { code, text, hint: hint.map(str::to_owned) }
+/// Whether a node's key is enrolled already, or what enrols it now.
+enum Entry {
+    /// Its key is enrolled in the role it wants.
+    Known,
+    /// Its key becomes this by what it brought.
+    New(Role, Proof),
 }
 
-/// The newest protocol version that both sides speak.
-fn negotiate(hello: &Hello) -> Result<u16, Refusal> {
-    if hello.protocol_oldest > hello.protocol_newest {
-        return Err(refusal(RefusalCode::Malformed, "its protocol versions make no sense".to_owned(), None));
-    }
-    if hello.protocol_newest < PROTOCOL_OLDEST {
-        let text = format!("it speaks protocol {}, this dispatcher {PROTOCOL_OLDEST} or later", hello.protocol_newest);
-        return Err(refusal(RefusalCode::Version, text, Some("upgrade the side that connects")));
-    }
-    if hello.protocol_oldest > PROTOCOL_VERSION {
-        let text = format!("it speaks protocol {} or later, this dispatcher {PROTOCOL_VERSION}", hello.protocol_oldest);
-        return Err(refusal(RefusalCode::Version, text, Some("upgrade the dispatcher")));
-    }
-    Ok(hello.protocol_newest.min(PROTOCOL_VERSION))
+/// What a node that is being enrolled brought.
+enum Proof {
+    /// The access file's secret.
+    Access,
+    /// The token of this hash.
+    Token(Digest),
 }
 
 impl DispatcherEngine {
     /// A peer said hello.
     pub(super) fn arrive(&mut self, now: Timestamp, arrival: &Arrival<'_>) {
         assert!(!self.links.contains_key(&arrival.link), "a link came up twice");
-        let admitted = match &arrival.hello.intent {
-            Intent::Worker(profile) => self.admit_worker(now, arrival, profile),
-            Intent::Client => self.admit_client(now, arrival),
-            Intent::Guard => self.admit_guard(now, arrival),
-            Intent::Join { .. } => Err(refusal(RefusalCode::Malformed, "not built yet".to_owned(), None)),
-        };
-        if let Err(refusal) = admitted {
-            self.outbox.notice(Notice::NodeRefused { node: arrival.node, code: refusal.code });
+        if let Err(refusal) = self.admit(now, arrival) {
+            let (link, node, name) = (arrival.link, arrival.node, arrival.asks_for().cloned());
+            self.outbox.notice(Notice::NodeRefused {
+                link,
+                node,
+                name,
+                role: arrival.wants(),
+                refusal: refusal.clone(),
+            });
             self.outbox.send(arrival.link, Outbound::Answer(Answer::Refused(refusal)));
         }
     }
 
-    fn welcome(&mut self, now: Timestamp, arrival: &Arrival<'_>, protocol: u16) {
+    fn admit(&mut self, now: Timestamp, arrival: &Arrival<'_>) -> Result<(), Refusal> {
+        let protocol = negotiate(arrival.hello, &self.config.software)?;
+        if let Some(was) = self.registry.revoked_role(arrival.node) {
+            return Err(refusals::revoked(was));
+        }
+        match &arrival.hello.intent {
+            Intent::Worker(profile) => self.admit_worker(now, arrival, protocol, profile),
+            Intent::Client => self.admit_client(now, arrival, protocol),
+            Intent::Guard => self.admit_guard(now, arrival, protocol),
+            Intent::Join { name } => self.admit_joiner(arrival, protocol, name.as_ref()),
+        }
+    }
+
+    /// Welcomes an enrolled node; one that owes that to a record, only once the record is on disk.
+    fn welcome(&mut self, now: Timestamp, arrival: &Arrival<'_>, protocol: u16, after_sync: bool) {
         let Some(enrolled) = self.registry.get(arrival.node) else {
             unreachable!("a node is welcome that is not enrolled")
         };
-        let welcome = Welcome {
+        let welcome = Outbound::Answer(Answer::Welcome(Welcome {
             protocol,
             software: self.config.software.clone(),
             role: enrolled.role,
@@ -79,74 +102,101 @@ impl DispatcherEngine {
             now,
             heartbeat_interval: self.config.heartbeat_interval,
             task_timeout: self.config.task_timeout,
-        };
-        self.outbox.send(arrival.link, Outbound::Answer(Answer::Welcome(welcome)));
+        }));
+        if after_sync {
+            self.outbox.send_after_sync(arrival.link, welcome);
+        } else {
+            self.outbox.send(arrival.link, welcome);
+        }
     }
 
-    fn enrol(&mut self, now: Timestamp, node: NodeId, role: Role, name: NodeName) {
+    /// Writes a key's role and name down.
+    pub(super) fn enrol(&mut self, now: Timestamp, node: NodeId, role: Role, name: NodeName) {
         let draining = self.registry.get(node).is_some_and(|known| known.draining && known.role == role);
         self.outbox.record(Record::NodeEnrolled { node, role, name: name.clone(), at: now });
         self.registry.enrol(EnrolledNode { node, role, name, draining, enrolled_at: now, revoked_at: None });
     }
 
-    fn admit_client(&mut self, now: Timestamp, arrival: &Arrival<'_>) -> Result<(), Refusal> {
-        let protocol = negotiate(arrival.hello)?;
-        let vouched = arrival.vouched_role().filter(|role| matches!(role, Role::Admin | Role::Client));
-        let role = match (self.registry.role(arrival.node), vouched) {
-            (Some(Role::Admin), _) | (Some(Role::Client), Some(Role::Admin)) | (None, Some(Role::Admin)) => Role::Admin,
-            (Some(Role::Client), _) | (None, Some(_)) => Role::Client,
-            (Some(other), _) => {
-                let text = format!("this key is enrolled as a {other}, not as a client");
-                return Err(refusal(RefusalCode::WrongRole, text, None));
-            }
-            (None, None) => {
-                let hint = "run it as the user who runs the dispatcher, on the same machine";
-                return Err(refusal(
-                    RefusalCode::NotEnrolled,
-                    "this client is not enrolled here".to_owned(),
-                    Some(hint),
-                ));
+    /// Notes what a key that was just enrolled owes that to.
+    fn note_proof(&mut self, node: NodeId, proof: &Proof) {
+        let Some(EnrolledNode { name, role, .. }) = self.registry.get(node).cloned() else {
+            unreachable!("it was enrolled a moment ago")
+        };
+        let grounds = match proof {
+            Proof::Access => Grounds::Access,
+            Proof::Token(hash) => {
+                if let Some(token) = self.tokens.note_use(hash, node) {
+                    self.outbox.record(Record::TokenChanged(token));
+                }
+                Grounds::Token(TokenId::of(hash))
             }
         };
-        if self.registry.role(arrival.node) != Some(role) {
-            let name = self.registry.name_for(arrival.node, role);
+        self.outbox.notice(Notice::NodeEnrolled { node, name, role, grounds });
+    }
+
+    /// How a key comes to the role it wants, if it may have it at all. A client's key may rise to an admin's.
+    fn entry(&self, now: Timestamp, arrival: &Arrival<'_>, wants: Role) -> Result<Entry, Refusal> {
+        let is_worker = |role: Role| role == Role::Worker;
+        let brought = || match &arrival.vouched {
+            Some(Voucher::Access(role)) if is_worker(*role) == is_worker(wants) => Ok(Some((*role, Proof::Access))),
+            Some(Voucher::Token(hash)) => {
+                let role = self.tokens.redeem(now, hash, arrival.node, wants)?;
+                Ok(Some((role, Proof::Token(*hash))))
+            }
+            Some(Voucher::Access(_)) | None => Ok(None),
+        };
+        match self.registry.role(arrival.node) {
+            Some(role) if is_worker(role) != is_worker(wants) => Err(refusals::wrong_role(role, wants)),
+            Some(Role::Client) => match brought() {
+                Ok(Some((Role::Admin, proof))) => Ok(Entry::New(Role::Admin, proof)),
+                // It is in anyway, whatever else it brought.
+                Ok(_) | Err(_) => Ok(Entry::Known),
+            },
+            Some(_) => Ok(Entry::Known),
+            None => match brought()? {
+                Some((role, proof)) => Ok(Entry::New(role, proof)),
+                None if is_worker(wants) => Err(refusals::worker_not_enrolled()),
+                None => Err(refusals::client_not_enrolled()),
+            },
+        }
+    }
+
+    fn admit_client(&mut self, now: Timestamp, arrival: &Arrival<'_>, protocol: u16) -> Result<(), Refusal> {
+        let entry = self.entry(now, arrival, Role::Client)?;
+        let is_new = matches!(entry, Entry::New(..));
+        if let Entry::New(role, proof) = entry {
+            let name = self.registry.name_for(arrival.node, role, |_| false);
             self.enrol(now, arrival.node, role, name);
+            self.note_proof(arrival.node, &proof);
         }
+        let Some(role) = self.registry.role(arrival.node) else { unreachable!("it is enrolled by now") };
         self.links.insert(arrival.link, Peer::client(arrival.node, role));
-        self.welcome(now, arrival, protocol);
+        self.welcome(now, arrival, protocol, is_new);
         Ok(())
     }
 
-    fn admit_guard(&mut self, now: Timestamp, arrival: &Arrival<'_>) -> Result<(), Refusal> {
-        let protocol = negotiate(arrival.hello)?;
-        if self.registry.role(arrival.node) != Some(Role::Worker) {
-            return Err(refusal(RefusalCode::NotEnrolled, "this worker is not enrolled here".to_owned(), None));
-        }
-        self.links.insert(arrival.link, Peer::Guard { node: arrival.node, instance: arrival.hello.instance });
-        self.welcome(now, arrival, protocol);
-        Ok(())
-    }
-
-    fn admit_worker(&mut self, now: Timestamp, arrival: &Arrival<'_>, profile: &WorkerProfile) -> Result<(), Refusal> {
-        let protocol = negotiate(arrival.hello)?;
+    fn admit_guard(&mut self, now: Timestamp, arrival: &Arrival<'_>, protocol: u16) -> Result<(), Refusal> {
         match self.registry.role(arrival.node) {
             Some(Role::Worker) => {}
-            None if arrival.vouched_role() == Some(Role::Worker) => {}
-            None => {
-                let hint = "run it as the user who runs the dispatcher, on the same machine";
-                return Err(refusal(
-                    RefusalCode::NotEnrolled,
-                    "this worker is not enrolled here".to_owned(),
-                    Some(hint),
-                ));
-            }
-            Some(other) => {
-                let text = format!("this key is enrolled as a {other}, not as a worker");
-                return Err(refusal(RefusalCode::WrongRole, text, None));
-            }
+            Some(other) => return Err(refusals::wrong_role(other, Role::Worker)),
+            None => return Err(refusals::worker_not_enrolled()),
         }
+        self.links.insert(arrival.link, Peer::Guard { node: arrival.node, instance: arrival.hello.instance });
+        self.welcome(now, arrival, protocol, false);
+        Ok(())
+    }
+
+    fn admit_worker(
+        &mut self,
+        now: Timestamp,
+        arrival: &Arrival<'_>,
+        protocol: u16,
+        profile: &WorkerProfile,
+    ) -> Result<(), Refusal> {
+        let entry = self.entry(now, arrival, Role::Worker)?;
         if profile.capacity.slots == 0 {
-            return Err(refusal(RefusalCode::Malformed, "it offers no job slot".to_owned(), Some("--max-jobs 1")));
+            let text = "it offers no job slot".to_owned();
+            return Err(refusals::refusal(RefusalCode::Malformed, text, Some("--max-jobs 1")));
         }
         let name = self.free_name(arrival, profile)?;
         self.check_places(arrival.node)?;
@@ -156,26 +206,42 @@ impl DispatcherEngine {
             self.release_name(now, arrival.node, &name);
             self.enrol(now, arrival.node, Role::Worker, name);
         }
-        self.welcome(now, arrival, protocol);
+        let is_new = matches!(entry, Entry::New(..));
+        if let Entry::New(_, proof) = entry {
+            self.note_proof(arrival.node, &proof);
+        }
+        self.welcome(now, arrival, protocol, is_new);
         self.seat_arrival(now, arrival, profile);
         Ok(())
     }
 
     /// The name the worker is to have, unless it may not have it.
     fn free_name(&self, arrival: &Arrival<'_>, profile: &WorkerProfile) -> Result<NodeName, Refusal> {
-        let Some(name) = profile.name.clone() else { return Ok(self.registry.name_for(arrival.node, Role::Worker)) };
+        let Some(name) = profile.name.clone() else {
+            let reserved = |name: &NodeName| self.lobby.named(name).is_some_and(|joiner| joiner.node != arrival.node);
+            return Ok(self.registry.name_for(arrival.node, Role::Worker, reserved));
+        };
         let holder = self.registry.named(Role::Worker, &name).filter(|holder| *holder != arrival.node);
-        let Some(holder) = holder else { return Ok(name) };
-        let connected = self.roster.find(holder).is_some_and(|key| self.roster.at(key).link().is_some());
-        if connected {
-            let text = format!("another worker is called {name}");
-            return Err(refusal(RefusalCode::NameTaken, text, Some("choose another --name")));
+        if holder.is_none() {
+            return Ok(name);
         }
-        if arrival.vouched_role() != Some(Role::Worker) {
-            let text = format!("the name {name} belongs to another key");
-            return Err(refusal(RefusalCode::NameTaken, text, Some("choose another --name")));
+        if self.is_live_name_of_another(arrival.node, &name) {
+            return Err(refusals::name_of_live_worker(&name));
         }
-        Ok(name)
+        // A token is looked at only when it enrols; what an enrolled key brings vouches for nothing.
+        let vouched = match arrival.vouched {
+            Some(Voucher::Access(role)) => role == Role::Worker,
+            Some(Voucher::Token(_)) => self.registry.role(arrival.node).is_none(),
+            None => false,
+        };
+        if vouched { Ok(name) } else { Err(refusals::name_of_another_key(&name)) }
+    }
+
+    /// Whether a worker that is connected has this name, under another key than `node`.
+    pub(super) fn is_live_name_of_another(&self, node: NodeId, name: &NodeName) -> bool {
+        let holder = self.registry.named(Role::Worker, name).filter(|holder| *holder != node);
+        let key = holder.and_then(|holder| self.roster.find(holder));
+        key.is_some_and(|key| self.roster.at(key).link().is_some())
     }
 
     fn check_places(&self, node: NodeId) -> Result<(), Refusal> {
@@ -185,11 +251,12 @@ impl DispatcherEngine {
             return Ok(());
         }
         let text = format!("{taken} workers are connected, which is the most this dispatcher takes");
-        Err(refusal(RefusalCode::TooManyWorkers, text, Some("start the dispatcher with a greater --max-workers")))
+        let hint = "start the dispatcher with a greater --max-workers";
+        Err(refusals::refusal(RefusalCode::TooManyWorkers, text, Some(hint)))
     }
 
     /// Takes a name away from the key that had it, which is not connected.
-    fn release_name(&mut self, now: Timestamp, node: NodeId, name: &NodeName) {
+    pub(super) fn release_name(&mut self, now: Timestamp, node: NodeId, name: &NodeName) {
         let holder = self.registry.named(Role::Worker, name).filter(|holder| *holder != node);
         if let Some(key) = holder.and_then(|holder| self.roster.find(holder)) {
             self.lose_worker(now, key, LossCause::NameTaken);
@@ -206,7 +273,7 @@ impl DispatcherEngine {
         let known = self.roster.find(arrival.node);
         if let Some(link) = known.and_then(|key| self.roster.at(key).link()) {
             self.links.remove(&link);
-            self.outbox.close(link, "this worker has connected anew");
+            self.outbox.close(link, CloseReason::Superseded, "this worker has connected anew");
         }
         let returns = known.is_some_and(|key| self.roster.at(key).instance == Some(arrival.hello.instance));
         let key = match known {

@@ -12,6 +12,8 @@ impl DispatcherEngine {
     /// Panics with what is broken, if anything is. Costs as much as everything held.
     pub fn check_invariants(&self) {
         self.registry.check();
+        self.tokens.check();
+        self.check_lobby();
         self.roster.check();
         self.jobs.check();
         self.check_links();

@@ -158,9 +158,26 @@ pub enum Outbound {
     },
     /// Close the link and tell its peer why. The engine has already forgotten it.
     Close {
+        /// For programs.
+        reason: CloseReason,
         /// For people.
         text: String,
     },
+}
+
+/// Why the engine closes a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Its peer has said all that it came to say.
+    Done,
+    /// A newer link of the same node took its place.
+    Superseded,
+    /// Its worker is lost or its name went to another key; a worker that is still there may come back.
+    GivenUp,
+    /// Its peer said what it may not.
+    Malformed,
+    /// Its peer's key was revoked: it need not come back.
+    Revoked,
 }
 
 /// Everything that one or more calls of the engine want done.

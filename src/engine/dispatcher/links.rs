@@ -9,9 +9,9 @@ use super::losses::Loss;
 use super::placement::WorkerKey;
 use super::roster::Presence;
 use super::watch::WatcherId;
-use super::{DispatcherEngine, Inbound, LossCause, Notice};
+use super::{CloseReason, DispatcherEngine, Inbound, LossCause, Notice};
 use crate::model::messages::WorkerMessage;
-use crate::model::{InstanceId, JobId, LinkId, NodeId, RequestId, Role, Timestamp};
+use crate::model::{InstanceId, JobId, LinkId, NodeId, NodeName, RequestId, Role, Timestamp};
 
 /// Who is behind a link.
 #[derive(Debug)]
@@ -36,6 +36,13 @@ pub(super) enum Peer {
         /// The instance that it guards.
         instance: InstanceId,
     },
+    /// A worker that waits for approval.
+    Joining {
+        /// Its key.
+        node: NodeId,
+        /// The name that it waits under.
+        name: NodeName,
+    },
 }
 
 impl Peer {
@@ -57,7 +64,7 @@ impl DispatcherEngine {
                 let (node, instance) = (*node, *instance);
                 self.hear_guard(now, node, instance);
                 self.links.remove(&link);
-                self.outbox.close(link, "noted");
+                self.outbox.close(link, CloseReason::Done, "noted");
             }
             (Some(_), _) => self.expel(now, link, "that is not its to say"),
         }
@@ -100,12 +107,15 @@ impl DispatcherEngine {
     /// Closes a link whose peer says what it may not.
     fn expel(&mut self, now: Timestamp, link: LinkId, text: &str) {
         self.link_down(now, link);
-        self.outbox.close(link, text);
+        self.outbox.close(link, CloseReason::Malformed, text);
     }
 
     /// A link is gone.
     pub(super) fn link_down(&mut self, now: Timestamp, link: LinkId) {
         self.outbox.drop_mail(link);
+        if let Some(Peer::Joining { .. }) = self.links.get(&link) {
+            return self.forget_joiner(link);
+        }
         match self.links.remove(&link) {
             Some(Peer::Worker(key)) => self.worker_away(now, key),
             Some(Peer::Client { attending, watching, .. }) => {
@@ -116,7 +126,7 @@ impl DispatcherEngine {
                     self.unwatch(WatcherId { link, request });
                 }
             }
-            Some(Peer::Guard { .. }) | None => {}
+            Some(Peer::Guard { .. } | Peer::Joining { .. }) | None => {}
         }
     }
 

@@ -9,7 +9,7 @@
 use super::placement::WorkerKey;
 use super::roster::Presence;
 use super::task::Attempt;
-use super::{DispatcherEngine, LossCause, Notice};
+use super::{CloseReason, DispatcherEngine, LossCause, Notice};
 use crate::model::limits::{EXCLUSIVE_REASSIGN_AFTER, MAX_LOST_ATTEMPTS};
 use crate::model::outcome::OutputSummary;
 use crate::model::records::{Record, TaskCounts};
@@ -33,7 +33,10 @@ impl DispatcherEngine {
     pub(super) fn lose_worker(&mut self, now: Timestamp, key: WorkerKey, cause: LossCause) {
         if let Some(link) = self.roster.at(key).link() {
             self.links.remove(&link);
-            self.outbox.close(link, "this worker was given up");
+            match cause {
+                LossCause::Revoked => self.outbox.close(link, CloseReason::Revoked, "this worker's key was revoked"),
+                _ => self.outbox.close(link, CloseReason::GivenUp, "this worker was given up"),
+            }
         }
         self.disconnect(key);
         let worker = self.roster.at_mut(key);

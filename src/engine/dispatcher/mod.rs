@@ -18,14 +18,17 @@ mod history;
 mod interface;
 mod job;
 mod jobs;
+mod joining;
 mod leases;
 mod links;
 mod losses;
+mod membership;
 mod notice;
 mod outbox;
 mod placement;
 mod queue;
 mod reconcile;
+mod refusals;
 mod registry;
 mod requests;
 mod restore;
@@ -38,14 +41,17 @@ mod task;
 mod tests;
 mod throughput;
 mod timers;
+mod tokens;
+mod version;
 mod view;
 mod watch;
 
 use std::collections::BTreeMap;
 
-pub use interface::{Call, ClusterView, DispatcherEffects, Inbound, LinkChange, Outbound};
+pub use interface::{Call, CloseReason, ClusterView, DispatcherEffects, Inbound, LinkChange, Outbound};
 use links::Peer;
-pub use notice::{LossCause, Notice};
+pub use notice::{Grounds, LossCause, Notice};
+pub use refusals::client_not_enrolled;
 use timers::Timer;
 
 use crate::model::limits::{
@@ -108,6 +114,8 @@ pub struct DispatcherEngine {
     fences: u64,
     next_job: u64,
     registry: registry::Registry,
+    tokens: tokens::Tokens,
+    lobby: joining::Lobby,
     roster: roster::Roster,
     links: BTreeMap<LinkId, Peer>,
     jobs: jobs::Jobs,

@@ -1,7 +1,10 @@
 //! What a dispatcher's log may want to say, and what its shell acts on.
 
-use crate::model::handshake::RefusalCode;
-use crate::model::{AttemptId, AttemptNo, Capacity, JobId, JobState, Millis, NodeId, NodeName, Outcome, TaskId};
+use crate::model::handshake::Refusal;
+use crate::model::trust::TokenId;
+use crate::model::{
+    AttemptId, AttemptNo, Capacity, JobId, JobState, LinkId, Millis, NodeId, NodeName, Outcome, Role, TaskId,
+};
 
 /// A fact worth a log line or a metric. Losing one changes nothing but
 /// [`Notice::AttemptOver`] and [`Notice::JobForgotten`], which end things the shell keeps.
@@ -51,10 +54,68 @@ pub enum Notice {
     },
     /// A node was not let in.
     NodeRefused {
+        /// Where it knocked: the shell knows the address.
+        link: LinkId,
         /// Its key.
         node: NodeId,
+        /// The name it asked for.
+        name: Option<NodeName>,
+        /// What it wanted to be.
+        role: Role,
+        /// What it was told.
+        refusal: Refusal,
+    },
+    /// A worker waits for approval.
+    NodeWaiting {
+        /// Where: the shell knows the address.
+        link: LinkId,
+        /// Its key.
+        node: NodeId,
+        /// The name to approve it by.
+        name: NodeName,
+    },
+    /// A key may act in a role from now on.
+    NodeEnrolled {
+        /// Which key.
+        node: NodeId,
+        /// Its name.
+        name: NodeName,
+        /// Its role.
+        role: Role,
         /// Why.
-        code: RefusalCode,
+        grounds: Grounds,
+    },
+    /// A key was thrown out for good.
+    NodeRevoked {
+        /// Which key.
+        node: NodeId,
+        /// The name that is free now.
+        name: NodeName,
+        /// The role it had.
+        role: Role,
+        /// Who did it.
+        by: NodeName,
+    },
+    /// A worker is to get no new work, or is to get some again.
+    WorkerDraining {
+        /// Its name.
+        worker: NodeName,
+        /// Whether it drains.
+        draining: bool,
+    },
+    /// A token was made.
+    TokenCreated {
+        /// What it is called.
+        id: TokenId,
+        /// What its bearer becomes.
+        role: Role,
+        /// How many keys it enrols.
+        uses: u32,
+    },
+    /// A token was taken back.
+    TokenRevoked {
+        /// What it is called.
+        id: TokenId,
     },
     /// A job was accepted.
     JobSubmitted {
@@ -138,4 +199,17 @@ pub enum LossCause {
     Stopped,
     /// Its name went to another key.
     NameTaken,
+    /// Its key was revoked.
+    Revoked,
+}
+
+/// Why a key was enrolled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grounds {
+    /// It has the access file: same user, same machine.
+    Access,
+    /// It brought this token.
+    Token(TokenId),
+    /// An admin typed the code that it showed.
+    Approval,
 }

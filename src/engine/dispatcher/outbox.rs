@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{DispatcherEffects, Notice, Outbound};
+use super::{CloseReason, DispatcherEffects, Notice, Outbound};
 use crate::model::limits::MAX_BATCH;
 use crate::model::messages::{Assignment, CancelAttempt, DispatcherMessage, FencedAttempt, JobOnWorker};
 use crate::model::records::Record;
@@ -56,6 +56,11 @@ impl Outbox {
         self.messages.push((link, message));
     }
 
+    /// Says something once all that was written so far is durable.
+    pub(super) fn send_after_sync(&mut self, link: LinkId, message: Outbound) {
+        self.after_sync.push((link, message));
+    }
+
     /// Answers a request with what needs no disk.
     pub(super) fn reply(&mut self, link: LinkId, request: RequestId, reply: Reply) {
         self.messages.push((link, Outbound::Reply { request, reply }));
@@ -67,9 +72,9 @@ impl Outbox {
     }
 
     /// Closes a link, with nothing further said on it.
-    pub(super) fn close(&mut self, link: LinkId, text: &str) {
+    pub(super) fn close(&mut self, link: LinkId, reason: CloseReason, text: &str) {
         self.drop_mail(link);
-        self.messages.push((link, Outbound::Close { text: text.to_owned() }));
+        self.messages.push((link, Outbound::Close { reason, text: text.to_owned() }));
     }
 
     /// The link is gone: what waits for it can wait no longer.

@@ -1,20 +1,24 @@
-//! Who may act in which role under which name.
+//! Who may act in which role under which name, and who never may again.
 //!
 //! Invariant: a key has one role, and among workers (and among all others) a
-//! name belongs to one key. Absent: who is connected, and how a key proved
-//! itself.
+//! name belongs to one key. A revoked key has no name and is never enrolled
+//! again. Absent: who is connected, and how a key proved itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::limits::{MAX_REVOKED, REVOKED_SHOWN};
 use crate::model::records::EnrolledNode;
-use crate::model::{NodeId, NodeName, Role};
+use crate::model::{NodeId, NodeName, Role, Timestamp};
 
-/// The enrolled keys.
+/// The enrolled keys, and the revoked ones.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     nodes: BTreeMap<NodeId, EnrolledNode>,
     /// Workers are told apart from clients: the name of one means nothing to the other.
     by_name: BTreeMap<(bool, NodeName), NodeId>,
+    revoked: BTreeMap<NodeId, EnrolledNode>,
+    /// The same in the order in which they were revoked.
+    revocations: BTreeSet<(Timestamp, NodeId)>,
 }
 
 fn key(role: Role, name: &NodeName) -> (bool, NodeName) {
@@ -22,7 +26,19 @@ fn key(role: Role, name: &NodeName) -> (bool, NodeName) {
 }
 
 impl Registry {
-    /// What is known of a key.
+    /// As it was restored.
+    pub(super) fn new(nodes: Vec<EnrolledNode>) -> Self {
+        let mut registry = Self::default();
+        for node in nodes {
+            match node.revoked_at {
+                None => registry.enrol(node),
+                Some(at) => registry.keep_out(node, at),
+            }
+        }
+        registry
+    }
+
+    /// What is known of an enrolled key.
     pub(super) fn get(&self, node: NodeId) -> Option<&EnrolledNode> {
         self.nodes.get(&node)
     }
@@ -32,19 +48,39 @@ impl Registry {
         self.nodes.get(&node).map(|enrolled| enrolled.role)
     }
 
+    /// The role that a key had before it was revoked, if it was.
+    pub(super) fn revoked_role(&self, node: NodeId) -> Option<Role> {
+        self.revoked.get(&node).map(|revoked| revoked.role)
+    }
+
     /// Which key has this name in this role.
     pub(super) fn named(&self, role: Role, name: &NodeName) -> Option<NodeId> {
         self.by_name.get(&key(role, name)).copied()
     }
 
-    /// The name that a node of this role gets when it asks for none: the one it has, else the smallest free number.
-    pub(super) fn name_for(&self, node: NodeId, role: Role) -> NodeName {
+    /// The enrolled keys.
+    pub(super) fn enrolled(&self) -> impl Iterator<Item = &EnrolledNode> {
+        self.nodes.values()
+    }
+
+    /// Keys revoked not long ago, the newest of each name, unless that name is in use again.
+    pub(super) fn lately_revoked(&self, now: Timestamp) -> impl Iterator<Item = &EnrolledNode> {
+        let mut seen = BTreeSet::new();
+        let newest_first = self.revocations.iter().rev().take_while(move |(at, _)| *at + REVOKED_SHOWN > now);
+        newest_first.filter_map(|(_, node)| self.revoked.get(node)).filter(move |revoked| {
+            self.named(revoked.role, &revoked.name).is_none() && seen.insert(key(revoked.role, &revoked.name))
+        })
+    }
+
+    /// The name that a node of this role gets when it asks for none: the one
+    /// it has, else the smallest free number that is not `reserved`.
+    pub(super) fn name_for(&self, node: NodeId, role: Role, reserved: impl Fn(&NodeName) -> bool) -> NodeName {
         if let Some(enrolled) = self.nodes.get(&node) {
             return enrolled.name.clone();
         }
         let word = if role == Role::Worker { "worker" } else { "client" };
-        let numbered = (1u64..).filter_map(|n| format!("{word}-{n}").parse::<NodeName>().ok());
-        match numbered.into_iter().find(|name| self.named(role, name).is_none()) {
+        let mut numbered = (1u64..).filter_map(|n| format!("{word}-{n}").parse::<NodeName>().ok());
+        match numbered.find(|name| self.named(role, name).is_none() && !reserved(name)) {
             Some(name) => name,
             None => unreachable!("there are more numbers than nodes"),
         }
@@ -52,6 +88,7 @@ impl Registry {
 
     /// Enrols a key; drops the key that had its name.
     pub(super) fn enrol(&mut self, enrolled: EnrolledNode) {
+        assert!(!self.revoked.contains_key(&enrolled.node), "a revoked key is enrolled");
         self.drop_key(enrolled.node);
         if let Some(former) = self.named(enrolled.role, &enrolled.name) {
             self.drop_key(former);
@@ -60,10 +97,33 @@ impl Registry {
         self.nodes.insert(enrolled.node, enrolled);
     }
 
-    fn drop_key(&mut self, node: NodeId) {
-        if let Some(former) = self.nodes.remove(&node) {
-            self.by_name.remove(&key(former.role, &former.name));
+    /// Throws an enrolled key out for good.
+    pub(super) fn revoke(&mut self, now: Timestamp, node: NodeId) -> EnrolledNode {
+        let Some(enrolled) = self.drop_key(node) else { unreachable!("a stranger is revoked") };
+        self.keep_out(enrolled.clone(), now);
+        enrolled
+    }
+
+    /// Whether a worker is to be given new work.
+    pub(super) fn set_draining(&mut self, node: NodeId, draining: bool) {
+        let Some(enrolled) = self.nodes.get_mut(&node) else { unreachable!("a stranger drains") };
+        enrolled.draining = draining;
+    }
+
+    fn keep_out(&mut self, node: EnrolledNode, at: Timestamp) {
+        self.revocations.insert((at, node.node));
+        self.revoked.insert(node.node, EnrolledNode { revoked_at: Some(at), ..node });
+        if self.revoked.len() > MAX_REVOKED
+            && let Some((_, oldest)) = self.revocations.pop_first()
+        {
+            self.revoked.remove(&oldest);
         }
+    }
+
+    fn drop_key(&mut self, node: NodeId) -> Option<EnrolledNode> {
+        let former = self.nodes.remove(&node)?;
+        self.by_name.remove(&key(former.role, &former.name));
+        Some(former)
     }
 
     /// Panics with what is broken.
@@ -72,6 +132,15 @@ impl Registry {
         for (node, enrolled) in &self.nodes {
             assert_eq!(enrolled.node, *node, "a key is enrolled under another");
             assert_eq!(self.named(enrolled.role, &enrolled.name), Some(*node), "a name leads to another key");
+            assert!(enrolled.revoked_at.is_none(), "a revoked key is enrolled");
+            assert!(enrolled.role == Role::Worker || !enrolled.draining, "{} drains and is no worker", enrolled.name);
+        }
+        assert!(self.revoked.len() <= MAX_REVOKED, "more revoked keys are kept than may be");
+        assert_eq!(self.revoked.len(), self.revocations.len(), "revoked keys and revocations are not as many");
+        for (node, revoked) in &self.revoked {
+            assert!(!self.nodes.contains_key(node), "{} is enrolled and revoked", revoked.name);
+            let at = revoked.revoked_at.map(|at| (at, *node));
+            assert!(at.is_some_and(|entry| self.revocations.contains(&entry)), "a revoked key was never revoked");
         }
     }
 }

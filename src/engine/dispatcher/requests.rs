@@ -28,6 +28,9 @@ pub(super) fn failure(code: FailureCode, text: String) -> Failure {
 impl DispatcherEngine {
     /// A client asks.
     pub(super) fn request(&mut self, now: Timestamp, link: LinkId, request: RequestId, call: Call) {
+        if let Err(failure) = self.check_privilege(link, &call) {
+            return self.outbox.reply(link, request, Reply::Failed(failure));
+        }
         let answered = match call {
             Call::Submit { submission, ended_dependencies } => {
                 self.submit(now, link, &submission, &ended_dependencies).map(|reply| (reply, true))
@@ -46,13 +49,15 @@ impl DispatcherEngine {
             Call::Explain(parts) => self.explain(link, &parts).map(|list| (Reply::Explained(list), false)),
             Call::Workers => Ok((Reply::Workers(self.view(now).workers), false)),
             Call::Status => Ok((Reply::Status(self.view(now).status), false)),
-            Call::Approve { .. }
-            | Call::Revoke { .. }
-            | Call::Clients
-            | Call::CreateToken { .. }
-            | Call::Tokens
-            | Call::RevokeToken(_)
-            | Call::Drain { .. } => Err(failure(FailureCode::Invalid, "not built yet".to_owned())),
+            Call::Approve { link } => self.approve(now, link).map(|reply| (reply, true)),
+            Call::Revoke { name, kind } => self.revoke(now, link, &name, kind).map(|reply| (reply, true)),
+            Call::Clients => Ok((self.clients(now), false)),
+            Call::CreateToken { hash, role, uses, lifetime } => {
+                self.create_token(now, hash, role, uses, lifetime).map(|reply| (reply, true))
+            }
+            Call::Tokens => Ok((self.list_tokens(now), false)),
+            Call::RevokeToken(id) => self.revoke_token(id).map(|reply| (reply, true)),
+            Call::Drain { name, draining } => self.drain(&name, draining).map(|reply| (reply, true)),
         };
         match answered {
             Ok((reply, true)) => self.outbox.reply_after_sync(link, request, reply),

@@ -9,7 +9,7 @@ use super::placement::{Placement, Requirement, WorkerKey};
 use super::roster::{Presence, Roster, Worker};
 use super::task::{Attempt, Stage};
 use super::timers::{Timer, Timers};
-use super::{DispatcherConfig, DispatcherEngine, jobs, outbox, registry, submit, throughput, watch};
+use super::{DispatcherConfig, DispatcherEngine, jobs, joining, outbox, registry, submit, throughput, tokens, watch};
 use crate::model::limits::{CLIENT_GONE_AFTER, EXCLUSIVE_REASSIGN_AFTER};
 use crate::model::records::{BatchNo, Record, RestoredAttempt, RestoredJob, RestoredState, RestoredTask};
 use crate::model::{JobId, JobSpec, Outcome, TaskState, Timestamp};
@@ -66,7 +66,9 @@ impl DispatcherEngine {
             epoch: state.epoch,
             fences: 0,
             next_job: state.next_job.max(newest + 1),
-            registry: registry::Registry::default(),
+            registry: registry::Registry::new(state.nodes),
+            tokens: tokens::Tokens::new(state.tokens),
+            lobby: joining::Lobby::default(),
             roster: Roster::default(),
             links: BTreeMap::new(),
             jobs: jobs::Jobs::default(),
@@ -80,9 +82,6 @@ impl DispatcherEngine {
             synced: BatchNo(0),
             config,
         };
-        for node in state.nodes {
-            engine.registry.enrol(node);
-        }
         let unfinished: Vec<JobId> = state.jobs.iter().map(|job| job.submitted.job).collect();
         for restored in &state.jobs {
             engine.restore_job(now, restored);

@@ -3,11 +3,13 @@
 //! Reads everything, changes nothing; addresses, latencies and the store's size
 //! are the shell's to fill in.
 
+use std::collections::BTreeMap;
+
 use super::placement::{Traits, WorkerKey};
 use super::roster::{Presence, Worker};
 use super::{ClusterView, DispatcherEngine};
 use crate::model::views::{StatusView, TaskTotals, Usage, WorkerState, WorkerView};
-use crate::model::{Demand, Timestamp};
+use crate::model::{Demand, NodeId, NodeName, Role, Timestamp};
 
 impl DispatcherEngine {
     /// A snapshot for people.
@@ -15,6 +17,13 @@ impl DispatcherEngine {
     pub fn view(&self, now: Timestamp) -> ClusterView {
         let mut workers: Vec<WorkerView> =
             self.roster.iter().map(|(key, worker)| self.view_worker(key, worker)).collect();
+        workers.extend(self.lobby.iter().map(|(name, joiner)| WorkerView {
+            version: joiner.software.clone(),
+            ..view_idle(name, joiner.node, WorkerState::Pending)
+        }));
+        let revoked = self.registry.lately_revoked(now).filter(|node| node.role == Role::Worker);
+        let unused = revoked.filter(|node| self.lobby.named(&node.name).is_none());
+        workers.extend(unused.map(|node| view_idle(&node.name, node.node, WorkerState::Revoked)));
         workers.sort_by(|a, b| a.name.cmp(&b.name));
         let connected = || self.roster.iter().filter(|(_, worker)| worker.link().is_some());
         let mut slots = Usage::default();
@@ -72,6 +81,24 @@ impl DispatcherEngine {
             labels: labels.unwrap_or_default(),
             tasks_done: worker.tasks_done,
         }
+    }
+}
+
+/// A worker that has no work because it is not let in.
+fn view_idle(name: &NodeName, node: NodeId, state: WorkerState) -> WorkerView {
+    WorkerView {
+        name: name.clone(),
+        node,
+        state,
+        slots: Usage::default(),
+        cpu: Usage::default(),
+        memory_bytes: Usage::default(),
+        gpus: Usage::default(),
+        address: None,
+        latency_us: None,
+        version: String::new(),
+        labels: BTreeMap::new(),
+        tasks_done: 0,
     }
 }
 

@@ -77,7 +77,8 @@ async fn answer(shell: &Arc<Shell>, id: LinkId, incoming: Incoming, mut queue: m
             let refusal = explain_bad_secret(refusal, &incoming.hello, shell);
             refuse(shell, incoming, refusal).await;
         }
-        Some(LinkOut::Answer(Answer::Waiting(_)) | LinkOut::Message(_) | LinkOut::Close(_)) | None => {
+        Some(LinkOut::Close(code, text)) => incoming.link.close(code, &text),
+        Some(LinkOut::Answer(Answer::Waiting(_)) | LinkOut::Message(_)) | None => {
             refuse(shell, incoming, stopping()).await;
         }
     }

@@ -7,7 +7,7 @@
 
 use tracing::{debug, info, warn};
 
-use crate::engine::dispatcher::{LossCause, Notice};
+use crate::engine::dispatcher::{Grounds, LossCause, Notice};
 use crate::model::{Capacity, Millis, NodeName, Outcome, TaskId, Timestamp};
 
 /// Task lines told at `info` within one second; the rest of that second is told at `debug`.
@@ -38,6 +38,12 @@ impl Chronicle {
             }
             // Told where its address is known (`admission`).
             Notice::NodeRefused { .. } => {}
+            Notice::NodeWaiting { .. }
+            | Notice::NodeEnrolled { .. }
+            | Notice::NodeRevoked { .. }
+            | Notice::WorkerDraining { .. }
+            | Notice::TokenCreated { .. }
+            | Notice::TokenRevoked { .. } => self.tell_of_trust(notice),
             Notice::JobSubmitted { job, tasks } => debug!("Job {job} submitted ({tasks} tasks)"),
             Notice::TaskAssigned { task, attempt, worker } => {
                 self.task_line(now, format_args!("Task {task} assigned to {worker} (attempt {})", attempt.0));
@@ -56,6 +62,26 @@ impl Chronicle {
                 info!("A late result of task {id} from {worker} was discarded");
             }
             Notice::LoopStalled { gap } => warn!("The dispatcher stood still for {gap}; nobody is blamed for it"),
+        }
+    }
+
+    /// Who belongs, and who no longer does.
+    fn tell_of_trust(&self, notice: &Notice) {
+        match notice {
+            Notice::NodeWaiting { node, name, .. } => {
+                info!("Worker {name} ({}) waits for approval: octaskly approve {name} CODE", node.short());
+            }
+            Notice::NodeEnrolled { node, name, role, grounds } => {
+                info!("Enrolled {role} {name} ({}) {}", node.short(), by(*grounds));
+            }
+            Notice::NodeRevoked { node, name, role, by } => {
+                warn!("Revoked {role} {name} ({}), as {by} asked", node.short());
+            }
+            Notice::WorkerDraining { worker, draining: true } => info!("Worker {worker} drains: it gets no new work"),
+            Notice::WorkerDraining { worker, draining: false } => info!("Worker {worker} gets work again"),
+            Notice::TokenCreated { id, role, uses } => info!("Token {id} was made for {uses} of role {role}"),
+            Notice::TokenRevoked { id } => info!("Token {id} was revoked"),
+            _ => {}
         }
     }
 
@@ -86,6 +112,15 @@ fn offer(capacity: &Capacity) -> String {
     format!("{} slots, {cpus} CPUs, {memory:.1} GiB{gpus}", capacity.slots)
 }
 
+/// How a key came to be enrolled.
+fn by(grounds: Grounds) -> String {
+    match grounds {
+        Grounds::Access => "by the access file".to_owned(),
+        Grounds::Token(id) => format!("by token {id}"),
+        Grounds::Approval => "by approval".to_owned(),
+    }
+}
+
 fn loss(cause: LossCause) -> &'static str {
     match cause {
         LossCause::Silence => "nothing was heard of it",
@@ -93,6 +128,7 @@ fn loss(cause: LossCause) -> &'static str {
         LossCause::Guard => "its process is gone",
         LossCause::Stopped => "it stopped",
         LossCause::NameTaken => "its name went to another key",
+        LossCause::Revoked => "its key was revoked",
     }
 }
 

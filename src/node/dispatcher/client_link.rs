@@ -12,7 +12,7 @@ use tracing::{debug, error};
 use super::event::LinkOut;
 use super::shell::{Asker, Shell};
 use super::{requests, worker_link};
-use crate::transport::{CloseCode, Link};
+use crate::transport::Link;
 
 /// Serves a client until its link ends.
 pub(super) async fn serve(shell: &Arc<Shell>, asker: Asker, link: &Link, mut queue: mpsc::Receiver<LinkOut>) {
@@ -30,7 +30,7 @@ pub(super) async fn serve(shell: &Arc<Shell>, asker: Asker, link: &Link, mut que
                 }
             }
             out = queue.recv() => match out {
-                Some(LinkOut::Close(text)) => return link.close(CloseCode::Superseded, &text),
+                Some(LinkOut::Close(code, text)) => return link.close(code, &text),
                 Some(LinkOut::Answer(_) | LinkOut::Message(_)) => {}
                 None => {
                     // Answers that were let go a moment ago are still being written.

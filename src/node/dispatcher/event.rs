@@ -12,7 +12,7 @@ use crate::model::messages::{DispatcherMessage, WorkerMessage};
 use crate::model::requests::Reply;
 use crate::model::trust::Voucher;
 use crate::model::{JobId, LinkId, NodeId, RequestId};
-use crate::transport::Link;
+use crate::transport::{CloseCode, Link};
 
 /// Most events taken in one turn: enough to make one commit of many, few
 /// enough that a turn takes milliseconds and heartbeats are seen in between.
@@ -90,5 +90,5 @@ pub(super) enum LinkOut {
     /// To its worker.
     Message(DispatcherMessage),
     /// Goodbye, and why.
-    Close(String),
+    Close(CloseCode, String),
 }

@@ -10,10 +10,20 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::event::{LinkOut, Port};
-use crate::engine::dispatcher::Outbound;
+use crate::engine::dispatcher::{CloseReason, Outbound};
 use crate::model::requests::Reply;
 use crate::model::{LinkId, RequestId};
 use crate::transport::CloseCode;
+
+/// What travels for a reason of the engine.
+fn close_code(reason: CloseReason) -> CloseCode {
+    match reason {
+        CloseReason::Done => CloseCode::Done,
+        CloseReason::Superseded | CloseReason::GivenUp => CloseCode::Superseded,
+        CloseReason::Malformed => CloseCode::Malformed,
+        CloseReason::Revoked => CloseCode::Revoked,
+    }
+}
 
 /// All links and open requests, as the engine's loop sees them.
 #[derive(Default)]
@@ -47,8 +57,8 @@ impl Ports {
         match outbound {
             Outbound::Answer(answer) => self.push(link, LinkOut::Answer(answer)),
             Outbound::ToWorker(message) => self.push(link, LinkOut::Message(message)),
-            Outbound::Close { text } => {
-                self.push(link, LinkOut::Close(text));
+            Outbound::Close { reason, text } => {
+                self.push(link, LinkOut::Close(close_code(reason), text));
                 self.close(link);
             }
             Outbound::Reply { request, reply } => self.reply(request, reply),

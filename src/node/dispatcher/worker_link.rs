@@ -41,7 +41,7 @@ enum End {
     /// It finished its control stream.
     Left,
     /// The engine closes it.
-    Closed(String),
+    Closed(CloseCode, String),
     /// The dispatcher is stopping.
     Stopping,
 }
@@ -64,7 +64,7 @@ pub(super) async fn serve(
     shell.directory.leave(link.peer(), id);
     match end {
         End::Left => link.close(CloseCode::Done, "goodbye"),
-        End::Closed(text) => link.close(CloseCode::Superseded, &text),
+        End::Closed(code, text) => link.close(code, &text),
         End::Stopping => stop(&link).await,
         End::Failed(error) => {
             debug!(worker = name.as_str(), "The link has ended: failed to {error}");
@@ -99,19 +99,19 @@ async fn speak(mut send: FrameSend, mut queue: mpsc::Receiver<LinkOut>) -> End {
         if let Err(error) = send.send_all(&messages).await {
             return End::Failed(error);
         }
-        if let Some(text) = close {
-            return End::Closed(text);
+        if let Some((code, text)) = close {
+            return End::Closed(code, text);
         }
     }
 }
 
 /// The messages among `waiting`, up to the goodbye if there is one.
-fn sort(waiting: &mut Vec<LinkOut>) -> (Vec<DispatcherMessage>, Option<String>) {
+fn sort(waiting: &mut Vec<LinkOut>) -> (Vec<DispatcherMessage>, Option<(CloseCode, String)>) {
     let mut messages = Vec::with_capacity(waiting.len());
     for out in waiting.drain(..) {
         match out {
             LinkOut::Message(message) => messages.push(message),
-            LinkOut::Close(text) => return (messages, Some(text)),
+            LinkOut::Close(code, text) => return (messages, Some((code, text))),
             // A link is answered once, before it comes here.
             LinkOut::Answer(_) => {}
         }

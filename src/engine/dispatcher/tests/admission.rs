@@ -137,7 +137,7 @@ fn the_place_of_a_worker_that_is_away_with_work_in_hand_is_kept() {
 #[test]
 fn another_protocol_is_refused_with_the_side_to_upgrade() {
     let mut scene = Scene::new();
-    for (oldest, newest, hint) in [(0, 0, "connects"), (9, 10, "dispatcher")] {
+    for (oldest, newest, hint) in [(0, 0, "on this machine"), (9, 10, "dispatcher")] {
         let mut hello = scene.hello(Intent::Client, 1);
         (hello.protocol_oldest, hello.protocol_newest) = (oldest, newest);
         let link = scene.up(key("admin"), hello, Some(Role::Admin));

@@ -10,8 +10,9 @@ use crate::model::outcome::Cancellation;
 use crate::model::records::{
     EnrolledNode, Record, RestoredAttempt, RestoredJob, RestoredState, RestoredTask, SubmittedJob, TaskCounts,
 };
+use crate::model::trust::Token;
 use crate::model::{
-    AttemptNo, Epoch, Fence, IntervalSet, JobId, NodeId, Outcome, TaskId, TaskIndex, TaskState, Timestamp,
+    AttemptNo, Digest, Epoch, Fence, IntervalSet, JobId, NodeId, Outcome, TaskId, TaskIndex, TaskState, Timestamp,
 };
 
 struct Row {
@@ -38,6 +39,7 @@ struct Job {
 pub(super) struct Ledger {
     jobs: BTreeMap<JobId, Job>,
     nodes: BTreeMap<NodeId, EnrolledNode>,
+    pub(super) tokens: BTreeMap<Digest, Token>,
     epoch: u32,
     newest_job: u64,
     newest_fence: Option<Fence>,
@@ -143,15 +145,29 @@ impl Ledger {
                 self.jobs.remove(job);
             }
             Record::NodeEnrolled { node, role, name, at } => {
-                self.nodes.retain(|_, known| known.role != *role || known.name != *name);
+                let before = self.nodes.get(node);
+                assert!(before.is_none_or(|known| known.revoked_at.is_none()), "a revoked node is enrolled");
+                let draining = before.is_some_and(|known| known.draining);
+                let others = |known: &EnrolledNode| known.role != *role || known.name != *name;
+                self.nodes.retain(|_, known| known.revoked_at.is_some() || others(known));
                 let (node, role, name) = (*node, *role, name.clone());
-                let (draining, enrolled_at, revoked_at) = (false, *at, None);
+                let (enrolled_at, revoked_at) = (*at, None);
                 self.nodes.insert(node, EnrolledNode { node, role, name, draining, enrolled_at, revoked_at });
             }
             Record::WorkerDraining { node, draining } => {
                 self.nodes.get_mut(node).expect("an enrolled node drains").draining = *draining;
             }
-            Record::NodeRevoked { .. } | Record::TokenChanged(_) | Record::TokenForgotten { .. } => {}
+            Record::NodeRevoked { node, at } => {
+                let known = self.nodes.get_mut(node).expect("an enrolled node is revoked");
+                assert!(known.revoked_at.is_none(), "a node is revoked twice");
+                known.revoked_at = Some(*at);
+            }
+            Record::TokenChanged(token) => {
+                self.tokens.insert(token.hash, token.clone());
+            }
+            Record::TokenForgotten { hash } => {
+                self.tokens.remove(hash).expect("a token that is forgotten was there");
+            }
             _ => unreachable!("written by the other half"),
         }
     }
@@ -226,7 +242,7 @@ impl Ledger {
             next_job: self.newest_job + 1,
             jobs: unfinished.filter_map(|id| self.recall(id)).collect(),
             nodes: self.nodes.values().cloned().collect(),
-            tokens: Vec::new(),
+            tokens: self.tokens.values().cloned().collect(),
             after_power_loss: false,
         }
     }

@@ -8,18 +8,21 @@ mod admission;
 mod chaos;
 mod dependencies;
 mod endings;
+mod joining;
 mod leases;
 mod ledger;
+mod membership;
 mod placement;
 mod queue;
 mod requests;
 mod restart;
 mod retries;
+mod tokens;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Call, DispatcherConfig, DispatcherEngine, Inbound, LinkChange, Notice, Outbound};
+use super::{Call, CloseReason, DispatcherConfig, DispatcherEngine, Inbound, LinkChange, Notice, Outbound};
 use crate::model::handshake::{Answer, Credential, Hello, Intent, Refusal, RefusalCode};
 use crate::model::limits::{PROTOCOL_OLDEST, PROTOCOL_VERSION};
 use crate::model::messages::{
@@ -66,6 +69,9 @@ struct Scene {
     ledger: Ledger,
     replies: Vec<(RequestId, Reply)>,
     answers: BTreeMap<LinkId, Answer>,
+    /// Answers that waited for the disk.
+    answered_late: BTreeSet<LinkId>,
+    closed: BTreeMap<LinkId, CloseReason>,
     notices: Vec<Notice>,
     /// Records in the order in which they were written.
     records: Vec<Record>,
@@ -138,6 +144,8 @@ impl Scene {
             ledger,
             replies: Vec::new(),
             answers: BTreeMap::new(),
+            answered_late: BTreeSet::new(),
+            closed: BTreeMap::new(),
             notices: Vec::new(),
             records: Vec::new(),
             said: Vec::new(),
@@ -195,10 +203,19 @@ impl Scene {
     }
 
     fn up(&mut self, node: NodeId, hello: Hello, vouched: Option<Role>) -> LinkId {
+        self.up_with(node, hello, vouched.map(Voucher::Access))
+    }
+
+    fn up_with(&mut self, node: NodeId, hello: Hello, vouched: Option<Voucher>) -> LinkId {
         let link = self.link();
-        self.engine.handle_link(self.now, link, LinkChange::Up { node, hello, vouched: vouched.map(Voucher::Access) });
+        self.engine.handle_link(self.now, link, LinkChange::Up { node, hello, vouched });
         self.perform();
         link
+    }
+
+    fn down(&mut self, link: LinkId) {
+        self.engine.handle_link(self.now, link, LinkChange::Down);
+        self.perform();
     }
 
     /// A client connects.
@@ -495,6 +512,9 @@ impl Scene {
     fn deliver(&mut self, link: LinkId, message: Outbound, waited: bool) {
         match message {
             Outbound::Answer(answer) => {
+                if waited {
+                    self.answered_late.insert(link);
+                }
                 self.answers.insert(link, answer);
             }
             Outbound::Reply { request, reply } => self.replies.push((request, reply)),
@@ -504,7 +524,8 @@ impl Scene {
                     worker.is_told(message);
                 }
             }
-            Outbound::Close { text } => {
+            Outbound::Close { reason, text } => {
+                self.closed.insert(link, reason);
                 if let Some(worker) = self.workers.values_mut().find(|worker| worker.link == link) {
                     worker.closed = Some(text);
                     worker.beats = false;
