@@ -2,6 +2,7 @@
 //! where there is something to do about it, a hint. All end with exit code 1.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::exec::ExecError;
@@ -55,6 +56,23 @@ pub enum NodeError {
     /// The dispatcher does not let this worker in, and waiting would not help.
     #[error("join the dispatcher: {}", .0.text)]
     Refused(Refusal),
+    /// What answers has another key than the dispatcher that this worker expects.
+    #[error(
+        "join: the dispatcher at {address} is not the one this worker {}: it was reinstalled, or something else answers there",
+        if pin.is_some() { "was enrolled with" } else { "has a token of" }
+    )]
+    OtherDispatcher {
+        /// Where.
+        address: SocketAddr,
+        /// The file that names the expected one; `None` when the token does.
+        pin: Option<PathBuf>,
+    },
+    /// An admin has thrown this worker out.
+    #[error("stay with the dispatcher: this worker's key was revoked")]
+    Revoked {
+        /// Where its key is.
+        folder: Option<PathBuf>,
+    },
     /// The same key joined from elsewhere, and the dispatcher keeps one link a key.
     #[error("stay connected: another worker joined with this worker's key")]
     Superseded,
@@ -94,6 +112,15 @@ impl NodeError {
             Self::DiskStuck => Some("check the disk; everything acknowledged is kept".to_owned()),
             Self::Crashed(_) => Some("please report this with the lines above it".to_owned()),
             Self::Refused(refusal) => refusal.hint.clone(),
+            Self::OtherDispatcher { pin: Some(pin), .. } => {
+                Some(format!("bring a token of it with --token, or remove {} and be approved anew", pin.display()))
+            }
+            Self::OtherDispatcher { pin: None, .. } => Some(
+                "bring a token that this dispatcher's octaskly token create prints, or check the address".to_owned(),
+            ),
+            Self::Revoked { folder } => folder
+                .as_ref()
+                .map(|folder| format!("remove the folder {} for a new key and join again", folder.display())),
             Self::Superseded => Some("give each worker a --home of its own; never copy one".to_owned()),
             Self::UnknownHost { .. } => Some("check the name, or give --dispatcher an IP address".to_owned()),
             Self::PrivateHome { .. } => {

@@ -14,11 +14,13 @@ use tracing::{debug, error};
 
 use super::event::{Arrival, CONTROL_QUEUE, Event, LinkOut, Port, WORKER_QUEUE};
 use super::shell::{Asker, Shell};
-use super::{client_link, worker_link};
+use super::{client_link, joining, worker_link};
+use crate::engine::dispatcher::client_not_enrolled;
 use crate::model::handshake::{Answer, Credential, Hello, Intent, Refusal, RefusalCode, Welcome};
 use crate::model::trust::Voucher;
 use crate::model::{LinkId, Role};
 use crate::transport::{Alpn, CloseCode, Endpoint, Incoming, Link};
+use crate::trust::token;
 
 /// A guard says one thing and closes; one that does not is closed after this long.
 const GUARD_PATIENCE: Duration = Duration::from_secs(5);
@@ -47,8 +49,15 @@ async fn serve(shell: Arc<Shell>, incoming: Incoming) {
     if let Err(refusal) = may_knock(&shell, incoming.link.alpn(), &incoming.hello) {
         return refuse(&shell, incoming, refusal).await;
     }
+    let _place = match &incoming.hello.intent {
+        Intent::Join { .. } => match shell.joiners.enter(incoming.link.remote_addr().ip()) {
+            Ok(place) => Some(place),
+            Err(refusal) => return refuse(&shell, incoming, refusal).await,
+        },
+        Intent::Worker(_) | Intent::Client | Intent::Guard => None,
+    };
     let id = shell.numbers.link();
-    let vouched = shell.access.vouches_for(&incoming.hello).map(Voucher::Access);
+    let vouched = voucher(&shell, &incoming.hello);
     let is_worker = matches!(incoming.hello.intent, Intent::Worker(_));
     let (out, queue) = mpsc::channel(if is_worker { WORKER_QUEUE } else { CONTROL_QUEUE });
     let port = Port { out, link: incoming.link.clone() };
@@ -58,6 +67,14 @@ async fn serve(shell: Arc<Shell>, incoming: Incoming) {
     answer(&shell, id, incoming, queue).await;
     shell.tell(Event::LinkDown(id)).await;
     shell.links.send_modify(|links| *links -= 1);
+}
+
+/// What its credential comes to.
+fn voucher(shell: &Shell, hello: &Hello) -> Option<Voucher> {
+    match (&hello.credential, &hello.intent) {
+        (Credential::Token(secret), Intent::Worker(_) | Intent::Client) => Some(Voucher::Token(token::hash(secret))),
+        _ => shell.access.vouches_for(hello).map(Voucher::Access),
+    }
 }
 
 /// Waits for the engine's answer, passes it on, and serves the link if it is a welcome.
@@ -77,10 +94,13 @@ async fn answer(shell: &Arc<Shell>, id: LinkId, incoming: Incoming, mut queue: m
             let refusal = explain_bad_secret(refusal, &incoming.hello, shell);
             refuse(shell, incoming, refusal).await;
         }
-        Some(LinkOut::Close(code, text)) => incoming.link.close(code, &text),
-        Some(LinkOut::Answer(Answer::Waiting(_)) | LinkOut::Message(_)) | None => {
-            refuse(shell, incoming, stopping()).await;
+        Some(LinkOut::Answer(Answer::Waiting(waiting))) => {
+            if let Err(error) = joining::serve(shell, id, incoming, waiting, queue).await {
+                debug!(peer = gone.peer().short(), "A node that asked to join has gone: failed to {error}");
+            }
         }
+        Some(LinkOut::Close(code, text)) => incoming.link.close(code, &text),
+        Some(LinkOut::Message(_)) | None => refuse(shell, incoming, stopping()).await,
     }
 }
 
@@ -132,15 +152,14 @@ fn may_knock(shell: &Shell, alpn: Alpn, hello: &Hello) -> Result<(), Refusal> {
         return Err(stopping());
     }
     match (alpn, &hello.intent) {
-        (Alpn::Worker, Intent::Worker(_) | Intent::Guard) | (Alpn::Client, Intent::Client) => Ok(()),
-        // Nobody is asked to wait yet: who does not belong is told so at once.
-        (Alpn::Join, _) => Err(Refusal {
-            code: RefusalCode::NotEnrolled,
-            text: "this node is not enrolled with this dispatcher".to_owned(),
-            hint: None,
-        }),
+        (Alpn::Worker, Intent::Worker(_) | Intent::Guard)
+        | (Alpn::Client, Intent::Client)
+        | (Alpn::Join, Intent::Join { .. }) => Ok(()),
+        // It knows no dispatcher, so it has brought nothing that it could be let in by.
+        (Alpn::Join, Intent::Client) => Err(client_not_enrolled()),
         (Alpn::Worker, Intent::Client | Intent::Join { .. })
-        | (Alpn::Client, Intent::Worker(_) | Intent::Guard | Intent::Join { .. }) => Err(Refusal {
+        | (Alpn::Client, Intent::Worker(_) | Intent::Guard | Intent::Join { .. })
+        | (Alpn::Join, Intent::Worker(_) | Intent::Guard) => Err(Refusal {
             code: RefusalCode::Malformed,
             text: "the hello wants something else than its connection was made for".to_owned(),
             hint: None,

@@ -36,10 +36,9 @@ impl Chronicle {
             Notice::WorkerLost { worker, cause, attempts } => {
                 warn!("Worker {worker} is lost ({}); its {attempts} tasks are queued again", loss(*cause));
             }
-            // Told where its address is known (`admission`).
-            Notice::NodeRefused { .. } => {}
-            Notice::NodeWaiting { .. }
-            | Notice::NodeEnrolled { .. }
+            // Told where their addresses are known (`admission`, `joining`).
+            Notice::NodeRefused { .. } | Notice::NodeWaiting { .. } => {}
+            Notice::NodeEnrolled { .. }
             | Notice::NodeRevoked { .. }
             | Notice::WorkerDraining { .. }
             | Notice::TokenCreated { .. }
@@ -68,9 +67,6 @@ impl Chronicle {
     /// Who belongs, and who no longer does.
     fn tell_of_trust(&self, notice: &Notice) {
         match notice {
-            Notice::NodeWaiting { node, name, .. } => {
-                info!("Worker {name} ({}) waits for approval: octaskly approve {name} CODE", node.short());
-            }
             Notice::NodeEnrolled { node, name, role, grounds } => {
                 info!("Enrolled {role} {name} ({}) {}", node.short(), by(*grounds));
             }

@@ -13,6 +13,7 @@
 //! reply until they are synced, `ports` hands it out. `worker_link` carries
 //! assignments and results; `relay`, `logs` and `log_files` carry output.
 
+mod administration;
 mod admission;
 mod attendance;
 mod bulk;
@@ -21,6 +22,7 @@ mod client_link;
 mod directory;
 mod event;
 mod history;
+mod joining;
 mod live;
 mod log_files;
 mod logs;
@@ -111,7 +113,9 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         attendance: attendance::Register::default(),
         links: tokio::sync::watch::Sender::new(0),
         numbers: shell::Numbers::default(),
-        refusals: refusals::Refusals::default(),
+        joiners: joining::Joiners::default(),
+        refusals: refusals::Refusals::new("connections were refused"),
+        knocks: refusals::Refusals::new("workers asked to join"),
     });
     let turns = turn::Turns {
         clock,

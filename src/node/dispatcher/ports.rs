@@ -58,6 +58,12 @@ impl Ports {
             Outbound::Answer(answer) => self.push(link, LinkOut::Answer(answer)),
             Outbound::ToWorker(message) => self.push(link, LinkOut::Message(message)),
             Outbound::Close { reason, text } => {
+                if reason == CloseReason::Revoked
+                    && let Some(port) = self.links.get(&link)
+                {
+                    // At once: what still waits to be written is not for it any more.
+                    port.link.close(CloseCode::Revoked, &text);
+                }
                 self.push(link, LinkOut::Close(close_code(reason), text));
                 self.close(link);
             }

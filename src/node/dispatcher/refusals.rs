@@ -25,8 +25,12 @@ const TOLD_AGAIN: Duration = Duration::from_secs(60);
 const REMEMBERED: usize = 256;
 
 /// Writes refusals down. Clones share their bounds.
-#[derive(Clone, Default)]
-pub(super) struct Refusals(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub(super) struct Refusals {
+    /// What those were that are only counted.
+    of_what: &'static str,
+    state: Arc<Mutex<State>>,
+}
 
 #[derive(Default)]
 struct State {
@@ -51,6 +55,11 @@ enum Verdict {
 }
 
 impl Refusals {
+    /// `of_what` completes "17 more …".
+    pub(super) fn new(of_what: &'static str) -> Self {
+        Self { of_what, state: Arc::default() }
+    }
+
     /// Tells that a connection was turned away after its hello.
     pub(super) fn tell(&self, node: NodeId, from: SocketAddr, hello: &Hello, refusal: &Refusal) {
         let again = refusal.code.is_temporary().then_some((node, code_number(refusal.code)));
@@ -76,12 +85,12 @@ impl Refusals {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let left_out = self.with(|state| std::mem::take(&mut state.left_out));
         if left_out > 0 {
-            warn!("{left_out} more connections were refused within a second");
+            warn!("{left_out} more {} within a second", self.of_what);
         }
     }
 
     fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::event::Question;
 use super::outlet::Outlet;
 use super::shell::{Asker, Shell};
-use super::{bulk, logs, relay};
+use super::{administration, bulk, logs, relay};
 use crate::engine::dispatcher::Call;
 use crate::model::limits::{MAX_FRAME, MAX_ROWS};
 use crate::model::requests::{Failure, FailureCode, JobFilter, Reply, Request, Submission, TaskFilter};
@@ -123,14 +123,16 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
             }
             other => Ok(other),
         },
-        Request::Approve { .. }
-        | Request::Revoke { .. }
-        | Request::Clients
-        | Request::CreateToken { .. }
-        | Request::Tokens
-        | Request::RevokeToken(_)
-        | Request::Drain(_)
-        | Request::Resume(_) => Err(Trouble::refused(FailureCode::Invalid, "not built yet", None)),
+        Request::Approve { name, code } => administration::approve(shell, asker, name, &code).await,
+        Request::CreateToken { role, uses, lifetime } => {
+            administration::create_token(shell, asker, role, uses, lifetime).await
+        }
+        Request::Revoke { name, kind } => put(shell, asker, Call::Revoke { name, kind }).await,
+        Request::Clients => put(shell, asker, Call::Clients).await,
+        Request::Tokens => put(shell, asker, Call::Tokens).await,
+        Request::RevokeToken(token) => put(shell, asker, Call::RevokeToken(token)).await,
+        Request::Drain(name) => put(shell, asker, Call::Drain { name, draining: true }).await,
+        Request::Resume(name) => put(shell, asker, Call::Drain { name, draining: false }).await,
         // Served before: they have more than one reply.
         Request::Watch(_) | Request::Attach { .. } | Request::Logs(_) => Err(Trouble::CutOff),
     }

@@ -13,6 +13,7 @@ use super::attendance::Register;
 use super::directory::Directory;
 use super::event::{Event, Question, REPLY_QUEUE};
 use super::history::History;
+use super::joining::Joiners;
 use super::live::Live;
 use super::log_files::LogFiles;
 use super::refusals::Refusals;
@@ -38,7 +39,10 @@ pub(super) struct Shell {
     /// How many links there are; a stop waits for their last words.
     pub(super) links: watch::Sender<usize>,
     pub(super) numbers: Numbers,
+    pub(super) joiners: Joiners,
+    /// What is told of those who were not let in, and of those who ask to be.
     pub(super) refusals: Refusals,
+    pub(super) knocks: Refusals,
 }
 
 /// Links and requests of this process, counted from 1.

@@ -49,7 +49,9 @@ pub(super) fn open(options: &DispatcherOptions, clock: Clock) -> Result<Opened, 
     })?;
     // Who serves one run is nobody afterwards: neither its key nor its jobs have to outlive the process.
     let identity = if options.embedded { Identity::ephemeral()? } else { Identity::load_or_create(&folder)? };
-    let endpoint = Endpoint::bind(&identity, options.address(), &Alpn::ALL)?;
+    // Nobody joins what serves one run.
+    let accepted: &[Alpn] = if options.embedded { &[Alpn::Worker, Alpn::Client] } else { &Alpn::ALL };
+    let endpoint = Endpoint::bind(&identity, options.address(), accepted)?;
 
     let path = options.store.clone().unwrap_or_else(|| folder.path().join(STORE));
     let (progress, tell) = StoreProgress::new();

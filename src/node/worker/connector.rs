@@ -5,20 +5,21 @@
 //! help; a person reads one line about every change of the situation and none
 //! about its lasting. Absent: what the messages mean (the engine's).
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::dial::{DialError, Dialler, Joined};
+use super::dial::{DialError, Dialled, Dialler, ExpectedBy, Held, Joined};
+use super::join::{Applicant, WaitEnd};
 use super::logs::serve_reads;
 use super::shell::{Event, Outgoing, Up};
+use super::ways::FolderPath;
 use crate::exec::Executor;
-use crate::model::InstanceId;
-use crate::model::handshake::{Credential, Hello, Intent, Refusal};
-use crate::model::limits::{MAX_FRAME, PROTOCOL_OLDEST, PROTOCOL_VERSION, SUSPECT_AFTER};
+use crate::model::handshake::{Refusal, RefusalCode};
+use crate::model::limits::{MAX_FRAME, SUSPECT_AFTER};
 use crate::model::messages::DispatcherMessage;
-use crate::model::node::WorkerProfile;
 use crate::node::{NodeError, Shutdown};
 use crate::transport::{CloseCode, FrameRecv, FrameSend, Link, LinkEnd, TransportError};
 
@@ -40,8 +41,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// Keeps a worker connected.
 pub(super) struct Connector {
     pub(super) dialler: Dialler,
-    pub(super) profile: WorkerProfile,
-    pub(super) instance: InstanceId,
+    pub(super) applicant: Applicant,
     pub(super) executor: Executor,
     /// To the shell.
     pub(super) events: mpsc::Sender<Event>,
@@ -49,8 +49,30 @@ pub(super) struct Connector {
     pub(super) live: watch::Sender<Option<Link>>,
     /// Raised when the shell has said its last: the link is closed in order then.
     pub(super) leave: Shutdown,
+    pub(super) pauses: Pauses,
     /// The situation that a person was last told about.
     pub(super) told: Option<String>,
+}
+
+/// How long to wait before the next try.
+pub(super) struct Pauses {
+    /// After the next failure to reach anybody.
+    next: Duration,
+    /// Links in a row that another worker with the same key took the place of.
+    superseded: u32,
+}
+
+impl Pauses {
+    pub(super) fn new() -> Self {
+        Self { next: FIRST_PAUSE, superseded: 0 }
+    }
+
+    /// After a failure to reach anybody: a little longer every time.
+    fn grow(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (self.next * 2).min(LONGEST_PAUSE);
+        pause
+    }
 }
 
 impl Connector {
@@ -67,53 +89,113 @@ impl Connector {
     /// Returns only with a reason not to go on, or `None` when the shell has left.
     async fn stay_connected(&mut self) -> Option<NodeError> {
         let leave = self.leave.clone();
-        let mut pause = FIRST_PAUSE;
-        let mut joined_before = false;
-        let mut superseded = 0;
         loop {
-            let (profile, instance) = (&self.profile, self.instance);
-            let dial = self.dialler.dial(|access| hello(profile, instance, Credential::Access(access.secret)));
-            let wait = match unless_left(&leave, dial).await? {
-                Ok(joined) => {
-                    (pause, joined_before, self.told) = (FIRST_PAUSE, true, None);
-                    let since = Instant::now();
-                    let end = self.serve(joined).await;
-                    self.live.send_replace(None);
-                    if leave.is_raised() {
-                        return None;
-                    }
-                    tracing::warn!("Lost the dispatcher ({end}); what runs goes on, waiting for it to come back");
-                    self.events.send(Event::Down).await.ok()?;
-                    if since.elapsed() >= GOOD_LINK {
-                        superseded = 0;
-                    }
-                    if matches!(end, LinkEnd::ByPeer { code: CloseCode::Superseded, .. }) {
-                        superseded += 1;
-                        if superseded >= MOST_SUPERSEDED {
-                            return Some(NodeError::Superseded);
-                        }
-                        REFUSED_PAUSE
-                    } else {
-                        // Usually it is back at once; if not, the pauses grow.
-                        FIRST_PAUSE
-                    }
-                }
-                Err(DialError::Refused(refusal)) if refusal.code.is_temporary() => {
-                    self.tell(&refused_for_now(&refusal));
-                    REFUSED_PAUSE
-                }
-                Err(DialError::Refused(refusal)) => return Some(NodeError::Refused(refusal)),
-                Err(DialError::Trust(error)) if !joined_before => return Some(error.into()),
-                Err(DialError::NoSocket(error)) if !joined_before => return Some(error.into()),
-                Err(other) => {
-                    self.tell(&waiting_for(&other));
-                    let wait = pause;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                    wait
-                }
+            let tried = unless_left(&leave, self.dialler.dial()).await?;
+            let next = match tried {
+                Ok(Dialled::Welcome(joined)) => self.work(joined).await?,
+                Ok(Dialled::Waiting(held)) => unless_left(&leave, self.ask(held)).await?,
+                Err(error) => self.failed(error),
             };
-            unless_left(&leave, tokio::time::sleep(wait)).await?;
+            match next {
+                Ok(pause) => unless_left(&leave, tokio::time::sleep(pause)).await?,
+                Err(error) => return Some(error),
+            }
         }
+    }
+
+    /// Serves a link to its end, and says how long to wait for the next one; `None` when the shell has left.
+    async fn work(&mut self, joined: Joined) -> Option<Result<Duration, NodeError>> {
+        (self.pauses.next, self.told) = (FIRST_PAUSE, None);
+        let since = Instant::now();
+        let end = self.serve(joined).await;
+        self.live.send_replace(None);
+        if self.leave.is_raised() {
+            return None;
+        }
+        if matches!(end, LinkEnd::ByPeer { code: CloseCode::Revoked, .. }) {
+            return Some(Err(self.revoked()));
+        }
+        tracing::warn!("Lost the dispatcher ({end}); what runs goes on, waiting for it to come back");
+        self.events.send(Event::Down).await.ok()?;
+        if since.elapsed() >= GOOD_LINK {
+            self.pauses.superseded = 0;
+        }
+        if !matches!(end, LinkEnd::ByPeer { code: CloseCode::Superseded, .. }) {
+            // Usually it is back at once; if not, the pauses grow.
+            return Some(Ok(FIRST_PAUSE));
+        }
+        self.pauses.superseded += 1;
+        let gives_way = self.pauses.superseded >= MOST_SUPERSEDED;
+        Some(if gives_way { Err(NodeError::Superseded) } else { Ok(REFUSED_PAUSE) })
+    }
+
+    /// Waits for approval, and says how long to wait for the next try.
+    async fn ask(&mut self, held: Held) -> Result<Duration, NodeError> {
+        self.pauses.next = FIRST_PAUSE;
+        let address = held.address;
+        self.tell(&if held.has_forgotten {
+            format!(
+                "The dispatcher at {address} no longer knows this worker (was its store reset?); asking to join again"
+            )
+        } else {
+            format!("The dispatcher at {address} is not known here yet; asking to join it")
+        });
+        match self.applicant.wait(held, &self.dialler.knowledge).await {
+            WaitEnd::Approved => {
+                self.told = None;
+                Ok(Duration::ZERO)
+            }
+            WaitEnd::AccessAppeared => Ok(Duration::ZERO),
+            WaitEnd::Burnt => {
+                self.told = None;
+                Ok(REFUSED_PAUSE)
+            }
+            WaitEnd::Lost(LinkEnd::ByPeer { code: CloseCode::Revoked, .. }) => Err(self.revoked()),
+            WaitEnd::Lost(end) => {
+                self.tell(&format!("Lost the dispatcher at {address} ({end}) while waiting for its approval"));
+                Ok(FIRST_PAUSE)
+            }
+            WaitEnd::Failed(error) => Err(error.into()),
+        }
+    }
+
+    /// What a failed try means.
+    fn failed(&mut self, error: DialError) -> Result<Duration, NodeError> {
+        let let_in = self.dialler.let_in;
+        match error {
+            DialError::Refused(refusal) if refusal.code == RefusalCode::Revoked => Err(self.revoked()),
+            DialError::Refused(refusal) if refusal.code.is_temporary() => {
+                self.tell(&refused_for_now(&refusal));
+                Ok(REFUSED_PAUSE)
+            }
+            DialError::Refused(refusal) => Err(NodeError::Refused(refusal)),
+            DialError::Trust(error) if !let_in => Err(error.into()),
+            DialError::NoSocket(error) if !let_in => Err(error.into()),
+            DialError::OtherKey { address, expected_by: ExpectedBy::Pin | ExpectedBy::Token } => {
+                let other = NodeError::OtherDispatcher { address, pin: self.pin_to_remove(&error) };
+                if !let_in {
+                    return Err(other);
+                }
+                self.tell_error(&format!("Waiting for the dispatcher: failed to {other}"));
+                Ok(self.pauses.grow())
+            }
+            other => {
+                self.tell(&waiting_for(&other));
+                Ok(self.pauses.grow())
+            }
+        }
+    }
+
+    /// The file that has to go before another dispatcher is asked for approval.
+    fn pin_to_remove(&self, error: &DialError) -> Option<PathBuf> {
+        match error {
+            DialError::OtherKey { expected_by: ExpectedBy::Pin, .. } => self.dialler.knowledge.pin_file(),
+            _ => None,
+        }
+    }
+
+    fn revoked(&self) -> NodeError {
+        NodeError::Revoked { folder: self.dialler.knowledge.folder.as_ref().map(FolderPath::get) }
     }
 
     /// Carries messages both ways until the link ends.
@@ -142,10 +224,24 @@ impl Connector {
 
     /// Says what the situation is, unless that was the last thing said.
     fn tell(&mut self, situation: &str) {
-        if self.told.as_deref() != Some(situation) {
+        if self.is_news(situation) {
             tracing::info!("{situation}");
+        }
+    }
+
+    /// Likewise, for what somebody has to look after.
+    fn tell_error(&mut self, situation: &str) {
+        if self.is_news(situation) {
+            tracing::error!("{situation}");
+        }
+    }
+
+    fn is_news(&mut self, situation: &str) -> bool {
+        let is_news = self.told.as_deref() != Some(situation);
+        if is_news {
             self.told = Some(situation.to_owned());
         }
+        is_news
     }
 }
 
@@ -154,18 +250,6 @@ async fn unless_left<T>(leave: &Shutdown, work: impl Future<Output = T>) -> Opti
     tokio::select! {
         done = work => Some(done),
         () = leave.raised() => None,
-    }
-}
-
-/// What a worker says first.
-pub(super) fn hello(profile: &WorkerProfile, instance: InstanceId, credential: Credential) -> Hello {
-    Hello {
-        protocol_oldest: PROTOCOL_OLDEST,
-        protocol_newest: PROTOCOL_VERSION,
-        software: env!("CARGO_PKG_VERSION").to_owned(),
-        instance,
-        intent: Intent::Worker(profile.clone()),
-        credential,
     }
 }
 
@@ -214,12 +298,15 @@ fn waiting_for(error: &DialError) -> String {
             "Waiting for a dispatcher: none has been started here yet ({} does not exist)",
             access_file.display()
         ),
-        DialError::Unreachable { tried, .. } => {
+        DialError::Unreachable { tried } => {
             let places: Vec<String> = tried.iter().map(ToString::to_string).collect();
             format!("Waiting for the dispatcher at {}: it does not answer", places.join(" or "))
         }
         DialError::UnknownHost { host, source } => {
             format!("Waiting for the dispatcher: the host {host:?} cannot be found ({source})")
+        }
+        DialError::OtherKey { address, .. } => {
+            format!("Waiting for the dispatcher: what answers at {address} is not the one of this home")
         }
         DialError::Forsaken => "Waiting for the dispatcher of this process".to_owned(),
         DialError::Trust(error) => format!("Waiting for the dispatcher: failed to {error}"),

@@ -1,38 +1,42 @@
-//! One try at joining a dispatcher: where to look, whom to expect, what to say.
+//! One try at reaching a dispatcher: whom to expect, what to say, and which
+//! answer that brings.
 //!
 //! The one invariant: nobody is believed to be the dispatcher but the key that
-//! the access file names. Absent: trying again (`connector`).
+//! was expected; a secret is said to nobody else. Absent: trying again
+//! (`connector`), and waiting for approval (`join`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use super::connector::error_text;
+use super::ways::{Knowledge, Way};
+use crate::model::handshake::{Credential, Hello, Intent, Refusal, RefusalCode, Waiting, Welcome};
+use crate::model::limits::{PROTOCOL_OLDEST, PROTOCOL_VERSION};
+use crate::model::node::WorkerProfile;
+use crate::model::{InstanceId, NodeId};
+use crate::transport::{self, Alpn, Endpoint, FrameRecv, FrameSend, Link, TransportError};
+use crate::trust::{Identity, TrustError};
 
-use super::options::DispatcherAddress;
-use crate::model::NodeId;
-use crate::model::handshake::{Hello, Refusal, Welcome};
-use crate::node::NodeError;
-use crate::node::dispatcher::DISPATCHER_PORT;
-use crate::transport::{Alpn, Endpoint, FrameRecv, FrameSend, Link, TransportError};
-use crate::trust::{AccessFile, Identity, TrustError, access};
-
-/// Where a worker learns which key its dispatcher has.
-#[derive(Clone)]
-pub(super) enum AccessSource {
-    /// The access file of its home, read anew at every try: a dispatcher may come later, or come back elsewhere.
-    File(PathBuf),
-    /// Told once by the dispatcher of the same process, which starts at the same time (an embedded cluster).
-    Promised(watch::Receiver<Option<AccessFile>>),
-}
-
-/// What joining takes. Sockets are opened at the first use and kept.
+/// What dialling takes. Sockets are opened at the first use and kept.
 pub(super) struct Dialler {
     identity: Arc<Identity>,
-    source: AccessSource,
-    address: DispatcherAddress,
+    pub(super) knowledge: Knowledge,
+    profile: WorkerProfile,
+    instance: InstanceId,
+    /// A dispatcher has let this process in.
+    pub(super) let_in: bool,
     v4: Option<Endpoint>,
     v6: Option<Endpoint>,
+}
+
+/// A dispatcher that answered, and not with no.
+#[expect(clippy::large_enum_variant, reason = "one a link, taken apart at once")]
+pub(super) enum Dialled {
+    /// It said welcome.
+    Welcome(Joined),
+    /// It wants an approval first.
+    Waiting(Held),
 }
 
 /// A link on which the dispatcher said welcome.
@@ -45,17 +49,30 @@ pub(super) struct Joined {
     pub(super) recv: FrameRecv,
 }
 
-/// Why a try did not lead to a welcome.
+/// A link on which this worker waits for approval.
+pub(super) struct Held {
+    pub(super) address: SocketAddr,
+    /// This worker's own key.
+    pub(super) worker: NodeId,
+    pub(super) link: Link,
+    pub(super) waiting: Waiting,
+    pub(super) send: FrameSend,
+    pub(super) recv: FrameRecv,
+    /// It is a dispatcher that enrolled this worker before.
+    pub(super) has_forgotten: bool,
+}
+
+/// Why a try did not lead to a dispatcher that lets in or lets wait.
 #[derive(Debug)]
 pub(super) enum DialError {
-    /// No dispatcher has left its access file here yet.
+    /// No dispatcher has left its access file here yet, and none answers on this machine.
     NoneKnown {
         /// Where it would be.
         access_file: PathBuf,
     },
     /// The dispatcher of the same process did not start.
     Forsaken,
-    /// The access file is there and cannot be used.
+    /// The access file or the pin is there and cannot be used.
     Trust(TrustError),
     /// The host given cannot be resolved.
     UnknownHost {
@@ -64,12 +81,17 @@ pub(super) enum DialError {
         /// What the resolver said.
         source: std::io::Error,
     },
-    /// Nobody let us talk to the dispatcher; the error is of the last address tried.
+    /// Nobody let us talk to the dispatcher.
     Unreachable {
         /// The addresses tried.
         tried: Vec<SocketAddr>,
-        /// The last failure.
-        source: TransportError,
+    },
+    /// Whoever answers has another key than the one expected.
+    OtherKey {
+        /// Where.
+        address: SocketAddr,
+        /// By what it was expected.
+        expected_by: ExpectedBy,
     },
     /// It answered, with no.
     Refused(Refusal),
@@ -77,24 +99,51 @@ pub(super) enum DialError {
     NoSocket(TransportError),
 }
 
+/// What named the key that was expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ExpectedBy {
+    /// The access file.
+    Access,
+    /// `--token`.
+    Token,
+    /// The pin of an earlier enrolment.
+    Pin,
+}
+
 impl Dialler {
-    pub(super) fn new(identity: Arc<Identity>, source: AccessSource, address: DispatcherAddress) -> Self {
-        Self { identity, source, address, v4: None, v6: None }
+    pub(super) fn new(
+        identity: Arc<Identity>,
+        knowledge: Knowledge,
+        profile: WorkerProfile,
+        instance: InstanceId,
+    ) -> Self {
+        Self { identity, knowledge, profile, instance, let_in: false, v4: None, v6: None }
     }
 
-    /// Tries every address in order and stops at the first answer, be it yes or no.
-    pub(super) async fn dial(&mut self, hello: impl Fn(&AccessFile) -> Hello) -> Result<Joined, DialError> {
-        let access = self.access().await?;
-        let candidates = candidates(&self.address, &access).await?;
-        let mut failed = TransportError::EndpointClosed;
-        for address in &candidates {
-            match self.join(*address, &access, &hello(&access)).await {
-                Ok(joined) => return Ok(joined),
-                Err(DialError::Unreachable { source, .. }) => failed = source,
-                Err(other) => return Err(other),
+    /// Tries every way in order, and of each every address, and stops at the first answer, be it yes or no.
+    pub(super) async fn dial(&mut self) -> Result<Dialled, DialError> {
+        let ways = self.knowledge.ways(self.let_in).await?;
+        let mut failed = self.knowledge.none_known();
+        for way in &ways {
+            match self.try_way(way).await {
+                // At a host of the user's choice this home's own dispatcher is one guess of several.
+                Err(error @ DialError::OtherKey { expected_by: ExpectedBy::Access, .. }) => failed = error,
+                Err(DialError::Refused(refusal)) if refusal.code == RefusalCode::NotEnrolled => {
+                    return match way {
+                        Way::Pinned(pin) => self.try_way(&Way::Join(Some(pin.clone()))).await,
+                        Way::Access(_) | Way::Token(_) | Way::Join(_) => Err(DialError::Refused(refusal)),
+                    };
+                }
+                Err(DialError::Unreachable { .. }) if self.is_a_guess(way) => return Err(self.knowledge.none_known()),
+                Ok(Dialled::Waiting(held)) if self.knowledge.access_leads_to(held.link.peer()) => {
+                    // A dispatcher of this home has just started: its file is there before it answers anybody.
+                    drop(held);
+                    return Box::pin(self.dial()).await;
+                }
+                other => return other,
             }
         }
-        Err(DialError::Unreachable { tried: candidates, source: failed })
+        Err(failed)
     }
 
     /// Closes the sockets; what was sent gets a moment to arrive.
@@ -104,29 +153,103 @@ impl Dialler {
         }
     }
 
-    async fn access(&self) -> Result<AccessFile, DialError> {
-        match &self.source {
-            AccessSource::Promised(promise) => match promise.clone().wait_for(Option::is_some).await {
-                Ok(access) => access.clone().ok_or(DialError::Forsaken),
-                Err(_gone) => Err(DialError::Forsaken),
-            },
-            AccessSource::File(path) => match access::read(path) {
-                Ok(Some(access)) => Ok(access),
-                Ok(None) => Err(DialError::NoneKnown { access_file: path.clone() }),
-                Err(error) => Err(DialError::Trust(error)),
-            },
+    /// Nobody said that a dispatcher is there.
+    fn is_a_guess(&self, way: &Way) -> bool {
+        matches!(way, Way::Join(None)) && self.knowledge.address.host.is_none()
+    }
+
+    async fn try_way(&mut self, way: &Way) -> Result<Dialled, DialError> {
+        let tried = self.knowledge.candidates(way).await?;
+        let mut other_key = None;
+        for address in &tried {
+            match self.try_address(*address, way).await? {
+                Ok(dialled) => return Ok(dialled),
+                Err(TransportError::Refused(refusal)) if self.has_outdated_secret(way, &refusal) => {
+                    return Err(DialError::Unreachable { tried });
+                }
+                Err(TransportError::Refused(refusal)) => return Err(DialError::Refused(refusal)),
+                Err(TransportError::WrongKey { .. }) => other_key = Some(*address),
+                Err(other) => tracing::debug!("No dispatcher: failed to {}", error_text(&other)),
+            }
+        }
+        Err(match (other_key, way) {
+            (Some(address), Way::Access(_)) => DialError::OtherKey { address, expected_by: ExpectedBy::Access },
+            (Some(address), Way::Token(_)) => DialError::OtherKey { address, expected_by: ExpectedBy::Token },
+            (Some(address), Way::Pinned(_) | Way::Join(_)) => {
+                DialError::OtherKey { address, expected_by: ExpectedBy::Pin }
+            }
+            (None, _) => DialError::Unreachable { tried },
+        })
+    }
+
+    /// The outer error is one that no other address mends.
+    async fn try_address(
+        &mut self,
+        address: SocketAddr,
+        way: &Way,
+    ) -> Result<Result<Dialled, TransportError>, DialError> {
+        let (expected, credential) = match way {
+            Way::Access(access) => (access.dispatcher, Credential::Access(access.secret)),
+            Way::Token(token) => (token.dispatcher, token.credential()),
+            Way::Pinned(pin) => (pin.dispatcher, Credential::None),
+            Way::Join(pin) => {
+                let hello = self.hello(Intent::Join { name: self.profile.name.clone() }, Credential::None);
+                let worker = self.identity.id();
+                let endpoint = self.endpoint(address)?;
+                let asked = async {
+                    let link = endpoint.connect_join(address, pin.as_ref().map(|pin| pin.dispatcher)).await?;
+                    let (waiting, send, recv) = transport::ask_to_join(&link, &hello).await?;
+                    Ok(Held { address, worker, link, waiting, send, recv, has_forgotten: pin.is_some() })
+                };
+                let asked: Result<Held, TransportError> = asked.await;
+                return Ok(asked.map(Dialled::Waiting));
+            }
+        };
+        let hello = self.hello(Intent::Worker(self.profile.clone()), credential);
+        let endpoint = self.endpoint(address)?;
+        let joined = async {
+            let link = endpoint.connect(address, expected, Alpn::Worker).await?;
+            let (welcome, send, recv) = transport::hello(&link, &hello).await?;
+            Ok(Joined { dispatcher: expected, address, link, welcome, send, recv })
+        };
+        let joined: Result<Joined, TransportError> = joined.await;
+        if joined.is_ok() {
+            self.let_in = true;
+            self.keep(way, expected, address);
+        }
+        Ok(joined.map(Dialled::Welcome))
+    }
+
+    /// Remembers where a dispatcher was met that enrolled this worker for good.
+    fn keep(&self, way: &Way, dispatcher: NodeId, address: SocketAddr) {
+        if matches!(way, Way::Access(_)) {
+            return;
+        }
+        if let Err(error) = self.knowledge.remember(dispatcher, address) {
+            tracing::warn!("The next start will not know this dispatcher: failed to {error}");
         }
     }
 
-    async fn join(&mut self, address: SocketAddr, access: &AccessFile, hello: &Hello) -> Result<Joined, DialError> {
-        let endpoint = self.endpoint(address)?;
-        let unreachable = |source| match source {
-            TransportError::Refused(refusal) => DialError::Refused(refusal),
-            source => DialError::Unreachable { tried: vec![address], source },
-        };
-        let link = endpoint.connect(address, access.dispatcher, Alpn::Worker).await.map_err(unreachable)?;
-        let (welcome, send, recv) = crate::transport::hello(&link, hello).await.map_err(unreachable)?;
-        Ok(Joined { dispatcher: access.dispatcher, address, link, welcome, send, recv })
+    /// A dispatcher that starts accepts dials before it replaces the file of its predecessor.
+    fn has_outdated_secret(&self, way: &Way, refusal: &Refusal) -> bool {
+        match way {
+            Way::Access(access) => {
+                refusal.code == RefusalCode::BadCredential && self.knowledge.access_differs_from(access)
+            }
+            Way::Token(_) | Way::Pinned(_) | Way::Join(_) => false,
+        }
+    }
+
+    /// What a worker says first.
+    fn hello(&self, intent: Intent, credential: Credential) -> Hello {
+        Hello {
+            protocol_oldest: PROTOCOL_OLDEST,
+            protocol_newest: PROTOCOL_VERSION,
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: self.instance,
+            intent,
+            credential,
+        }
     }
 
     /// The socket of `address`' family.
@@ -142,99 +265,5 @@ impl Dialler {
                 Ok(slot.insert(endpoint))
             }
         }
-    }
-}
-
-/// Fails when `--dispatcher` names a host that cannot be resolved: most likely it is misspelt,
-/// and a worker that waits for it would wait for ever.
-pub(super) async fn check_host(address: &DispatcherAddress) -> Result<(), NodeError> {
-    match &address.host {
-        None => Ok(()),
-        Some(host) => match resolve(host, 1).await {
-            Ok(_) => Ok(()),
-            Err(source) => Err(NodeError::UnknownHost { host: host.clone(), source }),
-        },
-    }
-}
-
-/// Where to try, in order.
-///
-/// What the user gave is kept to; what was left open comes from the access
-/// file. A host without a port is tried at the seed's port first, then at the
-/// one that the dispatcher really has.
-async fn candidates(address: &DispatcherAddress, access: &AccessFile) -> Result<Vec<SocketAddr>, DialError> {
-    let mut candidates: Vec<SocketAddr> = match &address.host {
-        None => access.addresses.iter().map(|at| with_port(*at, address.port)).collect(),
-        Some(host) => {
-            let ports = address.port.map_or(vec![DISPATCHER_PORT, access.port], |port| vec![port]);
-            let resolved = resolve(host, ports[0]).await;
-            let resolved = resolved.map_err(|source| DialError::UnknownHost { host: host.clone(), source })?;
-            ports.iter().flat_map(|port| resolved.iter().map(|at| with_port(*at, Some(*port)))).collect()
-        }
-    };
-    let mut seen = Vec::new();
-    candidates.retain(|at| {
-        let new = !seen.contains(at);
-        seen.push(*at);
-        new
-    });
-    Ok(candidates)
-}
-
-/// The addresses of `host`, IPv4 first: a dispatcher listens on IPv4 unless told otherwise.
-async fn resolve(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if let Ok(ip) = bare.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    let mut found: Vec<SocketAddr> = tokio::net::lookup_host((bare, port)).await?.collect();
-    found.sort_by_key(SocketAddr::is_ipv6);
-    if found.is_empty() { Err(std::io::ErrorKind::NotFound.into()) } else { Ok(found) }
-}
-
-fn with_port(address: SocketAddr, port: Option<u16>) -> SocketAddr {
-    SocketAddr::new(address.ip(), port.unwrap_or(address.port()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn access() -> AccessFile {
-        AccessFile {
-            dispatcher: NodeId([1; 32]),
-            port: 8080,
-            addresses: vec!["127.0.0.1:8080".parse().expect("an address"), "[::1]:8080".parse().expect("an address")],
-            secret: [0; 32],
-        }
-    }
-
-    async fn tried(host: Option<&str>, port: Option<u16>) -> Vec<String> {
-        let address = DispatcherAddress { host: host.map(str::to_owned), port };
-        let candidates = candidates(&address, &access()).await.expect("candidates");
-        candidates.iter().map(ToString::to_string).collect()
-    }
-
-    #[tokio::test]
-    async fn without_options_the_access_file_says_where_to_look() {
-        assert_eq!(tried(None, None).await, ["127.0.0.1:8080", "[::1]:8080"]);
-    }
-
-    #[tokio::test]
-    async fn a_given_port_replaces_the_one_of_the_access_file() {
-        assert_eq!(tried(None, Some(9)).await, ["127.0.0.1:9", "[::1]:9"]);
-    }
-
-    #[tokio::test]
-    async fn a_given_host_is_tried_at_the_usual_port_and_then_at_the_dispatchers_own() {
-        assert_eq!(tried(Some("10.0.0.1"), None).await, ["10.0.0.1:7878", "10.0.0.1:8080"]);
-        assert_eq!(tried(Some("[::1]"), Some(9)).await, ["[::1]:9"]);
-    }
-
-    #[tokio::test]
-    async fn an_unknown_host_is_named_at_the_start() {
-        let address = DispatcherAddress { host: Some("no-such-host.invalid".to_owned()), port: None };
-        let error = check_host(&address).await.expect_err("nobody has this name");
-        assert!(matches!(error, NodeError::UnknownHost { host, .. } if host == "no-such-host.invalid"));
     }
 }

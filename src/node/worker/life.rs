@@ -12,12 +12,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::StopWishes;
-use super::connector::Connector;
-use super::dial::{AccessSource, Dialler};
+use super::connector::{Connector, Pauses};
+use super::dial::Dialler;
+use super::join::{Applicant, ApprovalAsked};
 use super::last_words::Briefer;
-use super::options::DispatcherAddress;
 use super::outbox::ResultKeeper;
 use super::shell::{Event, Inbox, LoopEnd, Shell, Up, Wires};
+use super::ways::Knowledge;
 use crate::engine::worker::{WorkerConfig, WorkerEngine};
 use crate::exec::{ExecConfig, ExecEvent, Executor, Guard, GuardConfig, Presence};
 use crate::model::limits::HEARTBEAT_INTERVAL;
@@ -46,8 +47,9 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub(super) struct Setup {
     pub(super) clock: Clock,
     pub(super) identity: Arc<Identity>,
-    pub(super) source: AccessSource,
-    pub(super) address: DispatcherAddress,
+    pub(super) knowledge: Knowledge,
+    /// Where a code to be approved by is shown; `None` is the terminal.
+    pub(super) show: Option<mpsc::Sender<ApprovalAsked>>,
     pub(super) profile: WorkerProfile,
     /// The binary that guard and shims are started from.
     pub(super) program: PathBuf,
@@ -78,13 +80,13 @@ impl Setup {
         let (live_in, live) = watch::channel(None);
         let leave = Shutdown::new();
         let connector = Connector {
-            dialler: Dialler::new(Arc::clone(&self.identity), self.source.clone(), self.address.clone()),
-            profile: self.profile.clone(),
-            instance,
+            dialler: Dialler::new(Arc::clone(&self.identity), self.knowledge.clone(), self.profile.clone(), instance),
+            applicant: Applicant::new(self.show.clone()),
             executor: executor.clone(),
             events: events.clone(),
             live: live_in,
             leave: leave.clone(),
+            pauses: Pauses::new(),
             told: None,
         };
         let connector = tokio::spawn(connector.run());
@@ -172,6 +174,9 @@ impl Setup {
         if let Err(error) = folder.adopt_name(&up.welcome.name) {
             // The key is what counts; the folder's name is for people.
             tracing::warn!("The folder {} keeps its name: failed to {error}", folder.path().display());
+        }
+        if let Some(known) = &self.knowledge.folder {
+            known.set(folder.path());
         }
         let path = folder.path().join(format!("outbox-{}.sqlite", up.dispatcher.short()));
         let progress = move |progress| match progress {

@@ -16,6 +16,7 @@ mod attached;
 mod connector;
 mod dial;
 mod effects;
+mod join;
 pub mod last_words;
 mod life;
 mod logs;
@@ -23,17 +24,19 @@ mod options;
 mod outbox;
 mod reports;
 mod shell;
+mod ways;
 mod window;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use join::ApprovalAsked;
 pub use options::{DispatcherAddress, WorkerOptions};
 use tokio::sync::watch;
 
-use self::dial::AccessSource;
 use self::life::Setup;
 use self::shell::LoopEnd;
+use self::ways::{AccessSource, FolderPath, Knowledge};
 use super::hardware::Hardware;
 use super::{Clock, NodeError, Shutdown};
 use crate::model::NodeName;
@@ -41,16 +44,18 @@ use crate::trust::{AccessFile, Home, Identity};
 
 /// Runs a worker until `shutdown` is raised or it cannot go on. Needs a tokio runtime.
 ///
-/// A worker without a dispatcher waits for one; a lost dispatcher is waited for
+/// A worker without a dispatcher waits for one; one that no dispatcher knows
+/// shows a code and waits until it is approved; a lost dispatcher is waited for
 /// while the tasks keep running. Once `shutdown` is raised it gives back what it
 /// has not started, ends its tasks, reports them, and returns; a further SIGINT
 /// or SIGTERM meanwhile takes away the tasks' time to end by themselves.
 ///
 /// # Errors
-/// When it cannot start (home, identity, guard, shim, outbox, an unknown host)
-/// or the dispatcher refuses it for good.
+/// When it cannot start (home, identity, guard, shim, outbox, an unknown host),
+/// the dispatcher refuses it for good or throws it out, or another dispatcher
+/// than the one that enrolled it answers.
 pub async fn run(options: WorkerOptions, shutdown: Shutdown) -> Result<(), NodeError> {
-    dial::check_host(&options.dispatcher).await?;
+    ways::check_host(&options.dispatcher).await?;
     let home = Home::locate(Some(options.home.clone()))?;
     let folder = match &options.name {
         Some(name) => home.worker(name)?,
@@ -59,8 +64,13 @@ pub async fn run(options: WorkerOptions, shutdown: Shutdown) -> Result<(), NodeE
     let mut setup = Setup {
         clock: Clock::anchored_now(),
         identity: Arc::new(Identity::load_or_create(&folder)?),
-        source: AccessSource::File(home.access_file()),
-        address: options.dispatcher.clone(),
+        knowledge: Knowledge {
+            source: AccessSource::File(home.access_file()),
+            address: options.dispatcher.clone(),
+            token: options.token.clone(),
+            folder: Some(FolderPath::new(folder.path())),
+        },
+        show: options.show_approval.clone(),
         profile: options.profile(&Hardware::detect()),
         program: program(options.program),
         // Beside the worker's folder and not in it: that one may be renamed while tasks run.
@@ -94,8 +104,13 @@ pub(super) async fn run_embedded(
     let mut setup = Setup {
         clock: Clock::anchored_now(),
         identity: Arc::new(Identity::ephemeral()?),
-        source: AccessSource::Promised(access),
-        address: DispatcherAddress::default(),
+        knowledge: Knowledge {
+            source: AccessSource::Promised(access),
+            address: DispatcherAddress::default(),
+            token: None,
+            folder: None,
+        },
+        show: None,
         profile: options.profile(&Hardware::detect()),
         program: program(binary),
         work_root,

@@ -7,12 +7,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use tokio::sync::mpsc;
+
+use super::join::ApprovalAsked;
 use crate::model::limits::MAX_JOBS;
 use crate::model::node::WorkerProfile;
 use crate::model::spec::Isolation;
 use crate::model::{Capacity, MilliCpu, NodeName};
 use crate::node::hardware::Hardware;
-use crate::trust::TokenText;
+use crate::trust::token::TokenText;
 
 /// What a worker is told at its start.
 #[derive(Debug, Clone)]
@@ -23,7 +26,7 @@ pub struct WorkerOptions {
     pub name: Option<NodeName>,
     /// `--dispatcher` and `--port`.
     pub dispatcher: DispatcherAddress,
-    /// `--token`: what enrols this worker with the dispatcher that made it.
+    /// `--token`: enrols at the dispatcher that made it, and at no other.
     pub token: Option<TokenText>,
     /// `--max-jobs`: tasks at once; `None` is 4.
     pub max_jobs: Option<u32>,
@@ -39,6 +42,9 @@ pub struct WorkerOptions {
     pub resources: BTreeMap<String, u64>,
     /// The `octaskly` binary that guard and shims are started from; `None` is the running one.
     pub program: Option<PathBuf>,
+    /// Where to show what is to be typed for this worker's approval; `None` is the terminal. What does not
+    /// fit into the queue is not shown.
+    pub show_approval: Option<mpsc::Sender<ApprovalAsked>>,
 }
 
 /// Where a worker was told to look for its dispatcher.
@@ -66,6 +72,7 @@ impl WorkerOptions {
             labels: BTreeMap::new(),
             resources: BTreeMap::new(),
             program: None,
+            show_approval: None,
         }
     }
 
