@@ -13,6 +13,7 @@ use quinn::{ConnectError, ConnectionError, Runtime as _, TokioRuntime, Transport
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use super::budget::SharedBudget;
 use super::settings::HANDSHAKE_DEADLINE;
 use super::{Alpn, CloseCode, Incoming, Link, TransportError, accept, link, probe, settings, socket};
 use crate::model::NodeId;
@@ -165,7 +166,7 @@ impl Endpoint {
             },
             () = probe::refused(address) => return Err(TransportError::NothingListens(address)),
         };
-        Link::new(connection).ok_or_else(|| not_whom_we_wanted(address, expected))
+        Link::new(connection, &SharedBudget::default()).ok_or_else(|| not_whom_we_wanted(address, expected))
     }
 
     fn begin(

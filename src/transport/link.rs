@@ -11,6 +11,7 @@ use quinn::VarInt;
 use quinn::crypto::rustls::HandshakeData;
 use rustls::pki_types::CertificateDer;
 
+use super::budget::{Budget, SharedBudget};
 use super::gate::HeldPlace;
 use super::{Alpn, CloseCode, FrameRecv, FrameSend, LinkEnd, TransportError, close, settings};
 use crate::model::NodeId;
@@ -25,16 +26,18 @@ pub struct Link {
     alpn: Alpn,
     /// What a node that waits for approval counts by.
     place: Option<Arc<HeldPlace>>,
+    /// For the large frames of all its streams.
+    budget: Budget,
 }
 
 impl Link {
     /// The link that a finished handshake made; `None` when TLS let through what it must not, which it does not.
-    pub(super) fn new(connection: quinn::Connection) -> Option<Self> {
+    pub(super) fn new(connection: quinn::Connection, budget: &SharedBudget) -> Option<Self> {
         let certificates = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
         let peer = tls::peer_id(certificates.first()?).ok()?;
         let agreed = connection.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol?;
         let alpn = Alpn::from_bytes(&agreed)?;
-        Some(Self { connection, peer, alpn, place: None })
+        Some(Self { connection, peer, alpn, place: None, budget: budget.of_a_link(alpn) })
     }
 
     /// The other side's key.
@@ -102,7 +105,7 @@ impl Link {
     /// # Errors
     /// When the link is gone.
     pub async fn accept_uni(&self) -> Result<FrameRecv, TransportError> {
-        Ok(FrameRecv::new(self.connection.accept_uni().await?, self.connection.clone()))
+        Ok(FrameRecv::new(self.connection.accept_uni().await?, self.connection.clone(), self.budget.clone()))
     }
 
     /// Closes the link at once; the other side can read `code` and `text`. What was not yet delivered
@@ -133,7 +136,7 @@ impl Link {
     }
 
     fn framed(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> (FrameSend, FrameRecv) {
-        (FrameSend::new(send), FrameRecv::new(recv, self.connection.clone()))
+        (FrameSend::new(send), FrameRecv::new(recv, self.connection.clone(), self.budget.clone()))
     }
 }
 

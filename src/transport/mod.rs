@@ -7,6 +7,7 @@
 //! time. Absent: roles and enrolment (the engine decides who is welcome).
 
 mod accept;
+mod budget;
 mod buffer;
 mod close;
 mod endpoint;

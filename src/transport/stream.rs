@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::budget::{Budget, LARGE_FRAME, Permit};
 use super::buffer::ReadBuffer;
 use super::{CloseCode, TransportError, close};
 use crate::model::limits::MAX_FRAME;
@@ -151,11 +152,14 @@ pub struct FrameRecv {
     buffer: ReadBuffer,
     /// When the frame that has begun must be complete.
     deadline: Option<Instant>,
+    budget: Budget,
+    /// While the frame that has begun is a large one.
+    permit: Option<Permit>,
 }
 
 impl FrameRecv {
-    pub(super) fn new(stream: quinn::RecvStream, connection: quinn::Connection) -> Self {
-        Self { stream, connection, buffer: ReadBuffer::default(), deadline: None }
+    pub(super) fn new(stream: quinn::RecvStream, connection: quinn::Connection, budget: Budget) -> Self {
+        Self { stream, connection, buffer: ReadBuffer::default(), deadline: None, budget, permit: None }
     }
 
     /// The next message, of at most `cap` bytes; `None` once the other side has finished.
@@ -165,6 +169,11 @@ impl FrameRecv {
     pub async fn recv<T: Message>(&mut self, cap: u32) -> Result<Option<T>, TransportError> {
         let Some(header) = self.peek::<HEADER_BYTES>().await? else { return Ok(None) };
         let length = frame::body_length(header, cap).map_err(|error| self.protest(error))?;
+        if length > LARGE_FRAME && self.permit.is_none() {
+            self.permit = self.budget.permit().await;
+            // Waiting for others is not its sender's fault.
+            self.deadline = None;
+        }
         self.fill(HEADER_BYTES + length).await?;
         let message = frame::decode(&self.buffer.take(HEADER_BYTES + length)[HEADER_BYTES..]);
         self.taken();
@@ -220,6 +229,7 @@ impl FrameRecv {
     fn taken(&mut self) {
         self.deadline = None;
         self.buffer.shrink();
+        self.permit = None;
     }
 
     fn protest(&self, error: crate::wire::WireError) -> TransportError {
@@ -246,6 +256,7 @@ mod tests {
     use crate::model::NodeId;
     use crate::model::handshake::Hello;
     use crate::model::requests::Request;
+    use crate::transport::budget::SharedBudget;
     use crate::trust::{Alpn, Identity};
     use crate::wire::WireError;
 
@@ -284,7 +295,8 @@ mod tests {
                 send.finish().await.unwrap();
             }
             let (_, recv) = inner.accept_bi().await.unwrap();
-            (FrameRecv::new(recv, inner), send, link)
+            let budget = SharedBudget::default().of_a_link(Alpn::Client);
+            (FrameRecv::new(recv, inner, budget), send, link)
         }
     }
 
