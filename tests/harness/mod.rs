@@ -8,7 +8,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of it")]
 
-use std::ffi::OsStr;
+pub mod lan;
+
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Write as _};
 use std::net::UdpSocket;
@@ -31,6 +33,8 @@ pub struct Cluster {
     folder: tempfile::TempDir,
     port: u16,
     started: AtomicU32,
+    /// What every command line begins with, where this home is on another host.
+    through: Vec<OsString>,
 }
 
 impl Cluster {
@@ -38,7 +42,12 @@ impl Cluster {
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("octest-").tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join("tmp")).expect("a folder");
-        Self { folder, port: free_port(), started: AtomicU32::new(0) }
+        Self { folder, port: free_port(), started: AtomicU32::new(0), through: Vec::new() }
+    }
+
+    /// One whose commands all run through `program args…`, where `port` is free.
+    pub fn through(program_and_args: Vec<OsString>, port: u16) -> Self {
+        Self { port, through: program_and_args, ..Self::new() }
     }
 
     /// One with a dispatcher and a worker of four slots that has joined.
@@ -72,8 +81,9 @@ impl Cluster {
 
     /// `octaskly` with these arguments, this home, and an environment that holds nothing else.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_octaskly"));
-        command.args(args).env_clear().env("OCTASKLY_HOME", self.home()).env("TMPDIR", self.temporary());
+        let mut words = self.through.iter().cloned().chain([env!("CARGO_BIN_EXE_octaskly").into()]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).args(args).env_clear().env("OCTASKLY_HOME", self.home()).env("TMPDIR", self.temporary());
         for kept in ["PATH", "HOME", "LANG", "TERM", "USER", "LLVM_PROFILE_FILE"] {
             if let Some(value) = std::env::var_os(kept) {
                 command.env(kept, value);
@@ -363,7 +373,10 @@ impl std::fmt::Debug for Ran {
 /// The arguments of a command, as far as a person wants to read them.
 fn label(command: &Command) -> String {
     let args: Vec<String> = command.get_args().map(|arg| arg.to_string_lossy().chars().take(80).collect()).collect();
-    format!("octaskly {}", args.join(" "))
+    // What it runs through is of no interest, but where is.
+    let own = args.iter().position(|arg| *arg == env!("CARGO_BIN_EXE_octaskly").chars().take(80).collect::<String>());
+    let host = own.and_then(|own| args.get(own.checked_sub(2)?)).map(|host| format!(" (host {host})"));
+    format!("octaskly {}{}", args[own.map_or(0, |own| own + 1)..].join(" "), host.unwrap_or_default())
 }
 
 fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
