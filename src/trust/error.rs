@@ -91,6 +91,9 @@ pub enum TrustError {
     /// A key or certificate could not be made.
     #[error("make a key or certificate")]
     Generate(#[source] rcgen::Error),
+    /// The key cannot sign; only a bug of ours can cause it.
+    #[error("sign with the key: {0}")]
+    Sign(ring::error::KeyRejected),
     /// The system gave no random bits.
     #[error("get random bits from the system")]
     Random(#[source] getrandom::Error),

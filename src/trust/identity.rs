@@ -4,8 +4,10 @@
 //! Absent: any way to get the raw secret out, except into TLS.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
+use ring::signature::Ed25519KeyPair;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::{NodeDir, TrustError, private, tls};
@@ -21,7 +23,8 @@ const KEY_FILE_CAP: u64 = 4096;
 pub struct Identity {
     id: NodeId,
     certificate: CertificateDer<'static>,
-    key: std::sync::Arc<PrivateKeyDer<'static>>,
+    key: Arc<PrivateKeyDer<'static>>,
+    signer: Arc<Ed25519KeyPair>,
     endpoint_keys: EndpointKeys,
 }
 
@@ -81,6 +84,14 @@ impl Identity {
         self.key.clone_key()
     }
 
+    /// The Ed25519 signature of `message`. Callers prefix it with what it is, so that no two uses of the
+    /// key can be mistaken for each other; TLS does so itself.
+    pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        let mut signature = [0; 64];
+        signature.copy_from_slice(self.signer.sign(message).as_ref());
+        signature
+    }
+
     /// What lets a restarted endpoint of this node be recognised as one that has forgotten everything.
     #[must_use]
     pub fn endpoint_keys(&self) -> &EndpointKeys {
@@ -95,8 +106,11 @@ impl Identity {
         let certificate = CertificateParams::new(vec![name])
             .and_then(|params| params.self_signed(pair))
             .map_err(TrustError::Generate)?;
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pair.serialize_der()));
-        Ok(Self { id, certificate: certificate.der().clone(), key: key.into(), endpoint_keys })
+        let pkcs8 = pair.serialize_der();
+        let signer = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&pkcs8).map_err(TrustError::Sign)?;
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pkcs8));
+        let (certificate, signer) = (certificate.der().clone(), Arc::new(signer));
+        Ok(Self { id, certificate, key: key.into(), signer, endpoint_keys })
     }
 }
 
