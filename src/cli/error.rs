@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use super::exit;
 use super::value::ValueError;
 use crate::client::ClientError;
+use crate::model::NodeName;
 use crate::model::requests::FailureCode;
 use crate::node::NodeError;
 use crate::telemetry::TelemetryError;
@@ -54,6 +55,14 @@ pub(crate) enum CliError {
         place: Place,
         /// The value, as far as it can be shown.
         given: String,
+        /// Why not.
+        source: ValueError,
+    },
+    /// A value makes no sense and may be a secret, or nearly one: it is not repeated.
+    #[error("invalid value for {place}")]
+    Secret {
+        /// Of what.
+        place: Place,
         /// Why not.
         source: ValueError,
     },
@@ -101,6 +110,9 @@ pub(crate) enum CliError {
     /// Nothing is selected where something was named.
     #[error("there is no such job or task: {0}")]
     NothingSelected(String),
+    /// A draining worker that was waited for was given work again.
+    #[error("{0} was given work again before it had nothing to run")]
+    Resumed(NodeName),
     /// The home folder cannot be found or used.
     #[error("failed to {0}")]
     Trust(#[from] TrustError),
@@ -152,6 +164,11 @@ impl CliError {
         Self::Value { place, given: given.to_string_lossy().into_owned(), source }
     }
 
+    /// The same without what was given.
+    pub(crate) fn secret(place: Place, source: ValueError) -> Self {
+        Self::Secret { place, source }
+    }
+
     /// What to do about it, where there is something.
     pub(crate) fn hint(&self) -> Option<String> {
         let text = match self {
@@ -159,7 +176,7 @@ impl CliError {
             Self::Value { place: Place::Option("--memory") | Place::Variable("OCTASKLY_MEMORY"), .. } => {
                 "a worker's memory is a number of MB, or auto: 16384"
             }
-            Self::Value { source, .. } => return source.hint(),
+            Self::Value { source, .. } | Self::Secret { source, .. } => return source.hint(),
             Self::Conflict(..) => "leave one of them out",
             Self::NoCommand => "write it behind the options: octaskly run -- CMD…",
             Self::ItemsTwice => "write all items behind one :::",
@@ -172,6 +189,7 @@ impl CliError {
             Self::Bug { .. } => "please report this line and what led to it",
             Self::TooManyItems { .. }
             | Self::Unreadable { .. }
+            | Self::Resumed(_)
             | Self::Telemetry(_)
             | Self::Runtime(_)
             | Self::Random(_)
@@ -186,6 +204,7 @@ impl CliError {
         match self {
             Self::Usage { .. }
             | Self::Value { .. }
+            | Self::Secret { .. }
             | Self::Conflict(..)
             | Self::NoCommand
             | Self::ItemsTwice
@@ -199,7 +218,7 @@ impl CliError {
                 _ => exit::FAILURE,
             },
             Self::Client(_) | Self::Trust(_) | Self::Bug { .. } => exit::OURS,
-            Self::NothingSelected(_) => exit::FAILURE,
+            Self::NothingSelected(_) | Self::Resumed(_) => exit::FAILURE,
             Self::Telemetry(_) | Self::Node(_) | Self::Runtime(_) | Self::Random(_) | Self::Output(_) => exit::FAILURE,
             Self::PipeClosed => exit::PIPE_CLOSED,
         }

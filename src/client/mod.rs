@@ -8,6 +8,7 @@
 //! (all `cli/`).
 
 pub mod error;
+pub mod members;
 pub mod streams;
 pub mod target;
 
@@ -15,6 +16,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 pub use error::ClientError;
+pub use members::CreatedToken;
 pub use streams::{Attachment, LogStream, OutputReceiver, StdinSender, Watch};
 pub use target::{Target, find, resolve};
 
@@ -107,6 +109,12 @@ impl Client {
     #[must_use]
     pub fn welcome(&self) -> &Welcome {
         &self.welcome
+    }
+
+    /// Where the dispatcher was reached.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.link.remote_addr()
     }
 
     /// Says goodbye and waits until the other side can have heard it.

@@ -9,9 +9,12 @@ use clap_complete::Shell;
 /// How a client finds its dispatcher.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ConnectArgs {
-    /// Where the dispatcher is [default: this user's, on this machine] [env: OCTASKLY_DISPATCHER]
+    /// Where the dispatcher is [default: this user's, else the last one enrolled with] [env: OCTASKLY_DISPATCHER]
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "Connection")]
     pub(crate) dispatcher: Option<OsString>,
+    /// Token that enrols this client there; needed once [env: OCTASKLY_TOKEN]
+    #[arg(long, value_name = "TOKEN", help_heading = "Connection")]
+    pub(crate) token: Option<OsString>,
     /// Folder of keys and state [default: ~/.local/share/octaskly] [env: OCTASKLY_HOME]
     #[arg(long, value_name = "DIR", help_heading = "Connection")]
     pub(crate) home: Option<OsString>,

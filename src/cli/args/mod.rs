@@ -8,6 +8,7 @@
 mod client;
 mod node;
 mod task;
+mod trust;
 
 pub(crate) use client::{
     CancelArgs, CompletionsArgs, ConnectArgs, ExplainArgs, ForgetArgs, HwdetectArgs, JsonForm, ListArgs, LogsArgs,
@@ -15,6 +16,10 @@ pub(crate) use client::{
 };
 pub(crate) use node::{DispatcherArgs, NodeArgs, WorkerArgs};
 pub(crate) use task::{RunArgs, SubmitArgs, TaskArgs};
+pub(crate) use trust::{
+    ApproveArgs, ClientsArgs, DrainArgs, ResumeArgs, RevokeArgs, TokenArgs, TokenCreateArgs, TokenListArgs,
+    TokenRevokeArgs, TokenVerb,
+};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
@@ -83,6 +88,18 @@ pub(crate) enum Verb {
     Forget(ForgetArgs),
     /// List the workers
     Workers(WorkersArgs),
+    /// Give a worker no new work; what it runs goes on
+    Drain(DrainArgs),
+    /// Give a drained worker work again
+    Resume(ResumeArgs),
+    /// Let in a worker that waits and shows a code
+    Approve(ApproveArgs),
+    /// Throw a worker or client out for good and free its name
+    Revoke(RevokeArgs),
+    /// List the clients that are enrolled
+    Clients(ClientsArgs),
+    /// Make, list and take back tokens that enrol workers and clients
+    Token(TokenArgs),
     /// Show the cluster on one screen
     Status(StatusArgs),
     /// Show what a worker on this machine would advertise

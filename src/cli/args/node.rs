@@ -60,6 +60,9 @@ pub(crate) struct WorkerArgs {
     /// Port of the dispatcher [default: 7878] [env: OCTASKLY_DISPATCHER_PORT]
     #[arg(short, long, value_name = "PORT")]
     pub(crate) port: Option<OsString>,
+    /// Token of the dispatcher, which then needs to approve nothing [env: OCTASKLY_TOKEN]
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<OsString>,
     /// Tasks at once [default: 4] [env: OCTASKLY_MAX_JOBS]
     #[arg(short = 'j', long, value_name = "N")]
     pub(crate) max_jobs: Option<OsString>,

@@ -13,7 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
-use super::read;
+use super::{read, read_secret};
 use crate::cli::error::{CliError, Place};
 use crate::cli::value::ValueError;
 
@@ -50,15 +50,20 @@ impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Overridden {
     option: &'static str,
-    typed: String,
     variable: &'static str,
-    value: String,
+    /// What was typed and what the variable says; `None` for secrets.
+    values: Option<(String, String)>,
 }
 
 impl fmt::Display for Overridden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { option, typed, variable, value } = self;
-        write!(f, "{option} {typed} is overridden by the environment: {variable}={value} wins")
+        let Self { option, variable, values } = self;
+        match values {
+            Some((typed, value)) => {
+                write!(f, "{option} {typed} is overridden by the environment: {variable}={value} wins")
+            }
+            None => write!(f, "{option} is overridden by the environment: {variable} wins"),
+        }
     }
 }
 
@@ -98,6 +103,23 @@ impl<'a> NodeValues<'a> {
         Ok(Some(from_variable))
     }
 
+    /// The same for what must not be shown.
+    pub(crate) fn secret<T: PartialEq>(
+        &mut self,
+        option: &'static str,
+        typed: Option<&OsStr>,
+        variable: &'static str,
+        parse: impl Fn(&str) -> Result<T, ValueError>,
+    ) -> Result<Option<T>, CliError> {
+        let from_option = typed.map(|given| read_secret(Place::Option(option), given, &parse)).transpose()?;
+        let set = self.environment.get(variable);
+        let from_variable = set.map(|given| read_secret(Place::Variable(variable), given, &parse)).transpose()?;
+        if from_option.is_some() && from_variable.is_some() && from_option != from_variable {
+            self.overridden.push(Overridden { option, variable, values: None });
+        }
+        Ok(from_variable.or(from_option))
+    }
+
     /// The same for a path, which is not understood at all.
     pub(crate) fn path(
         &mut self,
@@ -127,7 +149,7 @@ impl<'a> NodeValues<'a> {
 
     fn warn(&mut self, option: &'static str, typed: Option<&OsStr>, variable: &'static str, set: Option<&OsStr>) {
         let shown = |text: Option<&OsStr>| text.unwrap_or_default().to_string_lossy().into_owned();
-        self.overridden.push(Overridden { option, typed: shown(typed), variable, value: shown(set) });
+        self.overridden.push(Overridden { option, variable, values: Some((shown(typed), shown(set))) });
     }
 }
 

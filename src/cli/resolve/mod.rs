@@ -11,6 +11,7 @@ mod intake;
 mod selection;
 mod submission;
 mod target;
+mod trust;
 mod worker;
 
 pub(crate) use dispatcher::dispatcher;
@@ -19,6 +20,7 @@ pub(crate) use intake::StdinPlan;
 pub(crate) use selection::{limit, selector, states, tail, timeout};
 pub(crate) use submission::{After, JobPlan, Output, job};
 pub(crate) use target::whereabouts;
+pub(crate) use trust::{Approval, TokenPlan, approval, node_name, revocation, token, token_id};
 pub(crate) use worker::worker;
 
 use std::ffi::OsStr;
@@ -36,6 +38,16 @@ pub(crate) fn read<T>(
 ) -> Result<T, CliError> {
     let text = given.to_str().ok_or(ValueError::NotText);
     text.and_then(parse).map_err(|error| CliError::value(place, given, error))
+}
+
+/// The same for what may be a secret: an error does not repeat it.
+pub(crate) fn read_secret<T>(
+    place: Place,
+    given: &OsStr,
+    parse: impl FnOnce(&str) -> Result<T, ValueError>,
+) -> Result<T, CliError> {
+    let text = given.to_str().ok_or(ValueError::NotText);
+    text.and_then(parse).map_err(|error| CliError::secret(place, error))
 }
 
 /// The option called `name`, when it was given.

@@ -4,7 +4,7 @@ use super::{Environment, NodeValues, Overridden, log_options};
 use crate::cli::args::{GlobalArgs, WorkerArgs};
 use crate::cli::error::CliError;
 use crate::cli::value::{
-    amounts, auto_or, boolean, count_u32, host_port, labels, megabytes, node_name, port, whole_cores,
+    amounts, auto_or, boolean, count_u32, host_port, labels, megabytes, node_name, port, token, whole_cores,
 };
 use crate::node::NodeError;
 use crate::node::worker::{DispatcherAddress, WorkerOptions};
@@ -41,6 +41,7 @@ pub(crate) fn worker(
         Some(host) => DispatcherAddress { host: Some(host.host), port: host.port.or(port_alone) },
         None => DispatcherAddress { host: None, port: port_alone },
     };
+    options.token = values.secret("--token", args.token.as_deref(), "OCTASKLY_TOKEN", token)?;
     let given = args.max_jobs.as_deref();
     options.max_jobs = values.text("--max-jobs", given, "OCTASKLY_MAX_JOBS", |text| count_u32(text, 1))?;
     let given = args.cpu_cores.as_deref();
@@ -54,7 +55,7 @@ pub(crate) fn worker(
     options.labels = own.unwrap_or_default();
     let own = values.list("--resource", &args.resource, "OCTASKLY_RESOURCE", |texts| amounts(texts))?;
     options.resources = own.unwrap_or_default();
-    // Accepted and checked; nothing sends beacons yet.
+    // Accepted and checked, so that scripts need no change: discovery comes with peers, and nothing sends beacons yet.
     let given = args.discovery_port.as_deref();
     let _ = values.text("--discovery-port", given, "OCTASKLY_DISCOVERY_PORT", |text| port(text, 1))?;
     let log = log_options(&mut values, &args.node, global)?;
@@ -67,6 +68,8 @@ mod tests {
 
     use super::*;
     use crate::cli::args::{LowArgs, Verb};
+    use crate::model::NodeId;
+    use crate::trust::TokenText;
 
     fn settings(line: &[&str], variables: &[(&str, &str)]) -> Result<WorkerSettings, CliError> {
         let parsed = LowArgs::try_parse_from([&["octaskly", "worker", "--home", "/h"], line].concat());
@@ -157,6 +160,28 @@ mod tests {
             assert!(line.iter().all(|word| warning.contains(word)), "{warning} names {line:?}");
             let said = |settings: WorkerSettings| format!("{:?} {:?}", settings.options, settings.log);
             assert_eq!(said(both), said(alone), "{variable} wins");
+        }
+    }
+
+    #[test]
+    fn a_token_is_overridden_by_its_variable_and_neither_is_shown() {
+        let token = |secret| TokenText::with_secret(NodeId([7; 32]), [secret; 16]);
+        let (one, two) = (token(1).reveal(), token(2).reveal());
+        assert_eq!(options(&["--token", &one], &[]).token, Some(token(1)));
+        assert_eq!(options(&[], &[("OCTASKLY_TOKEN", &one)]).token, Some(token(1)));
+        assert!(settings(&["--token", &one], &[("OCTASKLY_TOKEN", &one)]).expect("settings").overridden.is_empty());
+        let both = settings(&["--token", &one], &[("OCTASKLY_TOKEN", &two)]).expect("settings");
+        assert_eq!(both.options.token, Some(token(2)));
+        let warning = both.overridden[0].to_string();
+        assert_eq!(warning, "--token is overridden by the environment: OCTASKLY_TOKEN wins");
+        let damaged = &one[..80];
+        for (line, variables, place) in [
+            (vec!["--token", damaged], vec![], "--token"),
+            (vec!["--token", &one], vec![("OCTASKLY_TOKEN", damaged)], "OCTASKLY_TOKEN"),
+        ] {
+            let error = settings(&line, &variables).expect_err("a damaged token");
+            assert!(error.line().contains(place) && !error.line().contains(&one[57..70]), "{}", error.line());
+            assert!(error.hint().is_some_and(|hint| hint.contains("84 characters")));
         }
     }
 

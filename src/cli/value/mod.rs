@@ -11,6 +11,7 @@ mod duration;
 mod pair;
 mod retry;
 mod size;
+mod trust;
 
 pub(crate) use address::{bind_address, host_port};
 pub(crate) use array::array;
@@ -18,12 +19,14 @@ pub(crate) use duration::{duration, time_limit};
 pub(crate) use pair::{amounts, labels};
 pub(crate) use retry::{backoff, retry_on};
 pub(crate) use size::size;
+pub(crate) use trust::{approval_code, token, token_id, token_lifetime, token_role, token_uses};
 
 use crate::model::limits::SUSPECT_AFTER;
 use crate::model::selector::{Selector, SelectorError};
 use crate::model::spec::Isolation;
 use crate::model::{MilliCpu, Millis, NodeName, TaskState};
 use crate::telemetry::LogFormat;
+use crate::trust::token::TokenError;
 
 /// Why a text is not a value of the kind asked for; completes "invalid value … for …: ".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +125,15 @@ pub(crate) enum ValueError {
         /// The nearest valid one.
         nearest: String,
     },
+    /// No token.
+    #[error("{}", trust::why_no_token(*.0))]
+    NotToken(TokenError),
+    /// Not what a token is called.
+    #[error("it is no id of a token")]
+    NotTokenId,
+    /// Not a code that any worker shows.
+    #[error("it is not the code of a worker")]
+    NotCode,
     /// Selects no job.
     #[error("{0}")]
     Selector(SelectorError),
@@ -163,6 +175,9 @@ impl ValueError {
                 "name exit codes, exit, signal, oom and timeout, separated by commas"
             }
             Self::BadName { nearest } => return Some(format!("the nearest valid name is {nearest}")),
+            Self::NotToken(error) => error.hint(),
+            Self::NotTokenId => "`octaskly token list` shows the ids: eight letters and digits",
+            Self::NotCode => "a code is 16 letters and digits, as the waiting worker shows it: abcd-efgh-ijkl-mnop",
             Self::Selector(_) => "name jobs and tasks as 5, 5.3, 1-3,7, last or all",
             Self::NotCommand => "`octaskly --help` lists the commands",
             Self::AllJobs => "name the jobs: 5, 1-3,7 or last",

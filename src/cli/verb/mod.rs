@@ -4,10 +4,13 @@
 //! The one invariant: a verb resolves all its arguments before it asks or
 //! starts anything. Absent: parsing, and the form of errors.
 
+mod approve;
 mod cancel;
+mod clients;
 mod completions;
 mod describe;
 mod dispatcher;
+mod drain;
 mod ending;
 mod explain;
 mod forget;
@@ -17,10 +20,12 @@ mod logs;
 mod man;
 mod queue;
 mod retry;
+mod revoke;
 mod run;
 mod show;
 mod status;
 mod submit;
+mod token;
 mod wait;
 mod worker;
 mod workers;
@@ -116,6 +121,12 @@ pub(crate) fn perform(args: &LowArgs, environment: Environment) -> Result<ExitCo
         Verb::Retry(args) => retry::perform(args, &context),
         Verb::Forget(args) => forget::perform(args, &context),
         Verb::Workers(args) => workers::perform(args, &context),
+        Verb::Drain(args) => drain::drain(args, &context),
+        Verb::Resume(args) => drain::resume(args, &context),
+        Verb::Approve(args) => approve::perform(args, &context),
+        Verb::Revoke(args) => revoke::perform(args, &context),
+        Verb::Clients(args) => clients::perform(args, &context),
+        Verb::Token(args) => token::perform(args, &context),
         Verb::Status(args) => status::perform(args, &context),
         Verb::Hwdetect(args) => hwdetect::perform(args),
         Verb::Completions(args) => completions::perform(args),

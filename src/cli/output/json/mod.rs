@@ -3,8 +3,14 @@
 //! The one invariant: keys are always there; what is not known is `null`.
 //! A change to a key is a breaking change: the tests below hold each of them.
 
+mod trust;
+
 use serde::Serialize;
 use serde_json::Number;
+
+#[cfg(test)]
+pub(crate) use trust::tests as trust_tests;
+pub(crate) use trust::{Client, Token, client_state};
 
 use super::text::rfc3339;
 use crate::model::outcome::Cause;

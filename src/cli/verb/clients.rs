@@ -1,0 +1,67 @@
+//! `octaskly clients`: who may submit.
+
+use std::process::ExitCode;
+
+use super::Context;
+use crate::cli::args::ClientsArgs;
+use crate::cli::error::CliError;
+use crate::cli::output::table::{Column, Table, terminal_width};
+use crate::cli::output::{Page, json, text};
+use crate::model::trust::ClientView;
+
+/// Prints them.
+pub(super) fn perform(args: &ClientsArgs, context: &Context) -> Result<ExitCode, CliError> {
+    context.as_client(async {
+        let session = context.connect(&args.connect).await?;
+        let clients = session.client().clients().await?;
+        let mut page = Page::begin();
+        match args.json.json {
+            Some(form) => page.objects(form, clients.iter().map(json::Client::from))?,
+            None => {
+                for line in table(&clients).lines(terminal_width()) {
+                    page.line(line)?;
+                }
+            }
+        }
+        page.end()?;
+        session.close().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn table(clients: &[ClientView]) -> Table {
+    let mut table = Table::new(&[
+        Column::GivesWay("NAME"),
+        Column::Left("ROLE"),
+        Column::Left("STATE"),
+        Column::Right("LINKS"),
+        Column::Left("ENROLLED"),
+        Column::Left("ID"),
+    ]);
+    for client in clients {
+        table.row([
+            client.name.to_string(),
+            client.role.to_string(),
+            json::client_state(client).to_owned(),
+            client.links.to_string(),
+            text::rfc3339(client.enrolled_at),
+            client.node.short().to_owned(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::json::trust_tests::sample_client;
+
+    #[test]
+    fn the_list_of_clients_fits_eighty_columns() {
+        let long = ClientView { name: "c".repeat(63).parse().expect("a name"), ..sample_client() };
+        let lines = table(&[sample_client(), long]).lines(Some(80));
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:#?}");
+        let words: Vec<_> = lines[1].split_whitespace().take(5).collect();
+        assert_eq!(words, ["client-1", "client", "enrolled", "1", "1970-01-01T00:00:01.000Z"]);
+    }
+}
