@@ -38,7 +38,7 @@ fn opened(path: &Path) -> (Store, Receiver<BatchNo>) {
         Progress::Failed(error) => panic!("{error}"),
         Progress::Written(_) => {}
     };
-    (store::open(path, Box::new(on_progress), Timestamp(1)).expect("opens").0, synced)
+    (store::open(path, Box::new(on_progress), Timestamp(1), None).expect("opens").0, synced)
 }
 
 fn submitted(job: u64, last: u64) -> Record {

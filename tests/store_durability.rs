@@ -39,12 +39,12 @@ fn listener() -> (OnProgress, Receiver<Progress>) {
 
 fn open(path: &Path) -> (Store, Receiver<Progress>) {
     let (on_progress, progress) = listener();
-    let (store, _) = store::open(path, on_progress, Timestamp(1)).expect("opens");
+    let (store, _) = store::open(path, on_progress, Timestamp(1), None).expect("opens");
     (store, progress)
 }
 
 fn refused(path: &Path) -> StoreError {
-    match store::open(path, Box::new(|_| ()), Timestamp(1)) {
+    match store::open(path, Box::new(|_| ()), Timestamp(1), None) {
         Ok(_) => panic!("opened what it should have refused"),
         Err(error) => error,
     }
@@ -114,7 +114,7 @@ fn child_that_writes_until_it_is_killed() {
             println!("acknowledged {}", upto.0);
         }
     });
-    let (store, restored) = store::open(&path, acknowledge, Timestamp(1)).expect("opens");
+    let (store, restored) = store::open(&path, acknowledge, Timestamp(1), None).expect("opens");
     for job in restored.next_job.. {
         // Not every batch asks for it, and some are large, so that groups and syncs fall everywhere.
         let durability = if job % 3 == 0 { Durability::Written } else { Durability::Synced };
@@ -144,7 +144,7 @@ fn what_was_acknowledged_outlives_a_process_killed_at_any_moment() {
         acknowledged = heard.expect("it got to acknowledge something").max(acknowledged);
 
         let (on_progress, _progress) = listener();
-        let (store, restored) = store::open(&path, on_progress, Timestamp(1)).expect("opens after the crash");
+        let (store, restored) = store::open(&path, on_progress, Timestamp(1), None).expect("opens after the crash");
         assert!(restored.epoch > last_epoch);
         last_epoch = restored.epoch;
         let jobs = whole_jobs(&store);

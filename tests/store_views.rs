@@ -63,7 +63,7 @@ fn open(path: &Path) -> (Store, RestoredState, Receiver<Progress>) {
         // The listener may be gone already.
         let _ = said.send(news);
     });
-    let (store, restored) = store::open(path, on_progress, Timestamp(1_000_000)).expect("opens");
+    let (store, restored) = store::open(path, on_progress, Timestamp(1_000_000), None).expect("opens");
     (store, restored, progress)
 }
 

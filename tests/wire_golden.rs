@@ -596,7 +596,7 @@ fn store_schemas_keep_their_tables() {
     use octaskly::store::{self, Outbox};
     let directory = tempfile::tempdir().expect("a directory");
     let (jobs, outbox) = (directory.path().join("jobs.db"), directory.path().join("outbox.db"));
-    store::open(&jobs, Box::new(|_| ()), Timestamp(1)).expect("opens").0.close().expect("closes");
+    store::open(&jobs, Box::new(|_| ()), Timestamp(1), None).expect("opens").0.close().expect("closes");
     Outbox::open(&outbox, Box::new(|_| ())).expect("opens").0.close().expect("closes");
     for (file, path) in [("store.sql", jobs), ("outbox.sql", outbox)] {
         let connection = rusqlite::Connection::open(path).expect("opens");

@@ -151,6 +151,9 @@ pub enum Record {
         /// BLAKE3 of its secret.
         hash: Digest,
     },
+    /// Whatever the power losses so far have made the record forget was reported by those who run it, or
+    /// they had time enough to do so.
+    PowerLossesSettled,
 }
 
 /// A job as it was accepted.
@@ -201,9 +204,20 @@ pub struct RestoredState {
     pub nodes: Vec<EnrolledNode>,
     /// Tokens, whatever became of them.
     pub tokens: Vec<Token>,
-    /// The machine was restarted since the store was last written (its boot id differs): records that were
-    /// written but not synced may be gone, so a task that looks ready may be running somewhere.
-    pub after_power_loss: bool,
+    /// Power losses that are not settled, oldest first. When there are any, records that were written but
+    /// not synced may be gone, so a task that looks ready may be running somewhere.
+    pub after_power_loss: Vec<PowerLoss>,
+}
+
+/// The machine was restarted while the store was open (its boot id differs), and not every worker has said
+/// since what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PowerLoss {
+    /// The start of the dispatcher that it ended: records of this epoch may be gone.
+    pub epoch: Epoch,
+    /// The first job number that was free afterwards. Jobs of this number and above were submitted later;
+    /// what this epoch knew under such a number is gone, and is another job.
+    pub next_job: u64,
 }
 
 /// An unfinished job as the store has it.

@@ -36,7 +36,7 @@ impl Projection {
             jobs: self.jobs.values().filter(|job| job.ended.is_none()).map(JobRow::restored).collect(),
             nodes: self.nodes.values().cloned().collect(),
             tokens: Vec::new(),
-            after_power_loss: false,
+            after_power_loss: Vec::new(),
         }
     }
 
@@ -128,7 +128,10 @@ impl Projection {
                 let Some(known) = self.nodes.get_mut(node) else { panic!("a stranger drains") };
                 known.draining = *draining;
             }
-            Record::NodeRevoked { .. } | Record::TokenChanged(_) | Record::TokenForgotten { .. } => {}
+            Record::NodeRevoked { .. }
+            | Record::TokenChanged(_)
+            | Record::TokenForgotten { .. }
+            | Record::PowerLossesSettled => {}
         }
     }
 

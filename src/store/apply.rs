@@ -6,13 +6,13 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::StoreError;
 use super::attempt_rows::{self, WorkerRows};
 use super::rows::{cancellation, int, outcome, state, time};
 use super::task_rows::{TaskRow, TaskRows};
 use super::writer::Apply;
+use super::{StoreError, boot, membership};
 use crate::model::records::{Record, SubmittedJob};
-use crate::model::{Items, JobId, NodeId, NodeName, Outcome, Role, TaskState, Timestamp};
+use crate::model::{Items, JobId, Outcome, TaskState, Timestamp};
 
 /// Rows of one forgotten job removed at a time; a few milliseconds.
 const TIDY_ROWS: i64 = 2000;
@@ -69,11 +69,12 @@ impl Apply for Records {
                 params![int(job.0)],
             ),
             Record::JobForgotten { job } => self.job_forgotten(connection, job),
-            Record::NodeEnrolled { node, role, name, at } => node_enrolled(connection, node, role, &name, at),
-            Record::WorkerDraining { node, draining } => {
-                run(connection, "UPDATE nodes SET draining = ?2 WHERE node = ?1", params![node.0, draining])
-            }
-            Record::NodeRevoked { .. } | Record::TokenChanged(_) | Record::TokenForgotten { .. } => Ok(()),
+            Record::NodeEnrolled { node, role, name, at } => membership::enrolled(connection, node, role, &name, at),
+            Record::WorkerDraining { node, draining } => membership::draining(connection, node, draining),
+            Record::NodeRevoked { node, at } => membership::revoked(connection, node, at),
+            Record::TokenChanged(token) => membership::token_changed(connection, &token),
+            Record::TokenForgotten { hash } => membership::token_forgotten(connection, &hash),
+            Record::PowerLossesSettled => boot::settled(connection),
         }
     }
 
@@ -83,6 +84,10 @@ impl Apply for Records {
 
     fn is_untidy(&self) -> bool {
         self.untidy
+    }
+
+    fn close(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        boot::closed(connection)
     }
 
     fn tidy(&mut self, connection: &Connection) -> Result<(), StoreError> {
@@ -172,27 +177,6 @@ fn rest_changed(
         "UPDATE jobs SET rest_state = ?2, rest_at = ?3, rest_outcome = ?4, rest_outcome_number = ?5,
             rest_outcome_text = ?6 WHERE job = ?1",
         params![int(job.0), state(rest), time(at), word, number, text],
-    )
-}
-
-fn node_enrolled(
-    connection: &Connection,
-    node: NodeId,
-    role: Role,
-    name: &NodeName,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let role = role.to_string();
-    run(
-        connection,
-        "DELETE FROM nodes WHERE role = ?2 AND name = ?3 AND node <> ?1",
-        params![node.0, role, name.as_str()],
-    )?;
-    run(
-        connection,
-        "INSERT INTO nodes (node, role, name, enrolled_at) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (node) DO UPDATE SET role = ?2, name = ?3, enrolled_at = ?4",
-        params![node.0, role, name.as_str(), time(at)],
     )
 }
 

@@ -8,11 +8,13 @@
 
 mod apply;
 mod attempt_rows;
+mod boot;
 mod checkpoint;
 mod error;
 mod file;
 mod jobs;
 mod lookup;
+mod membership;
 mod outbox;
 mod read;
 mod restore;
@@ -50,11 +52,20 @@ pub struct Store {
 /// takes a new epoch durably, and reads what an engine needs to go on.
 ///
 /// `on_progress` is called from the writer's thread and must not block for long.
+/// `boot_id` names this boot of the machine: when the file was last open under
+/// another one and never closed, the machine lost its power meanwhile, and
+/// [`RestoredState::after_power_loss`] says so until a record settles it.
+/// `None` is taken for the same boot as before.
 ///
 /// # Errors
 /// See [`StoreError`]: locked, damaged, of a newer version, or the disk fails.
-pub fn open(path: &Path, on_progress: OnProgress, now: Timestamp) -> Result<(Store, RestoredState), StoreError> {
-    open_with(path, Safety::Full, on_progress, now)
+pub fn open(
+    path: &Path,
+    on_progress: OnProgress,
+    now: Timestamp,
+    boot_id: Option<&str>,
+) -> Result<(Store, RestoredState), StoreError> {
+    open_with(path, Safety::Full, on_progress, now, boot_id)
 }
 
 /// Opens a store that is deleted with its process: as [`open`], but nothing ever waits for the disk, and
@@ -67,7 +78,7 @@ pub fn open_scratch(
     on_progress: OnProgress,
     now: Timestamp,
 ) -> Result<(Store, RestoredState), StoreError> {
-    open_with(path, Safety::Scratch, on_progress, now)
+    open_with(path, Safety::Scratch, on_progress, now, None)
 }
 
 fn open_with(
@@ -75,9 +86,10 @@ fn open_with(
     safety: Safety,
     on_progress: OnProgress,
     now: Timestamp,
+    boot_id: Option<&str>,
 ) -> Result<(Store, RestoredState), StoreError> {
     let (file, connection) = file::open(path, &schema::DISPATCHER, safety)?;
-    let epoch = restore::take_epoch(&connection, now)?;
+    let epoch = restore::take_epoch(&connection, now, boot_id)?;
     let state = restore::state(&connection, epoch)?;
     let records = Records::new(&connection)?;
     let writer = Writer::start(file, connection, records, on_progress)?;

@@ -114,4 +114,8 @@ impl Apply for OutboxRecords {
     fn tidy(&mut self, _: &Connection) -> Result<(), StoreError> {
         Ok(())
     }
+
+    fn close(&mut self, _: &Connection) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

@@ -8,20 +8,17 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::StoreError;
-use super::rows::{
-    cancellation_from, fence_from, int, name_from, node_from, role_from, state_from, time, time_from, uint,
-};
-use crate::model::records::{
-    EnrolledNode, RestoredAttempt, RestoredJob, RestoredState, RestoredTask, SubmittedJob, TaskCounts,
-};
+use super::rows::{cancellation_from, fence_from, int, node_from, state_from, time, time_from, uint};
+use super::{StoreError, boot, membership};
+use crate::model::records::{RestoredAttempt, RestoredJob, RestoredState, RestoredTask, SubmittedJob, TaskCounts};
 use crate::model::{
     AttemptId, AttemptNo, Epoch, IntervalSet, JobId, SealedSpec, TaskId, TaskIndex, TaskState, Timestamp,
 };
 
-/// Takes the next epoch; durable when this returns, because the connection still syncs every commit.
-pub(super) fn take_epoch(connection: &Connection, now: Timestamp) -> Result<Epoch, StoreError> {
+/// Takes the next epoch and notes the machine's boot; durable when this returns, because the connection still syncs every commit.
+pub(super) fn take_epoch(connection: &Connection, now: Timestamp, boot_id: Option<&str>) -> Result<Epoch, StoreError> {
     let transaction = connection.unchecked_transaction()?;
+    boot::opened(&transaction, boot_id)?;
     transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'epoch_at'", [time(now)])?;
     let epoch: i64 =
         transaction.query_row("UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value", [], |row| {
@@ -45,28 +42,10 @@ pub(super) fn state(connection: &Connection, epoch: Epoch) -> Result<RestoredSta
         epoch,
         next_job: uint(next_job),
         jobs,
-        nodes: nodes(connection)?,
-        tokens: Vec::new(),
-        after_power_loss: false,
+        nodes: membership::nodes(connection)?,
+        tokens: membership::tokens(connection)?,
+        after_power_loss: boot::power_losses(connection)?,
     })
-}
-
-fn nodes(connection: &Connection) -> Result<Vec<EnrolledNode>, StoreError> {
-    let mut all =
-        connection.prepare("SELECT node, role, name, draining, enrolled_at FROM nodes ORDER BY enrolled_at, node")?;
-    let mut rows = all.query([])?;
-    let mut nodes = Vec::new();
-    while let Some(row) = rows.next()? {
-        nodes.push(EnrolledNode {
-            node: node_from(&row.get::<_, Vec<u8>>(0)?)?,
-            role: role_from(&row.get::<_, String>(1)?)?,
-            name: name_from(&row.get::<_, String>(2)?)?,
-            draining: row.get(3)?,
-            enrolled_at: time_from(row.get(4)?),
-            revoked_at: None,
-        });
-    }
-    Ok(nodes)
 }
 
 /// One job, ended or not.

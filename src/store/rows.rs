@@ -7,7 +7,7 @@ use rusqlite::Row;
 
 use super::StoreError;
 use crate::model::outcome::{Cancellation, SpawnFailure, SpawnFailureKind};
-use crate::model::{Epoch, NodeName};
+use crate::model::{Digest, Epoch, NodeName};
 use crate::model::{Fence, JobId, Millis, NodeId, Outcome, Role, TaskState, Timestamp};
 
 /// An unsigned number as SQLite's signed one. Ids and indices are below 2^63
@@ -79,6 +79,11 @@ pub(super) fn role_from(word: &str) -> Result<Role, StoreError> {
 /// A key from its bytes.
 pub(super) fn node_from(bytes: &[u8]) -> Result<NodeId, StoreError> {
     bytes.try_into().map(NodeId).map_err(|_| StoreError::BadValue { column: "node" })
+}
+
+/// A digest from its bytes.
+pub(super) fn digest_from(bytes: &[u8]) -> Result<Digest, StoreError> {
+    bytes.try_into().map(Digest).map_err(|_| StoreError::BadValue { column: "hash" })
 }
 
 /// A name from its text.

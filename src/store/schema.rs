@@ -21,7 +21,7 @@ impl Schema {
 }
 
 /// The dispatcher's file; its id reads `OKds`.
-pub(super) const DISPATCHER: Schema = Schema { application_id: 0x4f4b_6473, migrations: &[DISPATCHER_1] };
+pub(super) const DISPATCHER: Schema = Schema { application_id: 0x4f4b_6473, migrations: &[DISPATCHER_1, DISPATCHER_2] };
 
 /// The worker's outbox; its id reads `OKob`.
 pub(super) const OUTBOX: Schema = Schema { application_id: 0x4f4b_6f62, migrations: &[OUTBOX_1] };
@@ -144,6 +144,49 @@ CREATE TABLE nodes (
 -- Forgotten jobs whose rows in tasks, attempts and logs are still to be removed.
 CREATE TABLE forgotten (
     job INTEGER PRIMARY KEY
+) STRICT;
+";
+
+// Who was thrown out, who may come in by a token, and whether the machine went
+// down under an open store.
+const DISPATCHER_2: &str = "
+-- Keys that stay out for good. Their names are free for others.
+CREATE TABLE revoked (
+    node BLOB PRIMARY KEY,
+    role TEXT NOT NULL,
+    name TEXT NOT NULL,
+    enrolled_at INTEGER NOT NULL,
+    revoked_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- By the hash of its secret, which is kept nowhere.
+CREATE TABLE tokens (
+    hash BLOB PRIMARY KEY,
+    role TEXT NOT NULL,
+    uses INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    revoked INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The keys that each token enrolled, in order.
+CREATE TABLE token_uses (
+    hash BLOB NOT NULL,
+    place INTEGER NOT NULL,
+    node BLOB NOT NULL,
+    PRIMARY KEY (hash, place)
+) STRICT, WITHOUT ROWID;
+
+-- One row: the boot of the machine that has this file open. NULL: it was closed properly, or no boot is known.
+CREATE TABLE machine (
+    boot_id TEXT
+) STRICT;
+INSERT INTO machine VALUES (NULL);
+
+-- Starts of the dispatcher that ended by a power loss, until every worker has said what it holds.
+CREATE TABLE power_losses (
+    epoch INTEGER PRIMARY KEY,
+    next_job INTEGER NOT NULL
 ) STRICT;
 ";
 

@@ -71,6 +71,9 @@ pub(super) trait Apply: Send + 'static {
 
     /// Does a bounded piece of it, in a transaction of its own.
     fn tidy(&mut self, connection: &Connection) -> Result<(), StoreError>;
+
+    /// Writes that the file is being closed, in the last transaction, which is synced.
+    fn close(&mut self, connection: &Connection) -> Result<(), StoreError>;
 }
 
 enum Command<R> {
@@ -314,12 +317,11 @@ impl<A: Apply> Thread<A> {
 
     /// Makes everything durable and leaves one file behind where nobody reads it now.
     fn end(&mut self) -> Result<(), StoreError> {
-        if self.unsynced {
-            self.set_syncing(true)?;
-            let transaction = self.connection.unchecked_transaction()?;
-            touch(&transaction)?;
-            transaction.commit()?;
-        }
+        self.set_syncing(true)?;
+        let transaction = self.connection.unchecked_transaction()?;
+        self.apply.close(&transaction)?;
+        touch(&transaction)?;
+        transaction.commit()?;
         self.checkpointer.finish(&self.connection)
     }
 

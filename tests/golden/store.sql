@@ -1,5 +1,5 @@
 PRAGMA application_id = 1330340979;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -102,4 +102,32 @@ CREATE TABLE nodes (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE forgotten (
     job INTEGER PRIMARY KEY
+) STRICT;
+CREATE TABLE revoked (
+    node BLOB PRIMARY KEY,
+    role TEXT NOT NULL,
+    name TEXT NOT NULL,
+    enrolled_at INTEGER NOT NULL,
+    revoked_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE tokens (
+    hash BLOB PRIMARY KEY,
+    role TEXT NOT NULL,
+    uses INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    revoked INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE token_uses (
+    hash BLOB NOT NULL,
+    place INTEGER NOT NULL,
+    node BLOB NOT NULL,
+    PRIMARY KEY (hash, place)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE machine (
+    boot_id TEXT
+) STRICT;
+CREATE TABLE power_losses (
+    epoch INTEGER PRIMARY KEY,
+    next_job INTEGER NOT NULL
 ) STRICT;

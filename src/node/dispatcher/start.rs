@@ -14,7 +14,7 @@ use crate::engine::dispatcher::{DispatcherConfig, DispatcherEngine};
 use crate::model::limits::{HEARTBEAT_INTERVAL, SUSPECT_AFTER};
 use crate::model::selector::{Part, Selector};
 use crate::model::{JobId, Millis, NodeId};
-use crate::node::{Clock, NodeError};
+use crate::node::{Clock, NodeError, boot};
 use crate::store::{self, Store, StoreError, Viewer};
 use crate::transport::{Alpn, Endpoint};
 use crate::trust::{AccessFile, Home, Identity, NodeDir, TrustError};
@@ -55,8 +55,11 @@ pub(super) fn open(options: &DispatcherOptions, clock: Clock) -> Result<Opened, 
 
     let path = options.store.clone().unwrap_or_else(|| folder.path().join(STORE));
     let (progress, tell) = StoreProgress::new();
-    let open = if options.embedded { store::open_scratch } else { store::open };
-    let (store, state) = open(&path, tell, clock.now())?;
+    let (store, state) = if options.embedded {
+        store::open_scratch(&path, tell, clock.now())?
+    } else {
+        store::open(&path, tell, clock.now(), boot::id().as_deref())?
+    };
     let logs = folder.path().join(LOGS);
     let log_files =
         LogFiles::open(logs.clone()).map_err(|source| NodeError::LogFolder { path: logs.clone(), source })?;

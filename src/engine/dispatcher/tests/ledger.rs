@@ -168,6 +168,7 @@ impl Ledger {
             Record::TokenForgotten { hash } => {
                 self.tokens.remove(hash).expect("a token that is forgotten was there");
             }
+            Record::PowerLossesSettled => {}
             _ => unreachable!("written by the other half"),
         }
     }
@@ -243,7 +244,7 @@ impl Ledger {
             jobs: unfinished.filter_map(|id| self.recall(id)).collect(),
             nodes: self.nodes.values().cloned().collect(),
             tokens: self.tokens.values().cloned().collect(),
-            after_power_loss: false,
+            after_power_loss: Vec::new(),
         }
     }
 }

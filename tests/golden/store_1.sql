@@ -1,0 +1,109 @@
+PRAGMA application_id = 1330340979;
+PRAGMA user_version = 1;
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE states (
+    state INTEGER PRIMARY KEY,
+    name TEXT NOT NULL
+) STRICT;
+CREATE TABLE jobs (
+    job INTEGER PRIMARY KEY,
+    idempotency_key TEXT NOT NULL UNIQUE,
+    owner BLOB NOT NULL,
+    title TEXT NOT NULL,
+    submitted_at INTEGER NOT NULL,
+    started_at INTEGER,
+    ended_at INTEGER,
+    ended_state INTEGER,
+    cancelling TEXT,
+    cancelling_text TEXT,
+    -- Its tasks are first_index, first_index + index_step, …: task_count of them.
+    first_index INTEGER NOT NULL,
+    index_step INTEGER NOT NULL,
+    task_count INTEGER NOT NULL,
+    last_attempt INTEGER NOT NULL DEFAULT 0,
+    -- Tasks that have a row in tasks, by state …
+    waiting INTEGER NOT NULL DEFAULT 0,
+    ready INTEGER NOT NULL DEFAULT 0,
+    running INTEGER NOT NULL DEFAULT 0,
+    succeeded INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    cancelled INTEGER NOT NULL DEFAULT 0,
+    -- … and what all the others are.
+    rest_state INTEGER NOT NULL,
+    rest_at INTEGER NOT NULL,
+    rest_outcome TEXT,
+    rest_outcome_number INTEGER,
+    rest_outcome_text TEXT
+) STRICT;
+CREATE INDEX jobs_active ON jobs (job) WHERE ended_at IS NULL;
+CREATE INDEX jobs_ended ON jobs (ended_state, job) WHERE ended_at IS NOT NULL;
+CREATE INDEX jobs_owner ON jobs (owner, job);
+CREATE TABLE specs (
+    job INTEGER PRIMARY KEY,
+    spec BLOB NOT NULL
+) STRICT;
+CREATE TABLE tasks (
+    job INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    lost INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL,
+    not_before INTEGER,
+    outcome TEXT,
+    outcome_number INTEGER,
+    outcome_text TEXT,
+    PRIMARY KEY (job, task)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tasks_unsuccessful ON tasks (job, state, task) WHERE state IN (4, 5);
+CREATE TABLE workers (
+    worker INTEGER PRIMARY KEY,
+    node BLOB NOT NULL,
+    name TEXT NOT NULL,
+    UNIQUE (node, name)
+) STRICT;
+CREATE TABLE attempts (
+    job INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    worker INTEGER NOT NULL,
+    assigned_at INTEGER NOT NULL,
+    started_at INTEGER,
+    ended_at INTEGER,
+    outcome TEXT,
+    outcome_number INTEGER,
+    outcome_text TEXT,
+    peak_memory_bytes INTEGER,
+    stdout_bytes INTEGER,
+    stderr_bytes INTEGER,
+    -- NULL: no output is kept; -1: it is in logs; else the bytes of its file.
+    kept_bytes INTEGER,
+    PRIMARY KEY (job, task, attempt)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE logs (
+    job INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    frames BLOB NOT NULL,
+    PRIMARY KEY (job, task, attempt)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE nodes (
+    node BLOB PRIMARY KEY,
+    role TEXT NOT NULL,
+    name TEXT NOT NULL,
+    draining INTEGER NOT NULL DEFAULT 0,
+    enrolled_at INTEGER NOT NULL,
+    UNIQUE (role, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE forgotten (
+    job INTEGER PRIMARY KEY
+) STRICT;
+INSERT INTO meta VALUES ('epoch', 3), ('epoch_at', 1000), ('next_job', 7), ('syncs', 0);
+INSERT INTO states VALUES (0, 'waiting'), (1, 'ready'), (2, 'running'), (3, 'succeeded'), (4, 'failed'), (5, 'cancelled');
+INSERT INTO nodes VALUES (x'0000000000000000000000000000000000000000000000000000000000000001', 'worker', 'lab', 1, 500);
+INSERT INTO nodes VALUES (x'0000000000000000000000000000000000000000000000000000000000000002', 'admin', 'client-1', 0, 400);

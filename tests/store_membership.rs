@@ -1,0 +1,165 @@
+//! What the store keeps of who belongs, of tokens, and of power losses: all of
+//! it reads back as it was, applied once or twice, and out of an older file.
+
+#![cfg(feature = "node")]
+
+use std::path::Path;
+
+use octaskly::model::records::{EnrolledNode, PowerLoss, Record, RestoredState};
+use octaskly::model::trust::Token;
+use octaskly::model::{Digest, Epoch, NodeId, Role, Timestamp};
+use octaskly::store::{self, BatchNo, Durability, Store};
+
+/// A file as the first release made it, with a little in it.
+const FIRST_RELEASE: &str = include_str!("golden/store_1.sql");
+
+fn at(path: &Path, boot: Option<&str>) -> (Store, RestoredState) {
+    store::open(path, Box::new(|_| ()), Timestamp(1), boot).expect("opens")
+}
+
+/// Writes `records`, twice, and says what a restart finds.
+fn restored(records: &[Record]) -> RestoredState {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.sqlite");
+    let (store, _) = at(&path, None);
+    for batch in 1..=2 {
+        store.append(BatchNo(batch), records.to_vec(), Durability::Written).expect("is appended");
+    }
+    store.close().expect("closes");
+    at(&path, None).1
+}
+
+fn key(number: u8) -> NodeId {
+    let mut bytes = [0; 32];
+    bytes[31] = number;
+    NodeId(bytes)
+}
+
+fn enrolled(number: u8, role: Role, name: &str) -> Record {
+    Record::NodeEnrolled { node: key(number), role, name: name.parse().expect("a name"), at: Timestamp(number.into()) }
+}
+
+fn node(number: u8, role: Role, name: &str) -> EnrolledNode {
+    EnrolledNode {
+        node: key(number),
+        role,
+        name: name.parse().expect("a name"),
+        draining: false,
+        enrolled_at: Timestamp(number.into()),
+        revoked_at: None,
+    }
+}
+
+fn token(number: u8, used_by: &[u8]) -> Token {
+    Token {
+        hash: Digest([number; 32]),
+        role: Role::Worker,
+        uses: 3,
+        used_by: used_by.iter().copied().map(key).collect(),
+        created_at: Timestamp(10),
+        expires_at: Timestamp(1 << 50),
+        revoked: false,
+    }
+}
+
+#[test]
+fn a_revoked_node_is_kept_apart_and_its_name_is_free() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.sqlite");
+    let (store, _) = at(&path, None);
+    let revoked = Record::NodeRevoked { node: key(1), at: Timestamp(9) };
+    let records = vec![enrolled(1, Role::Worker, "lab"), revoked.clone(), enrolled(2, Role::Worker, "lab")];
+    store.append(BatchNo(1), records, Durability::Written).expect("is appended");
+    store.append(BatchNo(2), vec![revoked], Durability::Written).expect("is appended");
+    store.close().expect("closes");
+    let gone = EnrolledNode { revoked_at: Some(Timestamp(9)), ..node(1, Role::Worker, "lab") };
+    assert_eq!(at(&path, None).1.nodes, [node(2, Role::Worker, "lab"), gone]);
+}
+
+#[test]
+fn a_draining_worker_drains_after_a_restart() {
+    let drains = Record::WorkerDraining { node: key(1), draining: true };
+    let state = restored(&[enrolled(1, Role::Worker, "lab"), drains]);
+    assert_eq!(state.nodes, [EnrolledNode { draining: true, ..node(1, Role::Worker, "lab") }]);
+}
+
+#[test]
+fn tokens_read_back_with_their_uses_in_order() {
+    let revoked = Token { revoked: true, uses: 1, role: Role::Admin, ..token(2, &[]) };
+    let state = restored(&[
+        Record::TokenChanged(token(1, &[])),
+        Record::TokenChanged(token(1, &[9])),
+        Record::TokenChanged(Token { revoked: false, ..revoked.clone() }),
+        Record::TokenChanged(token(1, &[9, 4])),
+        Record::TokenChanged(revoked.clone()),
+    ]);
+    assert_eq!(state.tokens, [token(1, &[9, 4]), revoked]);
+}
+
+#[test]
+fn a_forgotten_token_is_gone_with_its_uses() {
+    let hash = token(1, &[]).hash;
+    let state = restored(&[Record::TokenChanged(token(1, &[9])), Record::TokenForgotten { hash }]);
+    assert_eq!(state.tokens, []);
+    let state = restored(&[
+        Record::TokenChanged(token(1, &[9])),
+        Record::TokenForgotten { hash },
+        Record::TokenChanged(token(1, &[])),
+    ]);
+    assert_eq!(state.tokens, [token(1, &[])]);
+}
+
+#[test]
+fn a_file_of_the_first_release_is_brought_to_the_present_with_all_that_is_in_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.sqlite");
+    let old = rusqlite::Connection::open(&path).expect("opens");
+    old.execute_batch(FIRST_RELEASE).expect("is SQL");
+    drop(old);
+    let (store, state) = at(&path, None);
+    assert_eq!((state.epoch, state.next_job), (Epoch(4), 7));
+    let admin = EnrolledNode { enrolled_at: Timestamp(400), ..node(2, Role::Admin, "client-1") };
+    let worker = EnrolledNode { enrolled_at: Timestamp(500), draining: true, ..node(1, Role::Worker, "lab") };
+    assert_eq!(state.nodes, [admin.clone(), worker.clone()]);
+    assert!(state.tokens.is_empty() && state.after_power_loss.is_empty());
+    let records = vec![Record::NodeRevoked { node: key(1), at: Timestamp(9) }, Record::TokenChanged(token(1, &[2]))];
+    store.append(BatchNo(1), records, Durability::Written).expect("is appended");
+    store.close().expect("closes");
+    let state = at(&path, None).1;
+    let gone = EnrolledNode { draining: false, revoked_at: Some(Timestamp(9)), ..worker };
+    assert_eq!((state.nodes, state.tokens), (vec![admin, gone], vec![token(1, &[2])]));
+}
+
+/// Copies a store as it lies on the disk while it is open: what a power loss leaves.
+fn cut_off(path: &Path, to: &Path) {
+    for suffix in ["", "-wal"] {
+        let name = |path: &Path| format!("{}{suffix}", path.display());
+        std::fs::copy(name(path), name(to)).expect("copies");
+    }
+}
+
+#[test]
+fn a_power_loss_is_told_until_it_is_settled_and_a_killed_process_is_none() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |number: u32| directory.path().join(format!("{number}.sqlite"));
+    let first = at(&file(1), Some("monday"));
+    assert_eq!(first.1.after_power_loss, []);
+    cut_off(&file(1), &file(2));
+    let killed = at(&file(2), Some("monday"));
+    assert_eq!(killed.1.after_power_loss, [], "the machine is still up");
+    cut_off(&file(2), &file(3));
+    let unknown = at(&file(3), None);
+    assert_eq!(unknown.1.after_power_loss, [], "a boot without a name is taken for the same");
+    cut_off(&file(3), &file(4));
+    let lost = at(&file(4), Some("tuesday"));
+    let once = PowerLoss { epoch: Epoch(3), next_job: 1 };
+    assert_eq!(lost.1.after_power_loss, [once]);
+    cut_off(&file(4), &file(5));
+    let again = at(&file(5), Some("wednesday"));
+    let twice = PowerLoss { epoch: Epoch(4), next_job: 1 };
+    assert_eq!(again.1.after_power_loss, [once, twice], "the first is not settled");
+    again.0.append(BatchNo(1), vec![Record::PowerLossesSettled], Durability::Written).expect("is appended");
+    again.0.close().expect("closes");
+    let calm = at(&file(5), Some("thursday"));
+    assert_eq!(calm.1.after_power_loss, [], "it was closed before the machine went down");
+}
