@@ -303,7 +303,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_ends_inside_a_frame_is_cut_and_not_complete() {
         let wire = Wire::lay();
-        let (mut recv, ..) = wire.carry(&[0, 0, 0, 9, 1, 2], true).await;
+        let (mut recv, _send, _link) = wire.carry(&[0, 0, 0, 9, 1, 2], true).await;
         assert!(matches!(recv.recv::<Word>(100).await, Err(TransportError::FrameCut)));
     }
 
@@ -350,7 +350,7 @@ mod tests {
         for _ in 0..48 {
             let bytes = framed.new_tree(&mut runner).unwrap().current();
             for reader in 0..3 {
-                let (mut recv, ..) = wire.carry(&bytes, true).await;
+                let (mut recv, _send, _link) = wire.carry(&bytes, true).await;
                 loop {
                     let more = match reader {
                         0 => recv.recv::<Hello>(4096).await.map(|m| m.is_some()),
