@@ -74,6 +74,12 @@ impl Stage {
         self.running.as_ref().expect("the dispatcher runs")
     }
 
+    /// From here on it comes back at the address that it has.
+    #[allow(dead_code, reason = "for tests of nodes that look for it there")]
+    pub(crate) fn keeps_its_address(&mut self) {
+        self.options.port = self.running().local_addr().port();
+    }
+
     /// Ends the dispatcher as `kill -9` would, and starts it again on what it left.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.running = None;
@@ -82,7 +88,11 @@ impl Stage {
                 loop {
                     match dispatcher::start(self.options.clone()).await {
                         Ok(running) => break running,
-                        Err(NodeError::Store(StoreError::Locked { .. }) | NodeError::DispatcherRuns { .. }) => {
+                        Err(
+                            NodeError::Store(StoreError::Locked { .. })
+                            | NodeError::DispatcherRuns { .. }
+                            | NodeError::Transport(TransportError::PortInUse(_)),
+                        ) => {
                             tokio::time::sleep(Duration::from_millis(20)).await;
                         }
                         Err(error) => panic!("the dispatcher does not start again: {error}"),

@@ -22,8 +22,9 @@ use crate::model::{LinkId, Role};
 use crate::transport::{Alpn, CloseCode, Endpoint, Incoming, Link};
 use crate::trust::token;
 
-/// A guard says one thing and closes; one that does not is closed after this long.
-const GUARD_PATIENCE: Duration = Duration::from_secs(5);
+/// A guard has said what it has to say with its hello, and closes once it has heard the welcome; one that
+/// does not is closed after this long.
+const GUARD_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Lets links in until the endpoint is closed. Dropping the future ends all of them.
 pub(super) async fn accept_links(shell: Arc<Shell>, endpoint: Arc<Endpoint>) {

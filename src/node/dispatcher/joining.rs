@@ -7,7 +7,7 @@
 //! proofs (`trust::code`).
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::model::handshake::{Refusal, RefusalCode, Waiting};
 use crate::model::limits::{MAX_FRAME_UNAUTHENTICATED, MAX_JOINING};
 use crate::model::requests::FailureCode;
 use crate::model::trust::{JoinNews, JoinReply};
+use crate::model::views::{WorkerState, WorkerView};
 use crate::model::{LinkId, NodeName};
 use crate::transport::{CloseCode, FrameRecv, FrameSend, Incoming, Link, TransportError};
 use crate::trust::code::{ApprovalCode, CODE_TRIES, EXPORTER_LABEL, Joining, Side};
@@ -43,10 +44,18 @@ pub(super) struct Joiners(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// Their ways in, by name; the link tells a waiting node from the one that follows it under the name.
-    seats: BTreeMap<NodeName, (LinkId, mpsc::Sender<Approval>)>,
+    /// By name.
+    seats: BTreeMap<NodeName, Waiter>,
     /// How many of each address are inside, also before they have a name.
     from: HashMap<IpAddr, usize>,
+}
+
+/// A node that waits.
+struct Waiter {
+    /// Tells it from the one that follows it under the name.
+    link: LinkId,
+    from: SocketAddr,
+    approvals: mpsc::Sender<Approval>,
 }
 
 /// An admin's wish, on its way to the task of the worker's link.
@@ -90,7 +99,7 @@ impl Joiners {
     /// Lets the worker that waits as `name` prove that it shows `code`. Answers within five seconds.
     pub(super) async fn prove(&self, name: &NodeName, code: ApprovalCode) -> Result<Proved, Trouble> {
         let (answer, answered) = oneshot::channel();
-        let seat = self.state().seats.get(name).map(|(_, seat)| seat.clone());
+        let seat = self.state().seats.get(name).map(|waiter| waiter.approvals.clone());
         let Some(seat) = seat else { return Err(nobody_waits(name)) };
         match seat.try_send(Approval { code, answer }) {
             Ok(()) => {}
@@ -104,8 +113,17 @@ impl Joiners {
         }
     }
 
-    fn sit(&self, name: &NodeName, link: LinkId, seat: mpsc::Sender<Approval>) -> Seat {
-        self.state().seats.insert(name.clone(), (link, seat));
+    /// Fills in where those come from that wait.
+    pub(super) fn complete(&self, workers: &mut [WorkerView]) {
+        let state = self.state();
+        for view in workers.iter_mut().filter(|view| view.state == WorkerState::Pending) {
+            view.address = state.seats.get(&view.name).map(|waiter| waiter.from.to_string());
+        }
+    }
+
+    fn sit(&self, name: &NodeName, waiter: Waiter) -> Seat {
+        let link = waiter.link;
+        self.state().seats.insert(name.clone(), waiter);
         Seat { joiners: self.clone(), name: name.clone(), link }
     }
 
@@ -153,7 +171,7 @@ struct Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut state = self.joiners.state();
-        if state.seats.get(&self.name).is_some_and(|(link, _)| *link == self.link) {
+        if state.seats.get(&self.name).is_some_and(|waiter| waiter.link == self.link) {
             state.seats.remove(&self.name);
         }
     }
@@ -169,8 +187,9 @@ pub(super) async fn serve(
 ) -> Result<(), TransportError> {
     let name = waiting.name.clone();
     let (link, send, recv) = incoming.hold(waiting).await?;
-    let (seat, mut approvals) = mpsc::channel(1);
-    let _seat = shell.joiners.sit(&name, id, seat);
+    let (orders, mut approvals) = mpsc::channel(1);
+    let waiter = Waiter { link: id, from: link.remote_addr(), approvals: orders };
+    let _seat = shell.joiners.sit(&name, waiter);
     shell.knocks.say(format_args!(
         "Worker {name} ({}, id {}) asks to join: octaskly approve {name} CODE with the code it shows",
         link.remote_addr(),
@@ -341,8 +360,10 @@ mod tests {
     fn a_seat_that_was_taken_over_is_not_given_up_by_its_former_owner() {
         let joiners = Joiners::default();
         let name: NodeName = "a".parse().expect("a name");
-        let first = joiners.sit(&name, LinkId(1), mpsc::channel(1).0);
-        let second = joiners.sit(&name, LinkId(2), mpsc::channel(1).0);
+        let from = "10.0.0.1:1".parse().expect("an address");
+        let waiter = |n| Waiter { link: LinkId(n), from, approvals: mpsc::channel(1).0 };
+        let first = joiners.sit(&name, waiter(1));
+        let second = joiners.sit(&name, waiter(2));
         drop(first);
         assert!(joiners.state().seats.contains_key(&name));
         drop(second);

@@ -111,6 +111,7 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
         Request::Workers => match put(shell, asker, Call::Workers).await? {
             Reply::Workers(mut workers) => {
                 shell.directory.complete(&mut workers);
+                shell.joiners.complete(&mut workers);
                 Ok(Reply::Workers(workers))
             }
             other => Ok(other),

@@ -71,7 +71,7 @@ impl Knowledge {
         }
         let mut ways = Vec::new();
         match access::read(path) {
-            Ok(Some(access)) if self.is_local() => return Ok(vec![Way::Access(access)]),
+            Ok(Some(access)) if self.asks_for(&access) => return Ok(vec![Way::Access(access)]),
             Ok(Some(access)) => ways.push(Way::Access(access)),
             Err(error) if self.is_local() => return Err(DialError::Trust(error)),
             Ok(None) | Err(_) => {}
@@ -96,13 +96,18 @@ impl Knowledge {
     pub(super) fn access_leads_to(&self, dispatcher: NodeId) -> bool {
         let AccessSource::File(path) = &self.source else { return false };
         let access = if self.token.is_none() { access::read(path).ok().flatten() } else { None };
-        access.is_some_and(|access| self.is_local() || access.dispatcher == dispatcher)
+        access.is_some_and(|access| self.asks_for(&access) || access.dispatcher == dispatcher)
     }
 
     /// Whether the access file says something else than `earlier` by now.
     pub(super) fn access_differs_from(&self, earlier: &AccessFile) -> bool {
         let AccessSource::File(path) = &self.source else { return false };
         access::read(path).ok().flatten().is_some_and(|access| access != *earlier)
+    }
+
+    /// Whether what the user gave can mean nobody else than the dispatcher of this home.
+    fn asks_for(&self, access: &AccessFile) -> bool {
+        self.is_local() && self.address.port.is_none_or(|port| port == access.port)
     }
 
     /// Whether the dispatcher is looked for on this machine.
