@@ -115,6 +115,7 @@ impl DispatcherEngine {
         let draining = self.registry.get(node).is_some_and(|known| known.draining && known.role == role);
         self.outbox.record(Record::NodeEnrolled { node, role, name: name.clone(), at: now });
         self.registry.enrol(EnrolledNode { node, role, name, draining, enrolled_at: now, revoked_at: None });
+        self.resolve_doubt(now);
     }
 
     /// Notes what a key that was just enrolled owes that to.

@@ -35,6 +35,7 @@ impl DispatcherEngine {
             started_at: None,
             gpus: grant.gpus.clone(),
             ending: None,
+            beside: false,
         };
         job.run(position, counts, attempt);
         job.started_at.get_or_insert(now);

@@ -52,6 +52,9 @@ impl DispatcherEngine {
         if let Some(Stage::Waiting { not_before, .. }) = job.tasks.get(&position).map(|task| &task.stage) {
             return Some(format!("its next try in {}", not_before.since(self.last_call)));
         }
+        if job.in_doubt {
+            return self.explain_doubt();
+        }
         if !job.may_start() {
             return Some(format!("%MAX: {} of its job's tasks are running", job.running()));
         }

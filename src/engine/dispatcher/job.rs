@@ -49,6 +49,10 @@ pub(super) struct Job {
     totals: TaskTotals,
     /// Jobs that have to end first.
     pub(super) open_dependencies: BTreeSet<JobId>,
+    /// Whether a power loss may have made the record forget that its tasks run.
+    pub(super) in_doubt: bool,
+    /// Whether a power loss made more of its tasks run than `%MAX` allows.
+    pub(super) crowded: bool,
     /// Set when it is to end as a whole.
     pub(super) cancelling: Option<Cancellation>,
     /// Where the client of a `run` is.
@@ -109,6 +113,8 @@ impl Job {
             cancelled: IntervalSet::new(),
             totals: TaskTotals { total, ready: total, ..TaskTotals::default() },
             open_dependencies: BTreeSet::new(),
+            in_doubt: false,
+            crowded: false,
             cancelling: None,
             attendance: Attendance::NotNeeded,
             last_attempt: 0,
@@ -162,14 +168,15 @@ impl Job {
         self.spec().max_concurrent.map_or(u64::MAX, |most| u64::from(most).saturating_sub(self.totals.running))
     }
 
-    /// Whether its ready tasks wait for a dependency or for `%MAX`, or are being cancelled.
+    /// Whether its ready tasks may start: they wait for no dependency, nor for `%MAX`, nor for workers to
+    /// report after a power loss, and are not being cancelled.
     pub(super) fn may_start(&self) -> bool {
-        self.open_dependencies.is_empty() && self.cancelling.is_none() && self.headroom() > 0
+        self.open_dependencies.is_empty() && !self.in_doubt && self.cancelling.is_none() && self.headroom() > 0
     }
 
     /// Its tasks by state, as people are shown them.
     pub(super) fn shown_totals(&self) -> TaskTotals {
-        let open = if self.open_dependencies.is_empty() { self.headroom() } else { 0 };
+        let open = if self.open_dependencies.is_empty() && !self.in_doubt { self.headroom() } else { 0 };
         let ready = self.totals.ready.min(open);
         TaskTotals { ready, waiting: self.totals.waiting + self.totals.ready - ready, ..self.totals }
     }
@@ -213,6 +220,11 @@ impl Job {
             Stage::Running(attempt) => Some(attempt),
             _ => None,
         }
+    }
+
+    /// What is counted about the task at `position`, which has not ended.
+    pub(super) fn counts(&self, position: u64) -> TaskCounts {
+        self.tasks.get(&position).map(|task| task.counts).unwrap_or_default()
     }
 
     /// Takes the first ready task of a class; it is in no state until the next call.

@@ -39,13 +39,14 @@ impl DispatcherEngine {
             for (_, worker) in self.roster.iter_mut().filter(|(_, worker)| worker.presence != Presence::Lost) {
                 worker.silent_since = now;
             }
+            self.await_holdings(now);
             self.outbox.notice(Notice::LoopStalled { gap });
         }
         self.last_call = now;
     }
 
     fn leases_run(&self) -> bool {
-        self.roster.iter().any(|(_, worker)| worker.presence != Presence::Lost)
+        self.doubt.is_some() || self.roster.iter().any(|(_, worker)| worker.presence != Presence::Lost)
     }
 
     /// When to be called next for the sake of [`Self::enter`].

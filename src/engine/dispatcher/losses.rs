@@ -126,7 +126,7 @@ impl DispatcherEngine {
         job.attempt(position)?;
         let (counts, stage) = job.lift(position);
         let Some(super::task::Stage::Running(attempt)) = stage else { unreachable!("it ran a moment ago") };
-        if self.placement.is_seated(attempt.worker) {
+        if self.placement.is_seated(attempt.worker) && !attempt.beside {
             self.placement.vacate(attempt.worker, &job.submitted.spec.spec().demand, &attempt.gpus);
         }
         let held = self.roster.at_mut(attempt.worker).attempts.remove(&task);
@@ -164,7 +164,7 @@ impl DispatcherEngine {
 }
 
 /// What is written about an attempt that nobody will report.
-fn lost_report(now: Timestamp, attempt: &Attempt) -> AttemptReport {
+pub(super) fn lost_report(now: Timestamp, attempt: &Attempt) -> AttemptReport {
     AttemptReport {
         outcome: Outcome::Lost,
         started_at: attempt.started_at,

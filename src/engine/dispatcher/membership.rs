@@ -109,6 +109,7 @@ impl DispatcherEngine {
         }
         self.cut_off(now, node);
         let EnrolledNode { name, role, .. } = self.registry.revoke(now, node);
+        self.resolve_doubt(now);
         self.outbox.notice(Notice::NodeRevoked { node, name, role, by });
         Ok(done(1))
     }

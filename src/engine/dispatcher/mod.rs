@@ -12,6 +12,7 @@ mod assigning;
 mod attendance;
 mod audit;
 mod backoff;
+mod doubt;
 mod endings;
 mod explain;
 mod history;
@@ -119,6 +120,8 @@ pub struct DispatcherEngine {
     roster: roster::Roster,
     links: BTreeMap<LinkId, Peer>,
     jobs: jobs::Jobs,
+    /// After a power loss, until it is settled.
+    doubt: Option<doubt::Doubt>,
     placement: placement::Placement,
     timers: timers::Timers,
     watchers: watch::Watchers,
@@ -160,6 +163,7 @@ impl DispatcherEngine {
                 Timer::ClientGone(job) => self.check_attendance(now, job),
                 Timer::Watcher(id) => self.wake_watcher(id),
                 Timer::History => self.trim_history(now),
+                Timer::Doubt => self.resolve_doubt(now),
             }
         }
         self.settle(now);

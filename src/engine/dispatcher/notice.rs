@@ -172,6 +172,18 @@ pub enum Notice {
         /// Which.
         id: AttemptId,
     },
+    /// A worker holds an attempt that a power loss made the record forget; it is on record again.
+    AttemptReclaimed {
+        /// Which.
+        id: AttemptId,
+        /// Who holds it.
+        worker: NodeName,
+    },
+    /// After a power loss: tasks start again.
+    PowerLossSettled {
+        /// Enrolled workers that did not say in time what they hold.
+        unheard: u64,
+    },
     /// A result came from an attempt that is not live (G3).
     ResultDiscarded {
         /// Which.

@@ -33,13 +33,16 @@ impl DispatcherEngine {
             })
             .collect();
 
+        self.reclaim_forgotten(now, key, strays.values());
+        let worker = self.roster.at(key);
         // Decided before the worker has a seat, because what is given up here was not taken from it.
         let mut adopted = Vec::new();
         let mut room = Room::of(&traits.capacity);
         for task in worker.attempts.iter().copied().collect::<Vec<TaskId>>() {
             let (attempt, demand) = self.live(task);
             match strays.remove(&attempt) {
-                Some(one) if room.take_these(&demand, &one.gpus) => adopted.push(one),
+                Some(one) if room.take_these(&demand, &one.gpus) => adopted.push((one, false)),
+                Some(one) if self.is_beside(task) => adopted.push((one, true)),
                 Some(one) => {
                     strays.insert(attempt, one);
                     self.lose_attempt(now, task, Loss::WorkerLost);
@@ -57,8 +60,8 @@ impl DispatcherEngine {
         if draining {
             self.outbox.send(link, Outbound::ToWorker(DispatcherMessage::Drain));
         }
-        for one in adopted {
-            self.adopt(key, link, one);
+        for (one, beside) in adopted {
+            self.adopt(key, link, one, beside);
         }
         for attempt in strays.into_keys() {
             let why = Cancellation::Requested(Some("it is not wanted here any more".to_owned()));
@@ -66,6 +69,15 @@ impl DispatcherEngine {
             self.outbox.cancel(link, cancel, true);
         }
         self.open_or_close(key);
+        let node = self.roster.at(key).node;
+        self.note_holding(now, node);
+    }
+
+    /// Whether the live attempt of a task takes nothing from its worker's room.
+    pub(super) fn is_beside(&self, task: TaskId) -> bool {
+        let job = self.jobs.at(task.job);
+        let position = job.spec().items.position_of(task.index);
+        position.and_then(|position| job.attempt(position)).is_some_and(|attempt| attempt.beside)
     }
 
     /// The live attempt of a task that a worker is known to hold, and what it takes.
@@ -80,16 +92,17 @@ impl DispatcherEngine {
     }
 
     /// Goes on with an attempt that a worker still has.
-    fn adopt(&mut self, key: WorkerKey, link: LinkId, held: HeldAttempt) {
+    fn adopt(&mut self, key: WorkerKey, link: LinkId, held: HeldAttempt, beside: bool) {
         let job = self.jobs.at_mut(held.id.task.job);
         let after_sync = job.assigns_after_sync();
-        let fits = self.placement.occupy(key, &job.submitted.spec.spec().demand, &held.gpus);
+        let fits = beside || self.placement.occupy(key, &job.submitted.spec.spec().demand, &held.gpus);
         assert!(fits, "what fitted a moment ago does not");
         let position = job.spec().items.position_of(held.id.task.index);
         let Some(attempt) = position.and_then(|position| job.attempt_mut(position)) else {
             unreachable!("what is adopted was live a moment ago")
         };
         attempt.gpus = held.gpus;
+        attempt.beside = beside;
         if let (None, Some(at)) = (attempt.started_at, held.started_at) {
             attempt.started_at = Some(at);
             self.outbox.record(Record::AttemptStarted { id: held.id, at });

@@ -4,6 +4,7 @@
 //! still run is started again before its worker had the grace period to say so.
 //! Absent: how rows are read (the store's).
 
+use super::doubt::Doubt;
 use super::job::{Attendance, Job};
 use super::placement::{Placement, Requirement, WorkerKey};
 use super::roster::{Presence, Roster, Worker};
@@ -61,12 +62,14 @@ impl DispatcherEngine {
     /// their workers to report them.
     #[must_use]
     pub fn restore(config: DispatcherConfig, now: Timestamp, state: RestoredState) -> Self {
+        let registry = registry::Registry::new(state.nodes);
         let newest = state.jobs.iter().map(|job| job.submitted.job.0).max().unwrap_or(0);
         let mut engine = Self {
             epoch: state.epoch,
             fences: 0,
             next_job: state.next_job.max(newest + 1),
-            registry: registry::Registry::new(state.nodes),
+            doubt: Doubt::new(state.after_power_loss, &registry, now),
+            registry,
             tokens: tokens::Tokens::new(state.tokens),
             lobby: joining::Lobby::default(),
             roster: Roster::default(),
@@ -82,6 +85,7 @@ impl DispatcherEngine {
             synced: BatchNo(0),
             config,
         };
+        engine.await_holdings(now);
         let unfinished: Vec<JobId> = state.jobs.iter().map(|job| job.submitted.job).collect();
         for restored in &state.jobs {
             engine.restore_job(now, restored);
@@ -94,6 +98,7 @@ impl DispatcherEngine {
         for id in unfinished {
             engine.resume_job(now, id);
         }
+        engine.resolve_doubt(now);
         engine.settle(now);
         engine
     }
@@ -101,6 +106,7 @@ impl DispatcherEngine {
     fn restore_job(&mut self, now: Timestamp, restored: &RestoredJob) {
         let mut job = job(restored);
         let id = job.id();
+        job.in_doubt = self.is_in_doubt(id);
         job.class = Some(self.placement.join_class(&Requirement::of(job.spec())));
         if submit::is_attended(job.spec()) {
             job.attendance = Attendance::GoneSince(now);
@@ -138,6 +144,7 @@ impl DispatcherEngine {
                     started_at: live.started_at,
                     gpus: Vec::new(),
                     ending: restored.cancelling.clone(),
+                    beside: false,
                 };
                 assert_eq!(counts.attempts, attempt.no.0, "{} has a live attempt that is not its last", task.task);
                 job.run(position, counts, attempt);

@@ -64,6 +64,7 @@ impl DispatcherEngine {
             return;
         }
         job.ended_at = Some(now);
+        job.in_doubt = self.is_in_doubt(id);
         self.jobs.add(job);
         self.jobs.count_end();
         self.jobs.ended.push_back((now, id));

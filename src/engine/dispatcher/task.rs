@@ -50,4 +50,7 @@ pub(super) struct Attempt {
     pub(super) gpus: Vec<u32>,
     /// Set when it is being ended.
     pub(super) ending: Option<Cancellation>,
+    /// Whether nothing is taken from its worker's room by it, because it did not fit beside what else a
+    /// power loss left there. Most such attempts have ended, and their results are on their way.
+    pub(super) beside: bool,
 }

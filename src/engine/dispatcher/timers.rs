@@ -24,6 +24,8 @@ pub(super) enum Timer {
     Watcher(WatcherId),
     /// The oldest ended job may leave.
     History,
+    /// Workers have had time enough to say what they hold since a power loss.
+    Doubt,
 }
 
 /// All timers, soonest first.

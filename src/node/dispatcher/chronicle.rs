@@ -57,6 +57,12 @@ impl Chronicle {
             Notice::JobEnded { job, state } => debug!("Job {job} {state}"),
             Notice::JobForgotten { job } => debug!("Job {job} forgotten"),
             Notice::AttemptOver { .. } => {}
+            Notice::AttemptReclaimed { id, worker } => {
+                info!("Task {id} runs on {worker}, as the power loss had made the dispatcher forget");
+            }
+            Notice::PowerLossSettled { unheard } => {
+                info!("The power loss is settled: tasks start again; {unheard} workers did not say what they run");
+            }
             Notice::ResultDiscarded { id, worker } => {
                 info!("A late result of task {id} from {worker} was discarded");
             }

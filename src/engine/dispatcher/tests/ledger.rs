@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use crate::model::outcome::Cancellation;
 use crate::model::records::{
-    EnrolledNode, Record, RestoredAttempt, RestoredJob, RestoredState, RestoredTask, SubmittedJob, TaskCounts,
+    EnrolledNode, PowerLoss, Record, RestoredAttempt, RestoredJob, RestoredState, RestoredTask, SubmittedJob,
+    TaskCounts,
 };
 use crate::model::trust::Token;
 use crate::model::{
     AttemptNo, Digest, Epoch, Fence, IntervalSet, JobId, NodeId, Outcome, TaskId, TaskIndex, TaskState, Timestamp,
 };
 
+#[derive(Clone)]
 struct Row {
     state: TaskState,
     counts: TaskCounts,
@@ -23,6 +25,7 @@ struct Row {
     live: Option<RestoredAttempt>,
 }
 
+#[derive(Clone)]
 struct Job {
     submitted: Arc<SubmittedJob>,
     rest: TaskState,
@@ -35,11 +38,12 @@ struct Job {
 }
 
 /// The records, interpreted.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Ledger {
     jobs: BTreeMap<JobId, Job>,
     nodes: BTreeMap<NodeId, EnrolledNode>,
     pub(super) tokens: BTreeMap<Digest, Token>,
+    power_losses: Vec<PowerLoss>,
     epoch: u32,
     newest_job: u64,
     newest_fence: Option<Fence>,
@@ -81,8 +85,9 @@ impl Ledger {
                 assert!(before.is_none(), "two jobs of one number");
             }
             Record::AttemptAssigned { id, fence, worker, at, .. } => {
-                assert!(Some(*fence) > self.newest_fence, "a fence that is not newer than all before");
-                self.newest_fence = Some(*fence);
+                let reclaimed = self.power_losses.iter().any(|loss| fence.epoch <= loss.epoch);
+                assert!(reclaimed || Some(*fence) > self.newest_fence, "a fence that is not newer than all before");
+                self.newest_fence = self.newest_fence.max(Some(*fence));
                 let job = self.job(id.task.job);
                 job.started_at.get_or_insert(*at);
                 job.last_attempt = job.last_attempt.max(id.attempt.0);
@@ -168,9 +173,16 @@ impl Ledger {
             Record::TokenForgotten { hash } => {
                 self.tokens.remove(hash).expect("a token that is forgotten was there");
             }
-            Record::PowerLossesSettled => {}
+            Record::PowerLossesSettled => self.power_losses.clear(),
             _ => unreachable!("written by the other half"),
         }
+    }
+
+    /// The power goes while this is on the disk: `now` is what was written and not synced.
+    pub(super) fn lose_power(&mut self, now: &Self) {
+        self.epoch = now.epoch;
+        let loss = PowerLoss { epoch: Epoch(self.epoch), next_job: self.newest_job + 1 };
+        self.power_losses.push(loss);
     }
 
     pub(super) fn state(&self, task: TaskId) -> TaskState {
@@ -244,7 +256,7 @@ impl Ledger {
             jobs: unfinished.filter_map(|id| self.recall(id)).collect(),
             nodes: self.nodes.values().cloned().collect(),
             tokens: self.tokens.values().cloned().collect(),
-            after_power_loss: Vec::new(),
+            after_power_loss: self.power_losses.clone(),
         }
     }
 }

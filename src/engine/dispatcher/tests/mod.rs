@@ -13,6 +13,7 @@ mod leases;
 mod ledger;
 mod membership;
 mod placement;
+mod power_loss;
 mod queue;
 mod requests;
 mod restart;
