@@ -19,6 +19,7 @@ pub mod roster;
 pub mod signed;
 pub mod tls;
 pub mod token;
+mod weak;
 
 pub use access::AccessFile;
 pub use code::ApprovalCode;

@@ -12,7 +12,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Identity, cbor};
+use super::{Identity, cbor, weak};
 use crate::model::{Digest, NodeId};
 
 /// What can be signed.
@@ -83,6 +83,9 @@ impl<T: Statement> Signed<T> {
     /// [`SignedError::NotSignedBy`] for whatever is wrong with the signature; the others for what no build signs.
     pub fn open(&self, signer: NodeId) -> Result<T, SignedError> {
         within_cap::<T>(self.body.len())?;
+        if weak::is_weak(signer) {
+            return Err(SignedError::NotSignedBy { signer });
+        }
         UnparsedPublicKey::new(&ED25519, signer.0)
             .verify(&message::<T>(&self.body), &self.signature)
             .map_err(|_| SignedError::NotSignedBy { signer })?;

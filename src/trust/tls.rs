@@ -22,7 +22,7 @@ use rustls::server::{NoServerSessionStorage, ParsedCertificate, ServerConfig};
 use rustls::version::TLS13;
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
 
-use super::{Identity, TrustError};
+use super::{Identity, TrustError, weak};
 use crate::model::NodeId;
 
 /// What a connection is for; agreed on by TLS before the first byte of ours.
@@ -85,11 +85,11 @@ pub fn named_node(name: &ServerName<'_>) -> Option<NodeId> {
 /// handshake signature does.
 ///
 /// # Errors
-/// When it is no certificate, or its key is no Ed25519 key.
+/// When it is no certificate, or its key is no Ed25519 key, or one that anybody can sign with.
 pub fn peer_id(certificate: &CertificateDer<'_>) -> Result<NodeId, Error> {
     let spki = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
     let key = spki.as_ref().strip_prefix(&ED25519_SPKI).and_then(|key| <[u8; 32]>::try_from(key).ok());
-    key.map(NodeId).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))
+    key.map(NodeId).filter(|id| !weak::is_weak(*id)).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))
 }
 
 /// How a node answers connections that ask for one of `accept`.
