@@ -11,10 +11,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::args::ConnectArgs;
-use super::error::CliError;
+use super::error::{CliError, one_line};
 use super::output::say;
-use super::resolve::{Environment, whereabouts};
+use super::resolve::{Environment, Whereabouts, whereabouts};
 use crate::client::{self, Client, ClientError, Target};
+use crate::model::handshake::RefusalCode;
 use crate::node::embedded::Embedded;
 use crate::trust::{Home, Identity};
 
@@ -35,8 +36,8 @@ pub(crate) struct Session {
 
 /// Where the dispatcher is looked for.
 enum Place {
-    /// By address or access file; looked up anew each time, for a dispatcher may come back elsewhere.
-    Known { home: Home, named: Option<String> },
+    /// By address, access file, token or memory; looked up anew each time, for a dispatcher may come back elsewhere.
+    Known(Box<Whereabouts>),
     /// In this process.
     Embedded(Target),
 }
@@ -57,11 +58,17 @@ impl Session {
         quiet: bool,
     ) -> Result<Option<Self>, CliError> {
         let place = whereabouts(args, environment)?;
-        let Some(target) = client::find(&place.home, place.named.as_deref())? else { return Ok(None) };
+        let Some(target) = find(&place)? else { return Ok(None) };
         let identity = Identity::load_or_create(&place.home.client().map_err(ClientError::from)?)?;
-        let client = Client::connect(&identity, &target, SOFTWARE).await?;
-        let place = Place::Known { home: place.home, named: place.named };
-        Ok(Some(Self::new(client, identity, place, quiet)))
+        let connected = Client::connect(&identity, &target, SOFTWARE).await;
+        let client = connected.map_err(|error| with_its_folder(error, &place.home))?;
+        let newly = place.token.is_some();
+        if let Err(error) = client::remember(&place.home, client.dispatcher(), client.address(), newly) {
+            // What was asked for is not in the way of that.
+            let text = format!("this dispatcher is not remembered: failed to {}", one_line(&error));
+            say::warning(quiet, &text, error.hint().as_deref());
+        }
+        Ok(Some(Self::new(client, identity, Place::Known(Box::new(place)), quiet)))
     }
 
     /// Connects to a cluster inside this process.
@@ -126,12 +133,16 @@ impl Session {
         let found;
         let target = match &self.place {
             Place::Embedded(target) => target,
-            Place::Known { home, named } => {
-                found = client::find(home, named.as_deref())?.ok_or(ClientError::NoDispatcher)?;
+            Place::Known(place) => {
+                found = find(place)?.ok_or(ClientError::NoDispatcher)?;
                 &found
             }
         };
-        Client::connect(&self.identity, target, SOFTWARE).await
+        let connected = Client::connect(&self.identity, target, SOFTWARE).await;
+        connected.map_err(|error| match &self.place {
+            Place::Known(place) => with_its_folder(error, &place.home),
+            Place::Embedded(_) => error,
+        })
     }
 
     /// Says goodbye, unless a request is still under way; the link then ends with it.
@@ -140,6 +151,22 @@ impl Session {
         if let Some(client) = Arc::into_inner(self.now) {
             client.close().await;
         }
+    }
+}
+
+fn find(place: &Whereabouts) -> Result<Option<Target>, ClientError> {
+    client::find(&place.home, place.named.as_deref(), place.token.as_ref())
+}
+
+/// The dispatcher does not know which folder of ours to remove for a new key; we do.
+fn with_its_folder(error: ClientError, home: &Home) -> ClientError {
+    match error {
+        ClientError::Refused { code: code @ RefusalCode::Revoked, text, .. } => {
+            let folder = home.client_folder();
+            let hint = Some(format!("for a new key remove {}, then enrol with --token", folder.display()));
+            ClientError::Refused { code, text, hint }
+        }
+        other => other,
     }
 }
 

@@ -6,10 +6,14 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::ExpectedBy;
 use crate::model::handshake::RefusalCode;
 use crate::model::requests::Failure;
 use crate::transport::TransportError;
 use crate::trust::TrustError;
+
+/// Where the tokens of clients come from.
+const TOKEN_FROM: &str = "`octaskly token create --role client`";
 
 /// Why a client's wish was not fulfilled.
 #[derive(Debug, thiserror::Error)]
@@ -34,11 +38,29 @@ pub enum ClientError {
         /// As typed.
         named: String,
     },
+    /// A token says who its dispatcher is, but not where.
+    #[error("find the dispatcher of the token: it is not known here where that is")]
+    TokenWithoutAddress,
+    /// Somebody else is where the dispatcher of the token should be.
+    #[error("enrol at {address}: the token is for another dispatcher than the one there")]
+    OtherThanToken {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Somebody else is where a known dispatcher was.
+    #[error("use the dispatcher at {address}: it is not the one {}: it was reinstalled, or something else answers there",
+        whose(*.by))]
+    OtherDispatcher {
+        /// Where.
+        address: SocketAddr,
+        /// By what it is known.
+        by: ExpectedBy,
+    },
     /// A client command needs a dispatcher and none is known.
     #[error("find a dispatcher: none is known here")]
     NoDispatcher,
     /// None of its addresses answered.
-    #[error("reach the dispatcher at {address}: {reason}")]
+    #[error("reach the dispatcher at {address}: {}", at_its_address(.reason))]
     Unreachable {
         /// The last address tried.
         address: SocketAddr,
@@ -75,10 +97,19 @@ impl ClientError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Trust(error) => error.hint(),
-            Self::NotEnrolled { .. } => Some(
-                "run this as the user who runs the dispatcher, on its machine and with the same OCTASKLY_HOME"
-                    .to_owned(),
-            ),
+            Self::NotEnrolled { .. } | Self::Refused { code: RefusalCode::NotEnrolled, hint: None, .. } => {
+                Some(format!("give it --token once, with what {TOKEN_FROM} prints on the dispatcher's machine"))
+            }
+            Self::TokenWithoutAddress => Some("name it with --dispatcher HOST[:PORT]".to_owned()),
+            Self::OtherThanToken { .. } => Some(format!(
+                "check --dispatcher, or give the --token that {TOKEN_FROM} prints on the machine of that one"
+            )),
+            Self::OtherDispatcher { by: ExpectedBy::Access, .. } => {
+                Some("start this home's dispatcher again, or name the one that is meant with --dispatcher".to_owned())
+            }
+            Self::OtherDispatcher { .. } => Some(format!(
+                "if it was reinstalled, enrol again: give --dispatcher and --token once, with what {TOKEN_FROM} prints there"
+            )),
             Self::NoDispatcher => {
                 Some("start one with `octaskly dispatcher`, or name one with --dispatcher HOST[:PORT]".to_owned())
             }
@@ -101,6 +132,27 @@ impl ClientError {
     }
 }
 
+/// How a dispatcher is known that somebody else has taken the place of.
+fn whose(by: ExpectedBy) -> &'static str {
+    match by {
+        ExpectedBy::Access => "of this home",
+        ExpectedBy::Token | ExpectedBy::Enrolment | ExpectedBy::Acquaintance => "this client was enrolled with",
+    }
+}
+
+/// Why an address leads nowhere, without that address: the text around it has it.
+fn at_its_address(reason: &TransportError) -> String {
+    match reason {
+        TransportError::NothingListens(_) => "nothing listens there".to_owned(),
+        TransportError::NoAnswer(_) => "no answer".to_owned(),
+        TransportError::BadAddress(_) => "not an address this machine can reach".to_owned(),
+        TransportError::NoNode(_) => "what answers there is no octaskly".to_owned(),
+        TransportError::NotOffered { .. } => "what answers there is no dispatcher".to_owned(),
+        TransportError::LinkLost(end) => end.to_string(),
+        other => other.to_string(),
+    }
+}
+
 impl From<TransportError> for ClientError {
     fn from(error: TransportError) -> Self {
         match error {
@@ -108,6 +160,40 @@ impl From<TransportError> for ClientError {
                 Self::Refused { code: refusal.code, text: refusal.text, hint: refusal.hint }
             }
             other => Self::LinkLost(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_leads_nowhere_is_named_once() {
+        let address: SocketAddr = "10.0.0.1:7878".parse().expect("an address");
+        for reason in [
+            TransportError::NothingListens(address),
+            TransportError::NoAnswer(address),
+            TransportError::NoNode(address),
+            TransportError::NotOffered { address, alpn: crate::trust::Alpn::Client },
+        ] {
+            let text = ClientError::Unreachable { address, reason: Box::new(reason) }.to_string();
+            assert_eq!(text.matches("10.0.0.1").count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn whoever_does_not_belong_is_told_about_tokens() {
+        let address = "10.0.0.1:7878".parse().expect("an address");
+        let refused = ClientError::Refused { code: RefusalCode::NotEnrolled, text: String::new(), hint: None };
+        for error in [
+            refused,
+            ClientError::NotEnrolled { named: "mars".to_owned() },
+            ClientError::OtherThanToken { address },
+            ClientError::OtherDispatcher { address, by: ExpectedBy::Enrolment },
+        ] {
+            assert!(error.hint().is_some_and(|hint| hint.contains("--token")), "{error}");
+            assert!(!error.is_transient(), "asking again does not help: {error}");
         }
     }
 }

@@ -7,28 +7,27 @@
 //! output for people, exit codes, and the choice to start an embedded cluster
 //! (all `cli/`).
 
+mod connect;
 pub mod error;
 pub mod members;
 pub mod streams;
 pub mod target;
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 pub use error::ClientError;
 pub use members::CreatedToken;
 pub use streams::{Attachment, LogStream, OutputReceiver, StdinSender, Watch};
-pub use target::{Target, find, resolve};
+pub use target::{Expected, ExpectedBy, Target, find, remember, resolve};
 
-use crate::model::handshake::{Hello, Intent, Welcome};
-use crate::model::limits::{CLIENT_TIMEOUT, MAX_FRAME, PROTOCOL_OLDEST, PROTOCOL_VERSION};
+use crate::model::handshake::Welcome;
+use crate::model::limits::MAX_FRAME;
 use crate::model::outcome::Cancellation;
 use crate::model::requests::{JobFilter, LogRequest, Reply, Request, Submission, TaskFilter};
 use crate::model::selector::Selector;
 use crate::model::views::{Explanation, JobView, StatusView, TaskView, WorkerView};
-use crate::model::{InstanceId, JobId, TaskId};
-use crate::transport::{CloseCode, Endpoint, FrameRecv, FrameSend, Link, TransportError};
-use crate::trust::{Alpn, Identity};
+use crate::model::{JobId, NodeId, TaskId};
+use crate::transport::{CloseCode, Endpoint, FrameRecv, FrameSend, Link};
 
 /// What the dispatcher answered to a submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,64 +50,16 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `target` and waits for its welcome, five seconds at most over all addresses.
-    ///
-    /// # Errors
-    /// [`ClientError::Unreachable`] when no address answers in time,
-    /// [`ClientError::Refused`] when the dispatcher turns this client away.
-    pub async fn connect(identity: &Identity, target: &Target, software: &str) -> Result<Self, ClientError> {
-        let deadline = tokio::time::Instant::now() + CLIENT_TIMEOUT.as_duration();
-        let mut failed = None;
-        for (i, address) in target.addresses.iter().enumerate() {
-            // The time left is shared among the addresses left, so that a dead first one leaves room for the next.
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            let share = left / u32::try_from(target.addresses.len() - i).unwrap_or(u32::MAX).max(1);
-            match Self::connect_to(identity, *address, target, software, share).await {
-                Ok(client) => return Ok(client),
-                Err(TransportError::Refused(refusal)) => return Err(TransportError::Refused(refusal).into()),
-                Err(reason) => failed = Some((*address, reason)),
-            }
-        }
-        Err(match failed {
-            Some((address, reason)) => ClientError::Unreachable { address, reason: Box::new(reason) },
-            None => ClientError::NoDispatcher,
-        })
-    }
-
-    async fn connect_to(
-        identity: &Identity,
-        address: SocketAddr,
-        target: &Target,
-        software: &str,
-        patience: Duration,
-    ) -> Result<Self, TransportError> {
-        let any: SocketAddr = match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let endpoint = Endpoint::bind(identity, any, &[])?;
-        let join = async {
-            let link = endpoint.connect(address, target.dispatcher, Alpn::Client).await?;
-            let hello = Hello {
-                protocol_oldest: PROTOCOL_OLDEST,
-                protocol_newest: PROTOCOL_VERSION,
-                software: software.to_owned(),
-                instance: InstanceId(u64::from(std::process::id())),
-                intent: Intent::Client,
-                credential: target.credential.clone(),
-            };
-            let (welcome, send, recv) = crate::transport::hello(&link, &hello).await?;
-            Ok::<_, TransportError>((link, welcome, send, recv))
-        };
-        let (link, welcome, send, recv) =
-            tokio::time::timeout(patience, join).await.map_err(|_| TransportError::NoAnswer(address))??;
-        Ok(Self { endpoint, link, welcome, _control: (send, recv) })
-    }
-
     /// What the dispatcher said when it let this client in.
     #[must_use]
     pub fn welcome(&self) -> &Welcome {
         &self.welcome
+    }
+
+    /// The key that the dispatcher has proved.
+    #[must_use]
+    pub fn dispatcher(&self) -> NodeId {
+        self.link.peer()
     }
 
     /// Where the dispatcher was reached.

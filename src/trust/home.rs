@@ -85,10 +85,18 @@ impl Home {
     /// # Errors
     /// What is wrong with the folder.
     pub fn client(&self) -> Result<NodeDir, TrustError> {
-        let path = self.root.join("clients").join("default");
-        self.create_above(&self.root.join("clients"))?;
+        let path = self.client_folder();
+        if let Some(above) = path.parent() {
+            self.create_above(above)?;
+        }
         private::create_dir(&path)?;
         Ok(NodeDir { path, lock: None })
+    }
+
+    /// Where that is; nothing is created.
+    #[must_use]
+    pub fn client_folder(&self) -> PathBuf {
+        self.root.join("clients").join("default")
     }
 
     /// Where this user's dispatcher on this machine leaves its access file.
@@ -109,10 +117,10 @@ impl Home {
         NodeDir::lock(path)
     }
 
-    /// The home and `folder` in it, which hold node folders and no secrets of their own.
+    /// The home, which others may look into, and `folder` in it, which is private as all that is in it.
     fn create_above(&self, folder: &Path) -> Result<(), TrustError> {
         private::create_shared_dir(&self.root)?;
-        private::create_shared_dir(folder)
+        if folder == self.root { Ok(()) } else { private::create_dir(folder) }
     }
 }
 
@@ -268,6 +276,25 @@ mod tests {
         assert!(matches!(home.dispatcher(), Err(TrustError::LoosePermissions { mode: 0o777, .. })));
         fs::set_permissions(home.root(), fs::Permissions::from_mode(0o755)).unwrap();
         home.dispatcher().unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_above_keys_that_others_may_enter_is_refused_as_well() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (_dir, home) = home();
+        home.client().unwrap();
+        home.worker(&"a".parse().unwrap()).unwrap();
+        for folder in ["clients", "workers"] {
+            let path = home.root().join(folder);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            let refused = match folder {
+                "clients" => home.client().unwrap_err(),
+                _ => home.worker(&"a".parse().unwrap()).unwrap_err(),
+            };
+            assert!(matches!(refused, TrustError::LoosePermissions { mode: 0o755, .. }), "{refused}");
+            assert_eq!(refused.hint(), Some(format!("chmod 700 {}", path.display())));
+        }
     }
 
     #[test]

@@ -101,8 +101,8 @@ pub mod of_worker {
 /// The pins that all clients of a user share.
 pub mod of_client {
     use super::{
-        CLIENT_FILE, CLIENT_LOCK, FILE_CAP, MAX_DISPATCHERS, NodeDir, NodeId, Path, PathBuf, Pin, TrustError, bad,
-        decode, encode, private,
+        CLIENT_FILE, CLIENT_LOCK, FILE_CAP, MAX_DISPATCHERS, NodeDir, NodeId, Path, PathBuf, Pin, SocketAddr,
+        TrustError, bad, decode, encode, private,
     };
 
     /// Where they are, for hints.
@@ -131,6 +131,18 @@ pub mod of_client {
             pins.push(pin);
             let surplus = pins.len().saturating_sub(MAX_DISPATCHERS);
             pins.drain(..surplus);
+        })
+    }
+
+    /// Takes note that a known `dispatcher` was reached at `address`, which leaves the order as it is.
+    ///
+    /// # Errors
+    /// As for [`remember`].
+    pub fn reached_at(dir: &NodeDir, dispatcher: NodeId, address: SocketAddr) -> Result<(), TrustError> {
+        change(dir, |pins| {
+            if let Some(known) = pins.iter_mut().find(|known| known.dispatcher == dispatcher) {
+                known.reached_at(address);
+            }
         })
     }
 

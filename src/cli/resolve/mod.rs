@@ -19,7 +19,7 @@ pub(crate) use environment::{Environment, NodeValues, Overridden};
 pub(crate) use intake::StdinPlan;
 pub(crate) use selection::{limit, selector, states, tail, timeout};
 pub(crate) use submission::{After, JobPlan, Output, job};
-pub(crate) use target::whereabouts;
+pub(crate) use target::{Whereabouts, whereabouts};
 pub(crate) use trust::{Approval, TokenPlan, approval, node_name, revocation, token, token_id};
 pub(crate) use worker::worker;
 
