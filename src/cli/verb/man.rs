@@ -48,20 +48,27 @@ fn whole(root: clap::Command) -> std::io::Result<Vec<u8>> {
     program.render_description_section(&mut roff)?;
     program.render_options_section(&mut roff)?;
     for command in commands {
-        let name = command.get_name().to_uppercase();
-        let mut section = Vec::new();
-        let command = Man::new(command);
-        command.render_description_section(&mut section)?;
-        command.render_synopsis_section(&mut section)?;
-        command.render_options_section(&mut section)?;
-        // Its sections become those of a section.
-        let section = String::from_utf8_lossy(&section).replace(".SH ", ".SS ");
-        roff.extend_from_slice(format!(".SH \"OCTASKLY {name}\"\n").as_bytes());
-        roff.extend_from_slice(section.as_bytes());
+        roff.extend_from_slice(&section(&command, &command.get_name().to_uppercase())?);
+        for part in command.get_subcommands().filter(|part| part.get_name() != "help") {
+            let name = format!("{} {}", command.get_name(), part.get_name()).to_uppercase();
+            roff.extend_from_slice(&section(part, &name)?);
+        }
     }
     program.render_extra_section(&mut roff)?;
     program.render_version_section(&mut roff)?;
     Ok(roff)
+}
+
+/// One command as a section of the whole page.
+fn section(command: &clap::Command, name: &str) -> std::io::Result<Vec<u8>> {
+    let mut section = Vec::new();
+    let command = Man::new(command.clone());
+    command.render_description_section(&mut section)?;
+    command.render_synopsis_section(&mut section)?;
+    command.render_options_section(&mut section)?;
+    // Its sections become those of a section.
+    let section = String::from_utf8_lossy(&section).replace(".SH ", ".SS ");
+    Ok(format!(".SH \"OCTASKLY {name}\"\n{section}").into_bytes())
 }
 
 #[cfg(test)]
@@ -77,6 +84,7 @@ mod tests {
             assert!(text.contains(&format!(".SH \"OCTASKLY {}\"", command.get_name().to_uppercase())));
         }
         assert!(text.contains("\\-\\-max\\-workers") && text.contains("\\-\\-time\\-limit"));
+        assert!(text.contains(".SH \"OCTASKLY TOKEN CREATE\"") && text.contains("\\-\\-ttl"));
         assert!(text.starts_with(".ie") && !text.contains(".SS NAME"));
     }
 }

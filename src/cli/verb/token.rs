@@ -13,9 +13,9 @@ use crate::cli::output::table::{Column, Table, terminal_width};
 use crate::cli::output::{Page, json, say, text};
 use crate::cli::resolve::{self, TokenPlan};
 use crate::cli::session::Session;
-use crate::model::Role;
 use crate::model::trust::{TokenState, TokenView};
-use crate::node::addresses;
+use crate::model::{Role, Timestamp};
+use crate::node::{Clock, addresses};
 
 /// Addresses that the hints name beside the likeliest one.
 const OTHERS_NAMED: usize = 3;
@@ -56,7 +56,7 @@ fn list(args: &TokenListArgs, context: &Context) -> Result<ExitCode, CliError> {
         match args.json.json {
             Some(form) => page.objects(form, tokens.iter().map(json::Token::from))?,
             None => {
-                for line in table(&tokens).lines(terminal_width()) {
+                for line in table(&tokens, Clock::anchored_now().now()).lines(terminal_width()) {
                     page.line(line)?;
                 }
             }
@@ -138,7 +138,7 @@ fn usage(plan: TokenPlan, token: &str, id: &str, places: &Places) -> Vec<String>
     lines
 }
 
-fn table(tokens: &[TokenView]) -> Table {
+fn table(tokens: &[TokenView], now: Timestamp) -> Table {
     let mut table = Table::new(&[
         Column::GivesWay("ID"),
         Column::Left("ROLE"),
@@ -154,7 +154,7 @@ fn table(tokens: &[TokenView]) -> Table {
             state(token.state).to_owned(),
             format!("{}/{}", token.used, token.uses),
             text::rfc3339(token.expires_at),
-            text::rfc3339(token.created_at),
+            text::ago(token.created_at, now),
         ]);
     }
     table
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn the_list_of_tokens_fits_eighty_columns() {
-        let lines = table(&[sample_token()]).lines(Some(80));
+        let lines = table(&[sample_token()], Timestamp::from_millis(61_000)).lines(Some(80));
         assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:#?}");
         let words: Vec<_> = lines[1].split_whitespace().take(4).collect();
         assert_eq!(words, ["aebagbaf", "worker", "valid", "1/2"]);

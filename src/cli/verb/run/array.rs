@@ -104,31 +104,46 @@ impl Array {
     }
 
     /// Prints every task that has ended and has not been printed.
+    ///
+    /// A look costs what it finds and what still runs: tasks that others have overtaken are asked for by
+    /// name, and the rest from the last one printed on.
     async fn print_ended(&mut self, client: &Client) -> Result<(), Broken> {
-        let ended = vec![TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
-        let of = Selector::job(self.job);
-        let mut filter = TaskFilter { of, states: ended, after: self.last_of_the_printed_front(), limit: AT_ONCE };
+        let overtaken = overtaken(&self.printed);
+        for some in overtaken.chunks(AT_ONCE as usize) {
+            let parts = some.iter().map(|position| Part::Task(self.task_at(*position))).collect();
+            self.print_page(client, Selector::These(parts), None).await?;
+        }
+        let mut after = self.printed.ranges().last().map(|(_, last)| self.task_at(last));
         loop {
-            let page = client.tasks(filter.clone()).await?;
-            let fresh: Vec<&TaskView> = page.iter().filter(|task| !self.is_printed(task.task)).collect();
-            self.print(client, &fresh).await?;
-            for task in fresh {
-                self.name_failure(task);
-                if let Some(position) = self.numbers.position_of(task.task.index) {
-                    self.printed.insert(position);
-                }
-            }
-            match page.last() {
-                Some(last) if page.len() >= AT_ONCE as usize => filter.after = Some(last.task),
-                _ => return Ok(()),
+            match self.print_page(client, Selector::job(self.job), after).await? {
+                Some(last) => after = Some(last),
+                None => return Ok(()),
             }
         }
     }
 
-    /// Everything up to this task has been printed and need not be looked at again.
-    fn last_of_the_printed_front(&self) -> Option<TaskId> {
-        let (_, last) = self.printed.ranges().next().filter(|(first, _)| *first == 0)?;
-        Some(TaskId { job: self.job, index: self.numbers.index_at(last) })
+    /// Prints those of one page that have ended; when it is full, says behind which task there may be more.
+    async fn print_page(
+        &mut self,
+        client: &Client,
+        of: Selector,
+        after: Option<TaskId>,
+    ) -> Result<Option<TaskId>, Broken> {
+        let states = vec![TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
+        let page = client.tasks(TaskFilter { of, states, after, limit: AT_ONCE }).await?;
+        let fresh: Vec<&TaskView> = page.iter().filter(|task| !self.is_printed(task.task)).collect();
+        self.print(client, &fresh).await?;
+        for task in fresh {
+            self.name_failure(task);
+            if let Some(position) = self.numbers.position_of(task.task.index) {
+                self.printed.insert(position);
+            }
+        }
+        Ok(page.last().filter(|_| page.len() >= AT_ONCE as usize).map(|last| last.task))
+    }
+
+    fn task_at(&self, position: u64) -> TaskId {
+        TaskId { job: self.job, index: self.numbers.index_at(position) }
     }
 
     fn is_printed(&self, task: TaskId) -> bool {
@@ -163,5 +178,33 @@ impl Array {
         if self.named <= NAMED {
             say::error(&format!("task {} {outcome}", task.task), None);
         }
+    }
+}
+
+/// Positions before the last one printed that have not been printed.
+fn overtaken(printed: &IntervalSet) -> Vec<u64> {
+    let mut next = 0;
+    let mut positions = Vec::new();
+    for (first, last) in printed.ranges() {
+        positions.extend(next..first);
+        next = last + 1;
+    }
+    positions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_that_others_have_overtaken_are_asked_for_by_name_and_no_others() {
+        let mut printed = IntervalSet::new();
+        assert!(overtaken(&printed).is_empty(), "before the first is printed there is only the rest");
+        printed.insert_range(1, 50_000);
+        printed.insert_range(50_003, 900_000);
+        assert_eq!(overtaken(&printed), [0, 50_001, 50_002]);
+        printed.insert(0);
+        printed.insert_range(50_001, 50_002);
+        assert!(overtaken(&printed).is_empty());
     }
 }
