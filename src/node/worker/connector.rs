@@ -52,6 +52,8 @@ pub(super) struct Connector {
     pub(super) pauses: Pauses,
     /// The situation that a person was last told about.
     pub(super) told: Option<String>,
+    /// Since the last link it was said that another dispatcher answers.
+    pub(super) told_of_another: bool,
 }
 
 /// How long to wait before the next try.
@@ -105,7 +107,7 @@ impl Connector {
 
     /// Serves a link to its end, and says how long to wait for the next one; `None` when the shell has left.
     async fn work(&mut self, joined: Joined) -> Option<Result<Duration, NodeError>> {
-        (self.pauses.next, self.told) = (FIRST_PAUSE, None);
+        (self.pauses.next, self.told, self.told_of_another) = (FIRST_PAUSE, None, false);
         let since = Instant::now();
         let end = self.serve(joined).await;
         self.live.send_replace(None);
@@ -164,6 +166,11 @@ impl Connector {
         let let_in = self.dialler.let_in;
         match error {
             DialError::Refused(refusal) if refusal.code == RefusalCode::Revoked => Err(self.revoked()),
+            // Somebody who starts a second worker of a name has made a mistake, and is to hear of it; one whose
+            // tasks run already waits for its name.
+            DialError::Refused(refusal) if refusal.code == RefusalCode::NameTaken && !let_in => {
+                Err(NodeError::Refused(refusal))
+            }
             DialError::Refused(refusal) if refusal.code.is_temporary() => {
                 self.tell(&refused_for_now(&refusal));
                 Ok(REFUSED_PAUSE)
@@ -176,7 +183,9 @@ impl Connector {
                 if !let_in {
                     return Err(other);
                 }
-                self.tell_error(&format!("Waiting for the dispatcher: failed to {other}"));
+                if !std::mem::replace(&mut self.told_of_another, true) {
+                    tracing::error!("Waiting for the dispatcher: failed to {other}");
+                }
                 Ok(self.pauses.grow())
             }
             other => {
@@ -224,24 +233,10 @@ impl Connector {
 
     /// Says what the situation is, unless that was the last thing said.
     fn tell(&mut self, situation: &str) {
-        if self.is_news(situation) {
+        if self.told.as_deref() != Some(situation) {
             tracing::info!("{situation}");
-        }
-    }
-
-    /// Likewise, for what somebody has to look after.
-    fn tell_error(&mut self, situation: &str) {
-        if self.is_news(situation) {
-            tracing::error!("{situation}");
-        }
-    }
-
-    fn is_news(&mut self, situation: &str) -> bool {
-        let is_news = self.told.as_deref() != Some(situation);
-        if is_news {
             self.told = Some(situation.to_owned());
         }
-        is_news
     }
 }
 

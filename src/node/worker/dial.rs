@@ -174,8 +174,10 @@ impl Dialler {
         }
         Err(match (other_key, way) {
             (Some(address), Way::Access(_)) => DialError::OtherKey { address, expected_by: ExpectedBy::Access },
-            (Some(address), Way::Token(_)) => DialError::OtherKey { address, expected_by: ExpectedBy::Token },
-            (Some(address), Way::Pinned(_) | Way::Join(_)) => {
+            (Some(address), Way::Token(token)) if !self.knowledge.is_enrolled_with(token.dispatcher) => {
+                DialError::OtherKey { address, expected_by: ExpectedBy::Token }
+            }
+            (Some(address), Way::Token(_) | Way::Pinned(_) | Way::Join(_)) => {
                 DialError::OtherKey { address, expected_by: ExpectedBy::Pin }
             }
             (None, _) => DialError::Unreachable { tried },

@@ -88,6 +88,7 @@ impl Setup {
             leave: leave.clone(),
             pauses: Pauses::new(),
             told: None,
+            told_of_another: false,
         };
         let connector = tokio::spawn(connector.run());
         let parts = Parts { guard, executor, instance, events, live, leave, connector };

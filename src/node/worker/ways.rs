@@ -139,6 +139,11 @@ impl Knowledge {
         }
     }
 
+    /// Whether `dispatcher` has enrolled this worker for good.
+    pub(super) fn is_enrolled_with(&self, dispatcher: NodeId) -> bool {
+        self.pin().ok().flatten().is_some_and(|pin| pin.dispatcher == dispatcher)
+    }
+
     /// Where the pin is, for people.
     pub(super) fn pin_file(&self) -> Option<PathBuf> {
         self.folder.as_ref().map(|folder| of_worker::path(&folder.get()))
