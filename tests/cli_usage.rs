@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Every command, in the order of the help.
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 23] = [
     "dispatcher",
     "worker",
     "run",
@@ -20,11 +20,30 @@ const VERBS: [&str; 17] = [
     "retry",
     "forget",
     "workers",
+    "drain",
+    "resume",
+    "approve",
+    "revoke",
+    "clients",
+    "token",
     "status",
     "hwdetect",
     "completions",
     "man",
 ];
+
+/// What stands behind `token`.
+const TOKEN_VERBS: [&str; 3] = ["create", "list", "revoke"];
+
+/// Every command with a help of its own, the ones of two words among them.
+fn commands() -> Vec<Vec<&'static str>> {
+    VERBS.iter().map(|verb| vec![*verb]).chain(TOKEN_VERBS.iter().map(|verb| vec!["token", *verb])).collect()
+}
+
+/// The help of a command.
+fn help_of(command: &[&str]) -> String {
+    octaskly(&[command, &["--help"]].concat()).printed().to_owned()
+}
 
 /// One invocation with nothing in its environment that could bend it.
 struct Octaskly {
@@ -201,6 +220,21 @@ fn a_command_line_that_makes_no_sense_is_one_error_and_exit_2() {
         &["worker", "--memory", "lots"],
         &["worker", "--gpu", "perhaps"],
         &["list", "--dispatcher", "a b"],
+        &["approve"],
+        &["approve", "worker-b"],
+        &["approve", "worker-b", "abcd"],
+        &["approve", "Worker B", "abcd-efgh-ijkl-mnop"],
+        &["revoke"],
+        &["revoke", "b", "--worker", "--client"],
+        &["drain"],
+        &["resume", "b", "--wait"],
+        &["token", "make"],
+        &["token", "create", "--role", "boss"],
+        &["token", "create", "--uses", "0"],
+        &["token", "create", "--ttl", "2y"],
+        &["token", "revoke", "x"],
+        &["worker", "--token", "x"],
+        &["list", "--token", "okt1-x"],
         &["completions", "tcsh"],
         &["man", "frobnicate"],
         &["-q", "-v", "status"],
@@ -242,6 +276,14 @@ fn a_client_without_a_dispatcher_says_so_and_exits_125() {
         &["retry", "1"],
         &["forget", "1"],
         &["workers"],
+        &["drain", "b"],
+        &["resume", "b"],
+        &["approve", "b", "abcd-efgh-ijkl-mnop"],
+        &["revoke", "b"],
+        &["clients"],
+        &["token", "create"],
+        &["token", "list"],
+        &["token", "revoke", "aebagbaf"],
         &["status"],
         &["submit", "true"],
     ] {
@@ -283,6 +325,49 @@ fn an_overridden_option_is_warned_of_once_with_both_values() {
 }
 
 #[test]
+fn a_token_is_never_repeated_not_in_an_error_and_not_in_a_warning() {
+    let secret = "mfrggzdfmztwq2lknnwg23tpoa";
+    let token = |secret: &str| format!("okt1-{}-{secret}", "a".repeat(52));
+    let damaged = token(&secret[1..]);
+    for (line, variable) in [
+        (vec!["worker", "--token", &damaged], None),
+        (vec!["worker"], Some(&damaged)),
+        (vec!["list", "--token", &damaged], None),
+        (vec!["run", "--token", &damaged, "true"], None),
+        (vec!["list"], Some(&damaged)),
+        (vec!["token", "revoke", &damaged], None),
+    ] {
+        let one = match variable {
+            Some(value) => Octaskly::new().with("OCTASKLY_TOKEN", value),
+            None => Octaskly::new(),
+        };
+        let answer = one.run(&line);
+        let (error, hint) = answer.refused(2);
+        assert!(error.contains("damaged") && !error.contains(&secret[2..20]), "{error}");
+        assert!(hint.is_some_and(|hint| hint.contains("84 characters")), "{hint:?}");
+    }
+    // Of two good ones that differ the variable's wins, and the host that nobody has ends the worker.
+    let (typed, set) = (token(secret), token(&secret.replace('m', "n")));
+    let node = Octaskly::new().with("OCTASKLY_TOKEN", &set);
+    let answer = node.run(&["worker", "--token", &typed, "--dispatcher", "no-such-host.invalid"]);
+    let warnings: Vec<_> = answer.stderr.lines().filter(|line| line.contains("WARN")).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("OCTASKLY_TOKEN wins"), "{}", answer.stderr);
+    assert!(!answer.stderr.contains(&secret[..10]) && !answer.stderr.contains("nfrggzdfnz"), "{}", answer.stderr);
+}
+
+#[test]
+fn a_token_that_does_not_say_where_its_dispatcher_is_needs_an_address() {
+    let token = format!("okt1-{}-mfrggzdfmztwq2lknnwg23tpoa", "a".repeat(52));
+    for line in [&["list"][..], &["run", "true"]] {
+        let mut line = line.to_vec();
+        line.splice(1..1, ["--token", &token]);
+        let answer = octaskly(&line);
+        let (_, hint) = answer.refused(125);
+        assert_eq!(hint, Some("name it with --dispatcher HOST[:PORT]"));
+    }
+}
+
+#[test]
 fn completions_come_for_every_shell_and_name_every_command() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = octaskly(&["completions", shell]);
@@ -312,9 +397,10 @@ fn hwdetect_needs_no_dispatcher() {
 #[test]
 fn the_help_document_knows_every_command_and_every_option() {
     let document = help_document();
-    for verb in VERBS {
+    for command in commands() {
+        let verb = command.join(" ");
         assert!(document.contains(&format!("`octaskly {verb}")), "docs/HELP.md lists {verb}");
-        for option in long_options(octaskly(&[verb, "--help"]).printed()) {
+        for option in long_options(&help_of(&command)) {
             assert!(document.contains(&format!("`{option}")), "docs/HELP.md explains {option} of {verb}");
         }
     }
@@ -322,8 +408,7 @@ fn the_help_document_knows_every_command_and_every_option() {
 
 #[test]
 fn the_help_document_shows_no_option_that_is_not_there() {
-    let mut known: Vec<String> =
-        VERBS.iter().flat_map(|verb| long_options(octaskly(&[verb, "--help"]).printed())).collect();
+    let mut known: Vec<String> = commands().iter().flat_map(|command| long_options(&help_of(command))).collect();
     known.sort();
     known.dedup();
     let document = help_document();
