@@ -30,9 +30,11 @@ use octaskly::model::views::{
     AttemptView, Explanation, JobView, StatusView, TaskTotals, TaskView, Usage, WorkerLack, WorkerState, WorkerView,
 };
 use octaskly::model::{
-    AttemptId, AttemptNo, Capacity, Demand, Epoch, Fence, InstanceId, Items, JobId, JobSpec, MilliCpu, Millis, NodeId,
-    NodeName, Outcome, Role, SealedSpec, TaskId, TaskState, Timestamp,
+    AttemptId, AttemptNo, Capacity, Demand, Digest, Epoch, Fence, InstanceId, Items, JobId, JobSpec, MilliCpu, Millis,
+    NodeId, NodeName, Outcome, Role, SealedSpec, TaskId, TaskState, Timestamp,
 };
+use octaskly::trust::grants::{BlobGrant, HandOver, TaskGrant};
+use octaskly::trust::roster::{Roster, RosterEntry, RosterEpoch};
 use octaskly::wire::shim::{GuardOrder, ShimFact, ShimOrder, ShimStatus, StartTask};
 use octaskly::wire::{DataFrame, OutputStream};
 use serde::Serialize;
@@ -616,3 +618,49 @@ fn store_schemas_keep_their_tables() {
         compare_text(file, &text);
     }
 }
+
+fn roster_epoch() -> RosterEpoch {
+    RosterEpoch { start: Epoch(3), change: 9 }
+}
+
+golden!(a_roster_keeps_its_bytes, "roster.hex", Roster, {
+    "Roster": Roster { .. } => Roster {
+        epoch: roster_epoch(),
+        issued_at: Timestamp::from_millis(1_700_000_000_000),
+        entries: vec![RosterEntry {
+            node: NodeId([7; 32]),
+            name: name("worker-b"),
+            addresses: vec!["192.168.1.11:7879".parse().expect("an address"), "[fd00::1]:7879".parse().expect("an address")],
+            role: Role::Worker,
+        }],
+    },
+});
+
+golden!(a_task_grant_keeps_its_bytes, "task_grant.hex", TaskGrant, {
+    "TaskGrant": TaskGrant { .. } => TaskGrant {
+        attempt: id(),
+        spec: Digest([5; 32]),
+        inputs: vec![Digest([6; 32])],
+        worker: NodeId([7; 32]),
+        fences: [fence(), Fence { counter: fence().counter + 1, ..fence() }],
+        roster: roster_epoch(),
+        expires_at: Timestamp::from_millis(1_700_000_000_000),
+    },
+});
+
+golden!(a_blob_grant_keeps_its_bytes, "blob_grant.hex", BlobGrant, {
+    "BlobGrant": BlobGrant { .. } => BlobGrant {
+        digest: Digest([6; 32]),
+        reader: NodeId([7; 32]),
+        expires_at: Timestamp::from_millis(1_700_000_000_000),
+    },
+});
+
+golden!(a_hand_over_keeps_its_bytes, "hand_over.hex", HandOver, {
+    "HandOver": HandOver { .. } => HandOver {
+        grant: Digest([5; 32]),
+        receiver: NodeId([7; 32]),
+        instance: InstanceId(77),
+        fence: fence(),
+    },
+});

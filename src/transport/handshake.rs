@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::gate::Pass;
 use super::settings::HANDSHAKE_DEADLINE;
-use super::{CloseCode, FrameRecv, FrameSend, Link, TransportError};
-use crate::model::handshake::{Answer, Hello, Refusal, RefusalCode, Waiting, Welcome};
+use super::{Alpn, CloseCode, FrameRecv, FrameSend, Link, TransportError};
+use crate::model::handshake::{Answer, Credential, Hello, Refusal, RefusalCode, Waiting, Welcome};
 use crate::model::limits::MAX_FRAME_UNAUTHENTICATED;
 
 /// A refused node has this long to fetch its answer before its connection goes.
@@ -110,6 +110,8 @@ pub async fn ask_to_join(link: &Link, hello: &Hello) -> Result<(Waiting, FrameSe
 
 /// Says hello on a new control stream and waits for whatever answer.
 async fn greet(link: &Link, hello: &Hello) -> Result<(Answer, FrameSend, FrameRecv), TransportError> {
+    let secret = hello.credential != Credential::None;
+    assert!(!secret || link.alpn() != Alpn::Join, "no secret is told to a dispatcher that nobody vouched for");
     let exchange = async {
         let (mut send, mut recv) = link.open_bi().await?;
         send.prefer();

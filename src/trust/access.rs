@@ -5,13 +5,13 @@
 //! alone, so whoever knows the secret is that user. Being on the same machine
 //! proves nothing by itself.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::{fmt, fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::{TrustError, private};
+use super::{TrustError, cbor, private};
 use crate::model::handshake::{Credential, Hello, Intent};
 use crate::model::{NodeId, Role};
 
@@ -19,8 +19,6 @@ use crate::model::{NodeId, Role};
 const VERSION: u16 = 1;
 /// Longest access file worth reading.
 const FILE_CAP: u64 = 4096;
-/// Nesting that the file has, and a little more.
-const DEPTH: usize = 8;
 /// Addresses that a client tries at most.
 const MAX_ADDRESSES: usize = 16;
 
@@ -108,12 +106,7 @@ pub fn read(path: &Path) -> Result<Option<AccessFile>, TrustError> {
 /// # Errors
 /// When the system refuses; that there is none is no error.
 pub fn remove(path: &Path) -> Result<(), TrustError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(TrustError::Write { path: path.to_owned(), source: error })
-        }
-        _ => Ok(()),
-    }
+    private::remove(path)
 }
 
 /// The file as it is on disk.
@@ -129,17 +122,12 @@ struct Stored {
 
 fn encode(file: &AccessFile) -> Vec<u8> {
     let AccessFile { dispatcher, port, addresses, secret } = file.clone();
-    let stored = Stored { version: VERSION, dispatcher, port, addresses, secret };
-    let mut bytes = Vec::new();
-    #[expect(clippy::expect_used, reason = "a plain struct written to memory")]
-    ciborium::into_writer(&stored, &mut bytes).expect("encoding to memory does not fail");
-    bytes
+    cbor::encode(&Stored { version: VERSION, dispatcher, port, addresses, secret })
 }
 
-fn decode(mut bytes: &[u8]) -> Option<AccessFile> {
-    let stored: Stored = ciborium::de::from_reader_with_recursion_limit(&mut bytes, DEPTH).ok()?;
-    let Stored { version, dispatcher, port, addresses, secret } = stored;
-    let sound = bytes.is_empty() && version == VERSION && port != 0 && (1..=MAX_ADDRESSES).contains(&addresses.len());
+fn decode(bytes: &[u8]) -> Option<AccessFile> {
+    let Stored { version, dispatcher, port, addresses, secret } = cbor::decode(bytes)?;
+    let sound = version == VERSION && port != 0 && (1..=MAX_ADDRESSES).contains(&addresses.len());
     sound.then_some(AccessFile { dispatcher, port, addresses, secret })
 }
 

@@ -8,7 +8,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +58,7 @@ impl Pin {
 
 /// The pin of a worker.
 pub mod of_worker {
-    use super::{FILE_CAP, Path, PathBuf, Pin, TrustError, WORKER_FILE, bad, decode, encode, private, remove};
+    use super::{FILE_CAP, Path, PathBuf, Pin, TrustError, WORKER_FILE, bad, decode, encode, private};
 
     /// Where it is, for hints.
     #[must_use]
@@ -94,7 +93,7 @@ pub mod of_worker {
     /// # Errors
     /// When the system refuses; that there is none is no error.
     pub fn forget(folder: &Path) -> Result<(), TrustError> {
-        remove(&path(folder))
+        private::remove(&path(folder))
     }
 }
 
@@ -214,15 +213,6 @@ fn bad(error: PinsError, path: PathBuf) -> TrustError {
     }
 }
 
-fn remove(path: &Path) -> Result<(), TrustError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(TrustError::Write { path: path.to_owned(), source: error })
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -318,7 +308,7 @@ mod tests {
         let (_dir, home) = home();
         let dir = home.client().unwrap();
         of_client::remember(&dir, pin(1)).unwrap();
-        fs::set_permissions(of_client::path(dir.path()), fs::Permissions::from_mode(0o620)).unwrap();
+        std::fs::set_permissions(of_client::path(dir.path()), std::fs::Permissions::from_mode(0o620)).unwrap();
         assert!(matches!(of_client::read(dir.path()), Err(TrustError::LoosePermissions { .. })));
     }
 

@@ -88,6 +88,14 @@ pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<bool, TrustError> {
     }
 }
 
+/// Removes the file at `path`; that there is none is no error.
+pub(super) fn remove(path: &Path) -> Result<(), TrustError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(write_error(path, error)),
+        _ => Ok(()),
+    }
+}
+
 /// Random text for names that must not collide.
 pub(super) fn random_name() -> Result<String, TrustError> {
     let mut bytes = [0; 5];
