@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use foe::{Dice, Foe, datagrams, nonsense};
+use foe::{Dice, Foe, Trap, datagrams, nonsense};
 use harness::{Cluster, Node, peak_memory_of, soon};
 use octaskly::trust::Alpn;
 use tokio::task::JoinSet;
@@ -307,4 +307,22 @@ async fn a_client_that_announces_large_frames_on_all_its_streams_gets_no_memory_
     assert_eq!(cluster.ok(["run", "--", "echo", "meanwhile"]), "meanwhile\n");
     connection.close(0u32.into(), b"");
     assert!(grown < 2 * MEMORY, "{grown} bytes");
+}
+
+#[tokio::test]
+async fn a_worker_that_looks_for_a_dispatcher_outlives_whatever_answers_it() {
+    let _turn = alone();
+    let cluster = Cluster::new();
+    let mut dice = Dice::new(fastrand::u64(..));
+    let mut trap = Trap::open();
+    let port = trap.port.to_string();
+    let mut worker = cluster.worker_with(&["--name", "a", "--dispatcher", "127.0.0.1", "--port", &port]);
+    for (what, bytes) in nonsense(&mut dice).iter().step_by(2) {
+        timeout(PATIENCE, trap.answer(bytes)).await.unwrap_or_else(|_| panic!("it does not come back before {what}"));
+        assert!(worker.is_running(), "{what} ended it: {}", worker.log());
+    }
+    let said = worker.log();
+    assert!(!said.contains("panicked") && !said.contains("octaskly approve"), "{said}");
+    assert!(worker.peak_memory() < MEMORY && said.len() < 64 * 1024, "{said}");
+    assert_eq!(worker.stop(), Some(0));
 }

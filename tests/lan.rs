@@ -14,10 +14,13 @@ mod relay;
 
 use std::fs;
 use std::net::UdpSocket;
+use std::process::Command;
 
 use capture::Capture;
-use harness::lan::{Host, on_a_lan};
+use harness::lan::{Host, SCRIPT, on_a_lan, script};
 use harness::{MARKER, Node, SOON, await_nothing_left, await_sleepers, eventually, marker, soon};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use octaskly::model::trust::JoinReply;
 use relay::Relay;
 
@@ -74,6 +77,26 @@ fn state(dispatcher: &Host, worker: &str) -> Option<String> {
     let roster = dispatcher.json(["workers"]);
     let rows = roster.as_array().expect("an array").clone();
     rows.iter().find(|row| row["name"] == worker).and_then(|row| row["state"].as_str().map(str::to_owned))
+}
+
+#[test]
+fn a_lan_is_built_whole_or_not_at_all_and_leaves_nothing_behind() {
+    on_a_lan(1, |lan| {
+        let name = format!("half-{}", std::process::id());
+        let there = |name: &str| script(&["list"]).lines().any(|line| line.split(' ').next() == Some(name));
+        for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+            let mut building = Command::new("bash").args([SCRIPT, "up", &name, "100"]).spawn().expect("bash starts");
+            soon("its first host is there", || there(&name));
+            kill(Pid::from_raw(building.id().try_into().expect("an id")), signal).expect("it builds");
+            assert_eq!(building.wait().expect("its status").code(), Some(code));
+            soon("nothing of it is left", || !there(&name));
+        }
+        let taken = Command::new("bash").args([SCRIPT, "up", lan.name(), "2"]).output().expect("bash starts");
+        let said = String::from_utf8_lossy(&taken.stderr).into_owned();
+        assert!(!taken.status.success() && said.starts_with("error: ") && said.lines().count() == 1, "{said}");
+        assert!(there(lan.name()), "the one that was there stays");
+        script(&["down", &name]);
+    });
 }
 
 #[test]

@@ -19,7 +19,8 @@ use super::{Cluster, Node};
 pub const PORT: u16 = 7878;
 /// Set by people whose machine cannot have namespaces and who want the other tests to pass.
 const WITHOUT: &str = "OCTASKLY_TEST_WITHOUT_LAN";
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lan.sh");
+/// What builds it.
+pub const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lan.sh");
 
 /// A LAN; it is taken down when dropped, and when this process is gone.
 pub struct Lan {
@@ -59,6 +60,11 @@ impl Lan {
         let addresses = script(&["addresses", &lan.name]);
         lan.hosts = addresses.lines().map(|line| Host::new(&lan, line)).collect();
         lan
+    }
+
+    /// What the script calls it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Host `number`, from 1.
@@ -156,7 +162,8 @@ impl Host {
     }
 }
 
-fn script(args: &[&str]) -> String {
+/// What the script prints; it has to succeed.
+pub fn script(args: &[&str]) -> String {
     let ran = Command::new("bash").arg(SCRIPT).args(args).stdin(Stdio::null()).output().expect("bash starts");
     let complaint = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "lan.sh {args:?} failed: {complaint}\n({WITHOUT}=1 leaves these tests out)");

@@ -13,8 +13,8 @@ use octaskly::model::handshake::{Credential, Hello, Intent};
 use octaskly::model::{InstanceId, NodeId};
 use octaskly::trust::{Alpn, Identity, access, tls};
 use octaskly::wire::frame;
-use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, TransportConfig};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, ServerConfig, TransportConfig};
 
 /// Longest frame of somebody who is not welcome yet.
 pub(crate) const STRANGERS_CAP: u32 = 4096;
@@ -93,6 +93,40 @@ impl Foe {
         let mut header = [0; 4];
         recv.read_exact(&mut header).await.expect("a welcome");
         (connection, send, recv)
+    }
+}
+
+/// Something that answers where a worker expects a dispatcher. Inside a tokio runtime only.
+pub(crate) struct Trap {
+    endpoint: Endpoint,
+    /// Where it lies.
+    pub(crate) port: u16,
+}
+
+impl Trap {
+    pub(crate) fn open() -> Self {
+        let identity = Identity::ephemeral().expect("a key");
+        let tls = tls::server_config(&identity, &Alpn::ALL).expect("a configuration");
+        let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).expect("QUIC's first cipher")));
+        let endpoint = Endpoint::server(config, ([127, 0, 0, 1], 0).into()).expect("a socket");
+        let port = endpoint.local_addr().expect("an address").port();
+        Self { endpoint, port }
+    }
+
+    /// Waits for the next that says hello, answers with `bytes`, and waits until it has had enough.
+    pub(crate) async fn answer(&mut self, bytes: &[u8]) {
+        loop {
+            let dial = self.endpoint.accept().await.expect("the trap is open");
+            let Ok(connection) = dial.await else { continue };
+            let Ok((mut send, mut recv)) = connection.accept_bi().await else { continue };
+            let mut header = [0; 4];
+            if recv.read_exact(&mut header).await.is_ok() {
+                let _ = send.write_all(bytes).await;
+                let _ = send.finish();
+                let _ = connection.closed().await;
+                return;
+            }
+        }
     }
 }
 
