@@ -272,7 +272,9 @@ fn another_key_at_the_dispatchers_address_is_told_apart_by_a_running_worker_a_st
     on_a_lan(3, |lan| {
         let (dispatcher, host, client) = (lan.host(1), lan.host(2), lan.host(3));
         let mut serving = dispatcher.serves();
-        let worker = with_a_token(dispatcher, host, "b");
+        drop(with_a_token(dispatcher, host, "b"));
+        let worker = host.works_for(dispatcher.address, "b", &[]);
+        worker.says("Joined the dispatcher");
         enrol_a_client(dispatcher, client);
         serving.kill();
         let elsewhere = dispatcher.another_home();
@@ -365,7 +367,8 @@ fn a_stranger_client_and_a_second_worker_of_a_name_are_refused_at_once_with_a_li
         let token = token(dispatcher, &[]);
         let mut twin = stranger.works_for(dispatcher.address, "b", &["--token", &token]);
         assert_eq!(twin.ended(), Some(1), "{}", twin.log());
-        assert!(twin.log().contains('b') && twin.log().contains("hint: "), "{}", twin.log());
+        assert!(twin.log().contains("another worker is called b") && twin.log().contains("hint: "), "{}", twin.log());
+        serving.says("another worker is called b");
         // It was refused for its name, so its token is unused.
         let _other = stranger.works_for(dispatcher.address, "c", &["--token", &token]);
         serving.says("Worker c joined");
