@@ -280,7 +280,7 @@ fn an_admin_by_token_may_do_from_elsewhere_what_a_client_may_not() {
     ] {
         desk.run(line).says_failure(1, "only an admin may");
     }
-    site.logs_refusal(&["only an admin may approve"]);
+    site.logs_refusal(&["a request of client", "127.0.0.1", "only an admin may approve"]);
     let token = site.token(&["--role", "admin"]);
     desk.ok(["list", "--token", &token]);
     let made = desk.run(["token", "create"]);

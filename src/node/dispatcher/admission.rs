@@ -120,7 +120,8 @@ async fn welcomed(
 ) -> Result<(), crate::transport::TransportError> {
     let (role, name) = (welcome.role, welcome.name.clone());
     let intent = incoming.hello.intent.clone();
-    let asker = Asker { link: id, node: incoming.link.peer(), role };
+    let (node, from) = (incoming.link.peer(), incoming.link.remote_addr());
+    let asker = Asker { link: id, node, from, role };
     let (link, send, recv) = incoming.welcome(welcome).await?;
     match (link.alpn(), intent, role) {
         (Alpn::Worker, Intent::Worker(_), Role::Worker) => {

@@ -61,12 +61,28 @@ pub(super) async fn serve(shell: Arc<Shell>, asker: Asker, send: FrameSend, mut 
         Request::Watch(jobs) => watch(&shell, &asker, jobs, &mut outlet).await,
         Request::Logs(wish) => logs::serve(&shell, &asker, wish, &mut outlet).await,
         other => match answer(&shell, &asker, other).await {
-            Ok(reply) => finish(&mut outlet, &reply).await,
+            Ok(reply) => {
+                if let Reply::Failed(failure) = &reply {
+                    tell_trespass(&shell, &asker, failure);
+                }
+                finish(&mut outlet, &reply).await
+            }
             Err(trouble) => Err(trouble),
         },
     };
     if let Err(trouble) = served {
+        if let Trouble::Refused(failure) = &trouble {
+            tell_trespass(&shell, &asker, failure);
+        }
         report(trouble, &mut outlet).await;
+    }
+}
+
+/// Tells people of a request beyond its asker's role, as of every other refusal.
+fn tell_trespass(shell: &Shell, asker: &Asker, failure: &Failure) {
+    if failure.code == FailureCode::Forbidden {
+        let (id, from) = (asker.node.short(), asker.from);
+        shell.refusals.say(format_args!("Refused a request of {} ({from}, id {id}): {}", asker.role, failure.text));
     }
 }
 

@@ -67,6 +67,7 @@ impl Numbers {
 pub(super) struct Asker {
     pub(super) link: LinkId,
     pub(super) node: NodeId,
+    pub(super) from: SocketAddr,
     pub(super) role: Role,
 }
 
