@@ -32,6 +32,7 @@ mod workers;
 
 use std::future::Future;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::args::{ConnectArgs, GlobalArgs, LowArgs, Verb};
 use super::error::CliError;
@@ -39,6 +40,9 @@ use super::exit;
 use super::resolve::Environment;
 use super::session::Session;
 use crate::telemetry::{self, LogOptions, Verbosity};
+
+/// How long a node that has ended waits for calls into the system that were underway.
+const LAST_CALLS: Duration = Duration::from_secs(2);
 
 /// What every verb may need beside its own options.
 pub(crate) struct Context {
@@ -100,7 +104,10 @@ impl Context {
     fn as_node<T>(&self, log: &LogOptions, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
         telemetry::start(log)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
-        runtime.block_on(work)
+        let done = runtime.block_on(work);
+        // A name server that does not answer, or a process that cannot be reaped, must not hold up the end.
+        runtime.shutdown_timeout(LAST_CALLS);
+        done
     }
 }
 

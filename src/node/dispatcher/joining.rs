@@ -345,10 +345,13 @@ mod tests {
     fn one_address_gets_eight_places_and_all_together_no_more_than_there_are() {
         let joiners = Joiners::default();
         let at = |n: u8| IpAddr::from([10, 0, 0, n]);
-        let own: Vec<Place> = (0..MAX_FROM_ONE_ADDRESS).map(|_| joiners.enter(at(1)).ok().expect("a place")).collect();
+        let place = |n| match joiners.enter(at(n)) {
+            Ok(place) => place,
+            Err(refusal) => panic!("{refusal:?}"),
+        };
+        let own: Vec<Place> = (0..MAX_FROM_ONE_ADDRESS).map(|_| place(1)).collect();
         assert!(joiners.enter(at(1)).is_err(), "one address has no more");
-        let others: Vec<Place> =
-            (2..=8).flat_map(|n| (0..8).map(move |_| n)).map(|n| joiners.enter(at(n)).ok().expect("a place")).collect();
+        let others: Vec<Place> = (2..=8).flat_map(|n| [n; MAX_FROM_ONE_ADDRESS]).map(place).collect();
         assert_eq!(own.len() + others.len(), MAX_JOINING);
         assert!(joiners.enter(at(9)).is_err(), "nobody gets one more");
         assert!(!joiners.state().from.contains_key(&at(9)), "nothing is remembered of who got none");

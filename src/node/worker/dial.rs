@@ -31,7 +31,6 @@ pub(super) struct Dialler {
 }
 
 /// A dispatcher that answered, and not with no.
-#[expect(clippy::large_enum_variant, reason = "one a link, taken apart at once")]
 pub(super) enum Dialled {
     /// It said welcome.
     Welcome(Joined),

@@ -40,6 +40,8 @@ const READY_SHIMS: u32 = 2;
 const READY_SHIMS_EMBEDDED: u32 = 1;
 /// How long a worker that stops waits for output that its clients have not read.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
+/// How long it waits for its processes, which were killed: one that hangs in the kernel is not waited for.
+const LAST_PROCESSES: Duration = Duration::from_secs(20);
 /// How long it waits for its link to be closed in order.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -100,9 +102,14 @@ impl Setup {
             // Its dispatcher ends with it, and nobody reads a goodbye.
             parts.connector.abort();
         }
-        parts.executor.shutdown().await;
-        if let Some(guard) = parts.guard {
-            guard.dismiss().await;
+        let processes = async {
+            parts.executor.shutdown().await;
+            if let Some(guard) = &parts.guard {
+                guard.dismiss().await;
+            }
+        };
+        if tokio::time::timeout(LAST_PROCESSES, processes).await.is_err() {
+            tracing::warn!("Some processes of this worker do not end; leaving them to its guard");
         }
         ended
     }
