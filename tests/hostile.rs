@@ -16,12 +16,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foe::{Dice, Foe, Trap, datagrams, nonsense};
 use harness::{Cluster, Node, peak_memory_of, soon};
 use octaskly::trust::Alpn;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -33,10 +33,7 @@ const MEMORY: u64 = 128 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The tests of this file measure; one at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A dispatcher and a worker with more to do than they will ever finish.
 struct Scene {
@@ -98,7 +95,7 @@ impl Scene {
     }
 
     /// Everything is as before: memory, descriptors, the roster, the log; and the work is still right.
-    fn is_as_before(mut self) {
+    fn ends_as_before(mut self) {
         let names = ["dispatcher", "worker"];
         for ((name, before), after) in names.iter().zip(self.before).zip(self.footprints()) {
             println!("{name}: at most {} MiB of memory, {} before", after.0 >> 20, before.0 >> 20);
@@ -142,7 +139,7 @@ fn ports(node: &Node) -> BTreeSet<u16> {
 
 #[tokio::test]
 async fn enrolled_work_goes_on_whatever_strangers_do_and_nothing_of_them_stays() {
-    let _turn = alone();
+    let _turn = TURN.lock().await;
     let scene = Scene::set();
     let home = scene.cluster.home();
     let mut dice = Dice::new(fastrand::u64(..));
@@ -162,7 +159,7 @@ async fn enrolled_work_goes_on_whatever_strangers_do_and_nothing_of_them_stays()
     scene.under("100 that do so again and again, as fast as they can", babble(&home, 100, true, &mut dice)).await;
     scene.under("one that opens streams as fast as it can", streams(Foe::of(&home, Alpn::Worker))).await;
     scene.under("an enrolled client that does so", enrolled_streams(Foe::of(&home, Alpn::Client))).await;
-    scene.is_as_before();
+    scene.ends_as_before();
 }
 
 /// So many connections that finish their handshake and then wait; all of them are closed by the other side.
@@ -244,7 +241,7 @@ async fn enrolled_streams(foe: Foe) {
 
 #[tokio::test]
 async fn every_kind_of_nonsense_ends_the_link_it_came_by_and_no_other() {
-    let _turn = alone();
+    let _turn = TURN.lock().await;
     let (cluster, dispatcher, worker) = Cluster::with_a_worker();
     let home = cluster.home();
     let mut dice = Dice::new(fastrand::u64(..));
@@ -283,7 +280,7 @@ async fn every_kind_of_nonsense_ends_the_link_it_came_by_and_no_other() {
 
 #[tokio::test]
 async fn a_client_that_announces_large_frames_on_all_its_streams_gets_no_memory_for_them() {
-    let _turn = alone();
+    let _turn = TURN.lock().await;
     let (cluster, dispatcher, _worker) = Cluster::with_a_worker();
     let foe = Foe::of(&cluster.home(), Alpn::Client);
     let before = peak_memory_of(u32::try_from(dispatcher.pid()).expect("an id")).expect("it runs");
@@ -313,7 +310,7 @@ async fn a_client_that_announces_large_frames_on_all_its_streams_gets_no_memory_
 
 #[tokio::test]
 async fn a_worker_that_looks_for_a_dispatcher_outlives_whatever_answers_it() {
-    let _turn = alone();
+    let _turn = TURN.lock().await;
     let cluster = Cluster::new();
     let mut dice = Dice::new(fastrand::u64(..));
     let mut trap = Trap::open();
