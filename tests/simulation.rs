@@ -53,6 +53,13 @@ fn fixed_seeds_keep_every_promise() {
 }
 
 #[test]
+fn what_runs_through_a_power_loss_of_the_dispatcher_is_put_back_on_record() {
+    let plan = Plan { faults: 10, outages: 12, delicate: 0, long: 70, slots: 2, ..small() };
+    let reclaimed: u64 = (1..=4).map(|seed| run(&plan, seed).tallies.reclaimed).sum();
+    assert!(reclaimed > 0, "no power loss made the dispatcher forget anything");
+}
+
+#[test]
 fn fifty_workers_share_two_thousand_tasks_through_every_fault() {
     let plan = Plan { workers: 50, max_workers: 50, clients: 5, tasks: 2_000, faults: 100, ..small() };
     run(&plan, 50);

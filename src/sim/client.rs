@@ -40,6 +40,8 @@ pub(super) enum Question {
     Retry(JobId),
     /// Remove it.
     Forget(JobId),
+    /// As an admin: do this about a worker.
+    Chore(usize),
 }
 
 /// What a client does about one wish.
@@ -76,6 +78,11 @@ impl ClientNode {
     /// One that has done nothing yet.
     pub(super) fn new(key: NodeId) -> Self {
         Self { key, link: None, dialing: None, open: BTreeMap::new() }
+    }
+
+    /// An answer to this request is an answer to that chore.
+    pub(super) fn await_chore(&mut self, request: RequestId, chore: usize) {
+        self.open.insert(request, (0, Question::Chore(chore)));
     }
 }
 
@@ -118,6 +125,7 @@ impl Cluster {
     /// A client has a link: everything unanswered is asked again.
     pub(super) fn client_linked(&mut self, client: usize) {
         self.clients[client].open.clear();
+        self.take_up_chores(client);
         for number in 0..self.errands.len() {
             if self.errands[number].client == client {
                 self.go_on(number);
@@ -180,6 +188,10 @@ impl Cluster {
     /// A client is answered.
     pub(super) fn client_answered(&mut self, client: usize, request: RequestId, reply: Reply) {
         let Some((number, question)) = self.clients[client].open.get(&request).copied() else { return };
+        if let Question::Chore(chore) = question {
+            self.clients[client].open.remove(&request);
+            return self.chore_answered(chore, request, &reply);
+        }
         let answered = match (question, reply) {
             (Question::Watch(job), Reply::Progress(views)) => self.progress(number, job, &views),
             (Question::Submit(_), Reply::Submitted { job, .. }) => {
@@ -306,6 +318,10 @@ impl Cluster {
                 }
             }
             Question::Forget(job) => Call::Forget { jobs: vec![job] },
+            Question::Chore(number) => match self.chore_call(number, request) {
+                Some(call) => call,
+                None => return,
+            },
         };
         if let Question::Retry(job) = question {
             self.permit_retry(job);
@@ -324,7 +340,10 @@ impl Cluster {
         let open = std::mem::take(&mut self.clients[client].open);
         for (request, (number, question)) in open {
             self.agenda.after(Millis(1), Event::AskGone(link, request));
-            self.ask(number, question);
+            match question {
+                Question::Chore(chore) => self.ask_chore(chore),
+                question => self.ask(number, question),
+            }
         }
     }
 }

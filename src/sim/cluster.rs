@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::admin::{Chore, What};
 use super::agenda::Agenda;
 use super::client::{ClientNode, Errand, Question};
 use super::dice::Dice;
@@ -31,6 +32,8 @@ const BEGIN: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 pub(super) enum Event {
     /// The fault with this number begins.
     Fault(usize),
+    /// The dispatcher's machine loses its power for so long.
+    PowerCut(Millis),
     /// The weather and the disk are fair again.
     Calm,
     /// The next message of a link arrives at the dispatcher.
@@ -73,6 +76,10 @@ pub(super) enum Event {
     Submit(usize),
     /// A client wants a wish cancelled.
     Cancel(usize),
+    /// An admin wants a worker to work again.
+    Resume(usize),
+    /// All faults have been over for long enough that nothing of them is under way.
+    Aftermath,
 }
 
 /// Dice for each part, so that they do not disturb each other.
@@ -94,6 +101,10 @@ pub(super) struct Cluster {
     pub(super) workers: Vec<WorkerNode>,
     pub(super) clients: Vec<ClientNode>,
     pub(super) errands: Vec<Errand>,
+    /// What admins want done about workers.
+    pub(super) chores: Vec<Chore>,
+    /// Fresh keys that workers have made.
+    pub(super) keys: usize,
     /// By the job's name.
     pub(super) characters: BTreeMap<String, Character>,
     pub(super) faults: Vec<Fault>,
@@ -122,6 +133,7 @@ impl Cluster {
             faults.push(fault);
         }
         agenda.at(BEGIN, Event::DispatcherUp);
+        agenda.at(BEGIN + plan.span + Millis::from_secs(60), Event::Aftermath);
         let workers: Vec<_> = (0..plan.workers)
             .map(|number| {
                 agenda.at(BEGIN + setup.mostly_short(0, 2_000), Event::WorkerUp(number));
@@ -148,6 +160,8 @@ impl Cluster {
             workers,
             clients,
             errands,
+            chores: Vec::new(),
+            keys: 0,
             characters,
             faults,
             ledger: Ledger::default(),
@@ -208,6 +222,7 @@ impl Cluster {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Fault(number) => self.go_wrong(number),
+            Event::PowerCut(down) => self.power_cut(down),
             Event::Calm => self.calm_down(),
             Event::ArriveUp(link) => {
                 if let Some(what) = self.network.arrive_up(link) {
@@ -238,6 +253,8 @@ impl Cluster {
             Event::Process { worker, start, fence, plan } => self.process_step(worker, start, fence, plan),
             Event::Submit(number) => self.set_out(number),
             Event::Cancel(number) => self.want_cancelled(number),
+            Event::Resume(worker) => self.begin_chore(worker, What::Resume),
+            Event::Aftermath => self.resume_all(),
         }
     }
 

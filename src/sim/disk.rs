@@ -24,6 +24,8 @@ pub(super) struct Disk<R> {
     syncing: BatchNo,
     /// Greatest delay of a write and of a sync.
     pub(super) slowness: (Millis, Millis),
+    /// Least delay of a sync.
+    pub(super) least_sync: Millis,
 }
 
 /// How a disk's node went down.
@@ -49,6 +51,7 @@ impl<R> Disk<R> {
             busy_until: Timestamp::default(),
             syncing: BatchNo(0),
             slowness: BRISK,
+            least_sync: Millis(0),
         }
     }
 
@@ -67,7 +70,7 @@ impl<R> Disk<R> {
             return None;
         }
         self.syncing = self.appended;
-        self.busy_until = self.busy_until.max(now) + dice.mostly_short(0, self.slowness.1.0);
+        self.busy_until = self.busy_until.max(now) + dice.mostly_short(self.least_sync.0, self.slowness.1.0);
         Some((self.appended, self.busy_until))
     }
 
@@ -96,7 +99,7 @@ impl<R> Disk<R> {
             Crash::PowerLoss => (self.synced, self.written),
         };
         let survivors = self.take_upto(BatchNo(dice.between(surely.0, possibly.0)));
-        *self = Self { slowness: self.slowness, ..Self::new() };
+        *self = Self { slowness: self.slowness, least_sync: self.least_sync, ..Self::new() };
         survivors
     }
 

@@ -9,14 +9,16 @@ use std::collections::VecDeque;
 use super::clock::NodeClock;
 use super::cluster::{Cluster, Event, key};
 use super::disk::{Crash, Disk};
-use super::network::{IDLE_TIMEOUT, Party, Upward, Way};
+use super::network::{IDLE_TIMEOUT, Upward, Way};
 use super::projection::Projection;
-use crate::engine::dispatcher::{DispatcherConfig, DispatcherEffects, DispatcherEngine, Inbound, LinkChange, Outbound};
+use crate::engine::dispatcher::{
+    DispatcherConfig, DispatcherEffects, DispatcherEngine, Inbound, LinkChange, Notice, Outbound,
+};
 use crate::model::handshake::{Answer, Hello};
 use crate::model::messages::{DispatcherMessage, WorkerMessage};
 use crate::model::records::{BatchNo, Record};
 use crate::model::trust::Voucher;
-use crate::model::{JobId, LinkId, Role, Timestamp};
+use crate::model::{JobId, LinkId, NodeId, Timestamp};
 
 /// The dispatcher and what is its own.
 pub(super) struct DispatcherNode {
@@ -84,6 +86,7 @@ impl Cluster {
         node.clock = Some(clock);
         let state = node.synced.open();
         node.written = node.synced.clone();
+        self.ledger.dispatcher_starts(&state, &node.synced);
         let engine = DispatcherEngine::restore(config, clock.says(now), state);
         engine.check_invariants();
         node.engine = Some(engine);
@@ -108,6 +111,13 @@ impl Cluster {
             node.synced.apply(&batch);
         }
         self.ledger.crashed();
+        if how == Crash::PowerLoss {
+            // A twin may take the other's name, and with it its place on the roster.
+            if !self.plan.twins {
+                self.ledger.power_lost(&node.written);
+            }
+            node.synced.power_lost();
+        }
         for link in self.network.all() {
             let below = self.dice.network.mostly_short(0, IDLE_TIMEOUT.0);
             self.network.kill(link, &mut self.dice.network);
@@ -139,6 +149,11 @@ impl Cluster {
         let now = self.agenda.now();
         let node = &mut self.dispatcher;
         let dice = &mut self.dice.disk;
+        for notice in &effects.notices {
+            if let Notice::PowerLossSettled { unheard } = notice {
+                self.ledger.power_loss_settled(*unheard);
+            }
+        }
         // An end that a listing may show must stand, whoever is there to be told of it.
         let ends_job = effects.records.iter().any(|record| matches!(record, Record::JobEnded { .. }));
         if !effects.records.is_empty() {
@@ -234,7 +249,7 @@ impl Cluster {
     /// Something arrives at the dispatcher.
     pub(super) fn arrive_above(&mut self, link: LinkId, what: Upward) {
         match what {
-            Upward::Hello(hello) => self.greeted(link, hello),
+            Upward::Hello { node, vouched, hello } => self.greeted(link, node, vouched, hello),
             Upward::Closed => self.gone_above(link),
             Upward::Say(said) => {
                 let repeats = self.network.weather.repeats;
@@ -252,17 +267,13 @@ impl Cluster {
         }
     }
 
-    fn greeted(&mut self, link: LinkId, hello: Hello) {
+    fn greeted(&mut self, link: LinkId, node: NodeId, vouched: Voucher, hello: Hello) {
         let Some(known) = self.network.link(link) else { return };
         if self.dispatcher.engine.is_none() {
             return;
         }
         known.known_above = true;
-        let (node, role) = match known.party {
-            Party::Worker(number) | Party::Guard(number) => (self.workers[number].key, Role::Worker),
-            Party::Client(number) => (self.clients[number].key, Role::Admin),
-        };
-        let change = LinkChange::Up { node, hello, vouched: Some(Voucher::Access(role)) };
+        let change = LinkChange::Up { node, hello, vouched: Some(vouched) };
         self.with_dispatcher(|engine, now| engine.handle_link(now, link, change));
     }
 

@@ -19,6 +19,10 @@ pub(super) enum Fault {
     WorkerCrash { worker: usize, how: Crash, guard: bool, down: Millis },
     /// A worker is stopped gracefully and started again.
     WorkerStop { worker: usize, down: Millis },
+    /// An admin drains a worker, and lets it work again.
+    Drain { worker: usize, lasts: Millis },
+    /// An admin throws a worker out; it comes back under another key.
+    Revoke { worker: usize },
     /// A worker's machine stands still.
     WorkerPause { worker: usize, lasts: Millis },
     /// A link breaks; its ends notice it soon or late.
@@ -29,6 +33,8 @@ pub(super) enum Fault {
     Impatience { client: usize },
     /// The dispatcher's disk takes its time.
     SlowDisk { write: Millis, sync: Millis, lasts: Millis },
+    /// The dispatcher's disk takes long to sync, and then its machine loses its power.
+    Brownout { sync: Millis, lasts: Millis, down: Millis },
     /// Messages take long and arrive twice.
     Storm { delay: u64, repeats: u64, lasts: Millis },
 }
@@ -43,14 +49,24 @@ pub(super) fn schedule(plan: &Plan, begin: Timestamp, dice: &mut Dice) -> Vec<(T
         (begin + Millis(at), fault(plan, lasts(dice), dice))
     };
     let mut all: Vec<_> = (0..plan.faults).map(|_| draw(dice)).collect();
+    all.extend((0..plan.outages).map(|_| {
+        let at = dice.between(0, plan.span.0);
+        (begin + Millis(at), brownout(Millis(plan.span.0 - at), dice))
+    }));
     all.sort_by_key(|(at, _)| *at);
     all
+}
+
+fn brownout(most: Millis, dice: &mut Dice) -> Fault {
+    let sync = Millis(dice.one_of(&[500, 2_000, 10_000]));
+    let lasts = dice.millis(0, most.0.min(10_000));
+    Fault::Brownout { sync, lasts, down: dice.mostly_short(0, 30_000.min(most.0 - lasts.0)) }
 }
 
 fn fault(plan: &Plan, lasts: Millis, dice: &mut Dice) -> Fault {
     let worker = dice.index(plan.workers);
     let how = dice.one_of(&[Crash::Kill, Crash::PowerLoss]);
-    match dice.between(0, 16) {
+    match dice.between(0, 19) {
         0 | 1 => Fault::DispatcherCrash { how, down: lasts },
         2 => Fault::DispatcherPause { lasts },
         3..6 => Fault::WorkerCrash { worker, how, guard: how == Crash::Kill && dice.percent(60), down: lasts },
@@ -69,6 +85,9 @@ fn fault(plan: &Plan, lasts: Millis, dice: &mut Dice) -> Fault {
             Fault::Partition { parties, one_way: dice.percent(30), lasts }
         }
         14 => Fault::Impatience { client: dice.index(plan.clients) },
+        19 => brownout(lasts, dice),
+        17 => Fault::Drain { worker, lasts },
+        18 => Fault::Revoke { worker },
         15 => Fault::SlowDisk { write: dice.mostly_short(1, 2_000), sync: dice.mostly_short(1, 10_000), lasts },
         _ => Fault::Storm { delay: dice.mostly_short(1, 5_000).0, repeats: dice.between(0, 40), lasts },
     }

@@ -10,11 +10,13 @@ use super::projection::Projection;
 use crate::engine::dispatcher::Outbound;
 use crate::model::limits::{KILL_GRACE, TASK_TIMEOUT};
 use crate::model::messages::{Assignment, DispatcherMessage};
-use crate::model::records::Record;
+use crate::model::records::{Record, RestoredState};
 use crate::model::requests::Reply;
 use crate::model::spec::{DependencyCondition, TimeLimit};
 use crate::model::views::JobView;
-use crate::model::{AttemptId, Fence, JobId, JobSpec, JobState, Millis, Outcome, TaskId, TaskState, Timestamp};
+use crate::model::{
+    AttemptId, Epoch, Fence, JobId, JobSpec, JobState, Millis, NodeId, Outcome, TaskId, TaskState, Timestamp,
+};
 
 /// The book of one simulation.
 #[derive(Debug, Default)]
@@ -39,6 +41,13 @@ pub(super) struct Ledger {
     unsynced_results: BTreeSet<AttemptId>,
     /// Assignments that are synced, of tasks for which that matters.
     synced_assignments: BTreeSet<Fence>,
+    /// Keys that were ever thrown out, even if that was lost again.
+    revoked: BTreeSet<NodeId>,
+    /// Since a power loss of the dispatcher and until that is settled: which jobs are in doubt, by the first
+    /// number that is not, and in which epoch that is.
+    doubt: Option<(u64, Epoch)>,
+    /// Processes that ran when the dispatcher lost its power and that it has not given up since.
+    spared: BTreeSet<Fence>,
     /// Counted for the report.
     pub(super) tallies: Tallies,
 }
@@ -71,6 +80,10 @@ pub struct Tallies {
     pub dispatcher_restarts: u64,
     /// Restarts of workers.
     pub worker_restarts: u64,
+    /// Workers that were thrown out.
+    pub revocations: u64,
+    /// Attempts that a power loss made the dispatcher forget and that it has put back on record.
+    pub reclaimed: u64,
 }
 
 impl Ledger {
@@ -88,6 +101,10 @@ impl Ledger {
         let others = self.alive.entry(task).or_default();
         let running = others.iter().find(|other| self.runs.get(other).is_some_and(|run| !frozen.contains(&run.worker)));
         assert!(!spec.exclusive || running.is_none(), "{id} starts while {running:?} of this exclusive task runs");
+        // A client that asks for a retry wants it done again, whatever runs.
+        let spared = others.iter().find(|other| self.spared.contains(other));
+        let again = spared.is_none() || self.retries.contains_key(&task.job);
+        assert!(again, "{id} starts though {spared:?} has run since before a power loss and was not given up");
         others.insert(fence);
         if spec.exclusive || spec.no_retry {
             assert!(self.synced_assignments.contains(&fence), "{id} starts by an order that may yet be lost");
@@ -147,7 +164,13 @@ impl Ledger {
     pub(super) fn appended(&mut self, batch: &[Record]) {
         for record in batch {
             match record {
-                Record::AttemptEnded { id, .. } => _ = self.unsynced_results.insert(*id),
+                Record::AttemptEnded { id, .. } => {
+                    self.unsynced_results.insert(*id);
+                    self.give_up(*id);
+                }
+                Record::AttemptReturned { id } => self.give_up(*id),
+                Record::NodeRevoked { node, .. } => _ = self.revoked.insert(*node),
+                Record::AttemptAssigned { id, fence, .. } => self.assigned(*id, *fence),
                 Record::JobEnded { job, state: TaskState::Succeeded, .. } => _ = self.succeeded.insert(*job),
                 _ => {}
             }
@@ -200,6 +223,50 @@ impl Ledger {
             Outcome::TransferFailed(_) | Outcome::DependencyFailed(_) => panic!("{id} is recorded as {outcome}"),
         }
         self.tallies.results += 1;
+    }
+
+    /// Whether the dispatcher ever decided to throw this key out.
+    pub(super) fn was_revoked(&self, key: NodeId) -> bool {
+        self.revoked.contains(&key)
+    }
+
+    fn give_up(&mut self, id: AttemptId) {
+        let runs = &self.runs;
+        self.spared.retain(|fence| runs.get(fence).is_none_or(|run| run.id != id));
+    }
+
+    fn assigned(&mut self, id: AttemptId, fence: Fence) {
+        let Some((first_new, epoch)) = self.doubt else { return };
+        let in_doubt = id.task.job.0 < first_new;
+        assert!(fence.epoch < epoch || !in_doubt, "{id} is handed out before all workers have said what they hold");
+        self.tallies.reclaimed += u64::from(fence.epoch < epoch);
+    }
+
+    /// The machine of the dispatcher loses its power; `written` is what it had written.
+    pub(super) fn power_lost(&mut self, written: &Projection) {
+        let runs = &self.runs;
+        let on_record = |fence: &&Fence| {
+            let id = runs.get(fence).map(|run| run.id);
+            id.is_some_and(|id| written.live_fence(id) == Some(**fence))
+        };
+        self.spared = self.alive.values().flatten().filter(on_record).copied().collect();
+    }
+
+    /// The dispatcher starts with `state`, which `store` has.
+    pub(super) fn dispatcher_starts(&mut self, state: &RestoredState, store: &Projection) {
+        self.doubt = state.after_power_loss.last().map(|loss| (loss.next_job, state.epoch));
+        // The number of a job that was lost whole goes to another one.
+        let runs = &self.runs;
+        let known = |fence: &Fence| runs.get(fence).is_some_and(|run| store.jobs.contains_key(&run.id.task.job));
+        self.spared.retain(known);
+    }
+
+    /// The dispatcher hands tasks out again; `unheard` workers have not said in time what they hold.
+    pub(super) fn power_loss_settled(&mut self, unheard: u64) {
+        self.doubt = None;
+        if unheard > 0 {
+            self.spared.clear();
+        }
     }
 
     /// The dispatcher crashed: what was not synced is settled by what survived, which was applied already.

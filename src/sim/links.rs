@@ -6,11 +6,12 @@
 use super::cluster::{Cluster, Event};
 use super::dispatcher::repeatable_late_below;
 use super::network::{Party, Upward, Way};
-use crate::engine::dispatcher::{Inbound, Outbound};
+use crate::engine::dispatcher::{CloseReason, Inbound, Outbound};
 use crate::engine::worker::WorkerLinkChange;
-use crate::model::handshake::{Answer, Credential, Hello, Intent, Welcome};
+use crate::model::handshake::{Answer, Credential, Hello, Intent, RefusalCode, Welcome};
 use crate::model::limits::{PROTOCOL_OLDEST, PROTOCOL_VERSION};
-use crate::model::{InstanceId, LinkId, Millis};
+use crate::model::trust::Voucher;
+use crate::model::{InstanceId, LinkId, Millis, NodeId, Role};
 
 /// How long a party waits for the answer to its hello.
 const DIAL_TIMEOUT: Millis = Millis::from_secs(10);
@@ -43,8 +44,20 @@ impl Cluster {
             Party::Guard(_) => {}
         }
         let hello = self.hello(party);
-        self.send_up(link, Upward::Hello(hello));
+        let (node, vouched) = self.credentials(party);
+        self.send_up(link, Upward::Hello { node, vouched, hello });
         self.agenda.after(DIAL_TIMEOUT, Event::DialTimeout(party, link));
+    }
+
+    /// The key of a party, and what it brings to be let in.
+    fn credentials(&self, party: Party) -> (NodeId, Voucher) {
+        match party {
+            Party::Worker(number) | Party::Guard(number) => {
+                let worker = &self.workers[number];
+                (worker.key, worker.token.map_or(Voucher::Access(Role::Worker), Voucher::Token))
+            }
+            Party::Client(number) => (self.clients[number].key, Voucher::Access(Role::Admin)),
+        }
     }
 
     fn hello(&self, party: Party) -> Hello {
@@ -108,6 +121,9 @@ impl Cluster {
         match what {
             Outbound::Answer(Answer::Welcome(welcome)) => self.welcomed(party, link, welcome),
             Outbound::Answer(Answer::Refused(refusal)) => {
+                if let (Party::Worker(number), RefusalCode::Revoked) = (party, refusal.code) {
+                    return self.worker_revoked(number);
+                }
                 let guard = matches!(party, Party::Guard(_));
                 assert!(guard || refusal.code.is_temporary(), "{party:?} is refused for good: {refusal:?}");
                 // A guard does not insist: a dispatcher that does not know the worker misses nothing.
@@ -115,6 +131,10 @@ impl Cluster {
                 self.gone_below(link);
             }
             Outbound::Answer(Answer::Waiting(waiting)) => panic!("{party:?} is to wait: {waiting:?}"),
+            Outbound::Close { reason: CloseReason::Revoked, .. } => match party {
+                Party::Worker(number) => self.worker_revoked(number),
+                Party::Client(_) | Party::Guard(_) => self.gone_below(link),
+            },
             Outbound::Close { .. } => self.gone_below(link),
             Outbound::Reply { request, reply } => {
                 let Party::Client(number) = party else { panic!("{party:?} gets a reply") };
@@ -142,8 +162,10 @@ impl Cluster {
     fn welcomed(&mut self, party: Party, link: LinkId, welcome: Welcome) {
         match party {
             Party::Worker(number) if self.workers[number].dialing == Some(link) => {
-                self.workers[number].dialing = None;
-                self.workers[number].link = Some(link);
+                let node = &mut self.workers[number];
+                node.dialing = None;
+                node.link = Some(link);
+                node.name = Some(welcome.name.clone());
                 self.with_worker(number, |engine, now| engine.handle_link(now, WorkerLinkChange::Up(welcome)));
             }
             Party::Client(number) if self.clients[number].dialing == Some(link) => {

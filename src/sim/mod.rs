@@ -10,10 +10,12 @@
 //! Killed processes keep what was written, machines that lose their power what
 //! was synced; links lose what was under way and are noticed dead at different
 //! times at their ends; nodes stand still, their clocks are a day off, disks
-//! take seconds, and messages come twice. What is assumed of the real nodes: a
+//! take seconds, and messages come twice. Admins drain workers and revoke them; those
+//! come back under fresh keys, by tokens. What is assumed of the real nodes: a
 //! worker's processes are gone when its guard speaks or its next instance
 //! starts, and a machine that wakes up rings its timers before anything else.
 
+mod admin;
 mod agenda;
 mod client;
 mod clock;

@@ -13,7 +13,8 @@ use super::dice::Dice;
 use super::plan::Plan;
 use crate::engine::dispatcher::{Inbound, Outbound};
 use crate::model::handshake::Hello;
-use crate::model::{LinkId, Millis, Timestamp};
+use crate::model::trust::Voucher;
+use crate::model::{LinkId, Millis, NodeId, Timestamp};
 
 /// Whoever can have a link to the dispatcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,8 +39,15 @@ pub(super) enum Way {
 /// What travels to the dispatcher.
 #[derive(Debug, Clone)]
 pub(super) enum Upward {
-    /// The first frame.
-    Hello(Hello),
+    /// The first frame, whose key it came under, and what its sender brought.
+    Hello {
+        /// The key.
+        node: NodeId,
+        /// What it is vouched for by.
+        vouched: Voucher,
+        /// What was said.
+        hello: Hello,
+    },
     /// Anything later.
     Say(Inbound),
     /// The other side closed the link.

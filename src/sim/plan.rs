@@ -31,6 +31,8 @@ pub struct Plan {
     pub one_queue: bool,
     /// Faults, spread over `span`.
     pub faults: u32,
+    /// Times that the dispatcher loses its power while its disk is slow, beside the faults.
+    pub outages: u32,
     /// Jobs are submitted, and faults happen, in this time; after it nothing fails any more.
     pub span: Millis,
     /// In this time after `span` everything has to be finished.
@@ -69,6 +71,7 @@ impl Plan {
             twins: false,
             one_queue: false,
             faults: 25,
+            outages: 0,
             span: Millis::from_secs(600),
             patience: Millis::from_secs(48 * 3600),
             audit_every: 1,
@@ -99,6 +102,7 @@ impl Plan {
             twins: dice.percent(20),
             one_queue: dice.percent(50),
             faults: u32::try_from(dice.one_of(&[0, 10, 40, 120])).unwrap_or(0),
+            outages: u32::try_from(dice.one_of(&[0, 0, 5, 15])).unwrap_or(0),
             span: dice.millis(30_000, 1_200_000),
             ..Self::small()
         }

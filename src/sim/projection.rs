@@ -9,16 +9,20 @@ use std::sync::Arc;
 
 use super::rows::{JobRow, TaskRow};
 use crate::model::records::{
-    EnrolledNode, Record, RestoredAttempt, RestoredJob, RestoredState, SubmittedJob, TaskCounts,
+    EnrolledNode, PowerLoss, Record, RestoredAttempt, RestoredJob, RestoredState, SubmittedJob, TaskCounts,
 };
+use crate::model::trust::Token;
 use crate::model::views::JobView;
-use crate::model::{AttemptId, Epoch, Fence, JobId, NodeId, Outcome, TaskId, TaskState, Timestamp};
+use crate::model::{AttemptId, Digest, Epoch, Fence, JobId, NodeId, Outcome, TaskId, TaskState, Timestamp};
 
 /// All rows.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Projection {
     pub(super) jobs: BTreeMap<JobId, JobRow>,
     nodes: BTreeMap<NodeId, EnrolledNode>,
+    tokens: BTreeMap<Digest, Token>,
+    /// Not settled yet.
+    power_losses: Vec<PowerLoss>,
     keys: BTreeMap<String, JobId>,
     epoch: u32,
     last_job: u64,
@@ -35,9 +39,19 @@ impl Projection {
             next_job: self.last_job + 1,
             jobs: self.jobs.values().filter(|job| job.ended.is_none()).map(JobRow::restored).collect(),
             nodes: self.nodes.values().cloned().collect(),
-            tokens: Vec::new(),
-            after_power_loss: Vec::new(),
+            tokens: self.tokens.values().cloned().collect(),
+            after_power_loss: self.power_losses.clone(),
         }
+    }
+
+    /// The machine lost its power with this on its disk.
+    pub(super) fn power_lost(&mut self) {
+        self.power_losses.push(PowerLoss { epoch: Epoch(self.epoch), next_job: self.last_job + 1 });
+    }
+
+    /// Whether a key was thrown out.
+    pub(super) fn is_revoked(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|known| known.revoked_at.is_some())
     }
 
     /// One job as `retry` recalls it.
@@ -93,7 +107,9 @@ impl Projection {
             Record::AttemptStarted { id, at } => self.live(*id).started_at = Some(*at),
             Record::AttemptEnded { id, report } => {
                 let outcome = report.outcome.clone();
-                self.live(*id);
+                let worker = self.live(*id).worker;
+                let heard = outcome != Outcome::Lost;
+                assert!(!heard || !self.is_revoked(worker), "a result of {id} is recorded, whose worker is revoked");
                 let row = self.job(id.task.job).row(id.task);
                 row.live.retain(|attempt| attempt.id != *id);
                 row.outcome = Some(outcome);
@@ -118,8 +134,10 @@ impl Projection {
                 }
             }
             Record::NodeEnrolled { node, role, name, at } => {
+                assert!(!self.is_revoked(*node), "a revoked key is enrolled again");
                 let draining = self.nodes.get(node).is_some_and(|known| known.draining);
-                self.nodes.retain(|other, known| other == node || known.role != *role || known.name != *name);
+                let same_name = |known: &EnrolledNode| known.role == *role && known.name == *name;
+                self.nodes.retain(|other, known| other == node || known.revoked_at.is_some() || !same_name(known));
                 let (node, role, name) = (*node, *role, name.clone());
                 let enrolled = EnrolledNode { node, role, name, draining, enrolled_at: *at, revoked_at: None };
                 self.nodes.insert(node, enrolled);
@@ -128,10 +146,17 @@ impl Projection {
                 let Some(known) = self.nodes.get_mut(node) else { panic!("a stranger drains") };
                 known.draining = *draining;
             }
-            Record::NodeRevoked { .. }
-            | Record::TokenChanged(_)
-            | Record::TokenForgotten { .. }
-            | Record::PowerLossesSettled => {}
+            Record::NodeRevoked { node, at } => {
+                let Some(known) = self.nodes.get_mut(node) else { panic!("a stranger is revoked") };
+                assert!(known.revoked_at.is_none(), "{} is revoked twice", known.name);
+                known.revoked_at = Some(*at);
+            }
+            Record::TokenChanged(token) => {
+                assert!(token.used_by.len() <= token.uses as usize, "token {} is used too often", token.id());
+                self.tokens.insert(token.hash, token.clone());
+            }
+            Record::TokenForgotten { hash } => _ = self.tokens.remove(hash),
+            Record::PowerLossesSettled => self.power_losses.clear(),
         }
     }
 
@@ -145,13 +170,17 @@ impl Projection {
     }
 
     fn assigned(&mut self, id: AttemptId, fence: Fence, worker: NodeId, at: Timestamp) {
-        assert!(
-            self.last_fence.is_none_or(|last| last < fence),
-            "{id} gets fence {fence:?} after {:?}",
-            self.last_fence
-        );
-        self.last_fence = Some(fence);
-        assert_eq!(fence.epoch.0, self.epoch, "{id} gets a fence of another epoch");
+        // What a power loss made the record forget comes back under the fence that it has.
+        let reclaimed = self.power_losses.iter().any(|loss| fence.epoch <= loss.epoch && id.task.job.0 < loss.next_job);
+        if !reclaimed {
+            let newest = self.last_fence.is_none_or(|last| last < fence);
+            assert!(newest, "{id} gets fence {fence:?} after {:?}", self.last_fence);
+            self.last_fence = Some(fence);
+            assert_eq!(fence.epoch.0, self.epoch, "{id} gets a fence of another epoch");
+        }
+        let Some(holder) = self.nodes.get(&worker) else { panic!("{id} is assigned to a stranger") };
+        assert!(holder.revoked_at.is_none(), "{id} is assigned to {}, which is revoked", holder.name);
+        assert!(reclaimed || !holder.draining, "{id} is assigned to {}, which drains", holder.name);
         let job = self.job(id.task.job);
         assert!(job.ended.is_none(), "{id} of a job that has ended is assigned");
         let max = job.submitted.spec.spec().max_concurrent;
@@ -159,7 +188,10 @@ impl Projection {
         job.last_attempt = job.last_attempt.max(id.attempt);
         job.set_state(id.task, TaskState::Running);
         let running = job.tally(TaskState::Running);
-        assert!(max.is_none_or(|max| running <= u64::from(max)), "{id} is assigned as number {running} of {max:?}");
+        assert!(
+            reclaimed || max.is_none_or(|max| running <= u64::from(max)),
+            "{id} is assigned as number {running} of {max:?}"
+        );
         let row = job.row(id.task);
         assert!(row.live.is_empty(), "{id} is assigned while another attempt is live");
         assert!(id.attempt.0 > row.counts.attempts, "{id} is assigned after attempt {}", row.counts.attempts);

@@ -3,6 +3,7 @@
 //! Invariant: a fault touches the nodes, the network and the disk, never an
 //! engine: engines only ever hear what a real one could.
 
+use super::admin::What;
 use super::cluster::{Cluster, Event};
 use super::disk::{BRISK, Crash};
 use super::faults::Fault;
@@ -20,6 +21,8 @@ impl Cluster {
             Fault::DispatcherPause { lasts } => self.pause_dispatcher(lasts),
             Fault::WorkerCrash { worker, how, guard, down } => self.crash_worker(worker, how, guard, down),
             Fault::WorkerStop { worker, down } => self.stop_worker(worker, down),
+            Fault::Drain { worker, lasts } => self.begin_chore(worker, What::Drain(lasts)),
+            Fault::Revoke { worker } => self.begin_chore(worker, What::Revoke),
             Fault::WorkerPause { worker, lasts } => self.pause_worker(worker, lasts),
             Fault::LinkBreak { party, slow_to_notice } => {
                 let most = if slow_to_notice { IDLE_TIMEOUT.0 } else { 50 };
@@ -37,6 +40,11 @@ impl Cluster {
                 self.dispatcher.disk.slowness = (write, sync);
                 self.agenda.after(lasts, Event::Calm);
             }
+            Fault::Brownout { sync, lasts, down } => {
+                self.dispatcher.disk.slowness = (BRISK.0, sync);
+                self.dispatcher.disk.least_sync = Millis(sync.0 / 2);
+                self.agenda.after(lasts, Event::PowerCut(down));
+            }
             Fault::Storm { delay, repeats, lasts } => {
                 self.network.weather = Weather { delay: (0, delay), repeats };
                 self.agenda.after(lasts, Event::Calm);
@@ -44,10 +52,18 @@ impl Cluster {
         }
     }
 
+    /// The dispatcher's machine loses its power for so long.
+    pub(super) fn power_cut(&mut self, down: Millis) {
+        self.crash_dispatcher(Crash::PowerLoss, down);
+        self.dispatcher.disk.slowness = BRISK;
+        self.dispatcher.disk.least_sync = Millis(0);
+    }
+
     /// Disk and weather are fair again.
     pub(super) fn calm_down(&mut self) {
         self.network.weather = fair(&self.plan);
         self.dispatcher.disk.slowness = BRISK;
+        self.dispatcher.disk.least_sync = Millis(0);
     }
 
     fn crash_dispatcher(&mut self, how: Crash, down: Millis) {

@@ -64,6 +64,7 @@ impl Cluster {
     fn is_done(&self) -> bool {
         self.elapsed() > self.plan.span
             && self.errands.iter().all(|errand| errand.is_done())
+            && self.chores_are_done()
             && self.ledger.alive() == 0
             && self.workers.iter().all(|worker| worker.is_idle() || self.is_left_out(worker))
             && self.dispatcher.engine.is_some()

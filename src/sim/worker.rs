@@ -18,13 +18,20 @@ use crate::model::node::WorkerProfile;
 use crate::model::outcome::{OutputSummary, SpawnFailure, SpawnFailureKind};
 use crate::model::records::{BatchNo, OutboxRecord};
 use crate::model::{
-    AttemptId, AttemptReport, Demand, Fence, InstanceId, LinkId, Millis, NodeId, Outcome, SealedSpec, Timestamp,
+    AttemptId, AttemptReport, Demand, Digest, Fence, InstanceId, LinkId, Millis, NodeId, NodeName, Outcome, SealedSpec,
+    Timestamp,
 };
 
 /// A worker and what is its own.
 pub(super) struct WorkerNode {
     pub(super) key: NodeId,
     pub(super) profile: WorkerProfile,
+    /// What it was told it is called.
+    pub(super) name: Option<NodeName>,
+    /// What it brings instead of the access file's secret.
+    pub(super) token: Option<Digest>,
+    /// Whether its key was revoked and it has no token yet for its new one.
+    pub(super) is_out: bool,
     pub(super) engine: Option<WorkerEngine>,
     pub(super) instance: InstanceId,
     start: u64,
@@ -52,6 +59,9 @@ impl WorkerNode {
         Self {
             key,
             profile,
+            name: None,
+            token: None,
+            is_out: false,
             engine: None,
             instance: InstanceId(0),
             start: 0,
@@ -96,7 +106,7 @@ impl Cluster {
     pub(super) fn worker_up(&mut self, number: usize) {
         let now = self.agenda.now();
         let node = &mut self.workers[number];
-        if node.engine.is_some() {
+        if node.engine.is_some() || node.is_out {
             return;
         }
         node.start += 1;
@@ -136,6 +146,15 @@ impl Cluster {
             self.network.give_up(link, Way::Down);
             self.agenda.after(above, Event::Notice(link, Way::Up));
         }
+    }
+
+    /// A worker was thrown out: it ends, and nothing of what it kept is of use under another key.
+    pub(super) fn worker_thrown_out(&mut self, number: usize) {
+        self.worker_down(number, Crash::Kill);
+        let node = &mut self.workers[number];
+        node.kept.clear();
+        node.logs.clear();
+        node.stopping = None;
     }
 
     /// Calls a worker's engine, if it runs, and carries out what it wants.
