@@ -23,7 +23,7 @@ use octaskly::model::trust::{JoinNews, JoinReply};
 use octaskly::model::views::WorkerState;
 use octaskly::model::{Millis, Role, TaskState};
 use octaskly::node::NodeError;
-use octaskly::transport::{Alpn, CloseCode, Endpoint, LinkEnd, hello};
+use octaskly::transport::{Alpn, CloseCode, Endpoint, LinkEnd, TransportError, hello};
 use octaskly::trust::code::{EXPORTER_LABEL, Joining, Side};
 use octaskly::trust::{ApprovalCode, Identity};
 use stage::{Client, Stage, greeting, job, refusal, soon};
@@ -397,6 +397,13 @@ async fn a_worker_that_waits_elsewhere_takes_up_with_a_dispatcher_of_its_own_hom
     assert!(asks.try_recv().is_err(), "nobody was asked to approve it");
     shutdown.raise();
     soon("its end", worker).await.expect("no panic").expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_joins_a_cluster_that_serves_one_run() {
+    let stage = Stage::open_with(|options| options.embedded = true).await;
+    let joined = stage.joiner(&key(), "b").await;
+    assert!(matches!(joined.err(), Some(TransportError::NotOffered { .. })));
 }
 
 // ---- clients without enrolment ----

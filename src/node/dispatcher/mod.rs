@@ -12,6 +12,8 @@
 //! engine, `turn` tells the engine and appends its records, `release` holds the
 //! reply until they are synced, `ports` hands it out. `worker_link` carries
 //! assignments and results; `relay`, `logs` and `log_files` carry output.
+//! Who waits for approval is in `joining`, what admins ask in `administration`,
+//! and what is told of those who were kept out in `refusals`.
 
 mod administration;
 mod admission;

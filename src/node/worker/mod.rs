@@ -7,6 +7,9 @@
 //!    └── streams: attached, logs         executor, outbox, user
 //! ```
 //!
+//! The connector asks `ways` whom to expect, `dial` to try, and `join` to wait
+//! where nobody knows this worker yet.
+//!
 //! The one invariant: a result that was reported is repeated until the
 //! dispatcher has recorded it, across lost links and restarts of either side.
 //! Deliberately absent: which task runs when and what is reported (the worker
