@@ -155,6 +155,17 @@ fn an_array_prints_each_task_whole_and_fails_when_one_does() {
 }
 
 #[test]
+fn tasks_that_others_overtake_are_printed_once_each_when_they_end() {
+    let line = "case $OCTASKLY_INDEX in 1|40) sleep 2;; esac; echo $OCTASKLY_INDEX";
+    let ran = said(&["--array", "1-60", "--", "sh", "-c", line]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let mut numbers: Vec<u32> = ran.text().lines().map(|line| line.parse().expect("a number")).collect();
+    assert_ne!(numbers.first(), Some(&1), "it was overtaken");
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=60).collect::<Vec<_>>());
+}
+
+#[test]
 fn lines_of_stdin_can_be_the_items() {
     let said = said_with(&["--each-line", "-", "--", "echo", "got {}"], b"one\ntwo\n");
     let mut lines: Vec<_> = said.text().lines().collect();
