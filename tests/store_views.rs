@@ -251,6 +251,7 @@ fn jobs_are_listed_newest_first_by_state_and_only_to_whom_they_belong() {
         only: only.map(|text| text.parse().expect("a selector")),
         states: states.to_vec(),
         limit,
+        ..JobFilter::default()
     };
     use TaskState::{Failed, Ready, Running, Succeeded};
     assert_eq!(numbers(&reader, &filter(None, &[], 0), ADMIN), [6, 5, 4, 3, 2, 1]);
@@ -263,6 +264,10 @@ fn jobs_are_listed_newest_first_by_state_and_only_to_whom_they_belong() {
     assert_eq!(numbers(&reader, &filter(Some("last"), &[], 0), ADMIN), [5]);
     assert_eq!(numbers(&reader, &filter(Some("last"), &[], 0), OTHER), [6]);
     assert_eq!(numbers(&reader, &filter(Some("1-3"), &[], 0), OTHER), [2]);
+    let older = |than, states: &[TaskState]| JobFilter { before: Some(JobId(than)), ..filter(None, states, 2) };
+    assert_eq!(numbers(&reader, &older(5, &[]), ADMIN), [4, 3], "the next page");
+    assert_eq!(numbers(&reader, &older(3, &[Ready, Succeeded]), ADMIN), [2, 1]);
+    assert_eq!(numbers(&reader, &older(0, &[]), ADMIN), [0; 0]);
 }
 
 #[test]
@@ -280,8 +285,9 @@ fn selectors_resolve_to_what_exists_and_name_what_does_not() {
     assert_eq!(resolve("all", ADMIN), is("1-6", ""));
     assert_eq!(resolve("all", OTHER), is("4", ""));
     assert_eq!(resolve("last", ADMIN), is("6", ""));
-    assert_eq!(resolve("5-20,8,1", ADMIN), is("5-6,1", "8"));
+    assert_eq!(resolve("5-20,8,1", ADMIN), is("1,5-6", "8"));
     assert_eq!(resolve("4.3,4.9,4.4,4.12,4.0", ADMIN), is("4.3,4.9", "4.4,4.12,4.0"));
+    assert_eq!(resolve("6,1-3,2-6,4.9,1-3,4.3,4.9", ADMIN), is("1-6,4.3,4.9", ""), "each once");
     assert_eq!(resolve("1,4", OTHER), is("4", "1"));
     assert_eq!(resolve("1.0", OTHER), is("", "1.0"));
 }

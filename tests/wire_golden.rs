@@ -299,7 +299,7 @@ golden!(request_keeps_its_bytes, "request.hex", Request, {
     "Cancel": Request::Cancel { .. } => Request::Cancel { what: Selector::Last, why: Cancellation::Requested(None) },
     "Retry": Request::Retry { .. } => Request::Retry { what: Selector::job(JobId(5)), failed_only: true },
     "Forget": Request::Forget(_) => Request::Forget(Selector::All),
-    "Jobs": Request::Jobs(_) => Request::Jobs(JobFilter { only: None, states: vec![TaskState::Running], limit: 50 }),
+    "Jobs": Request::Jobs(_) => Request::Jobs(JobFilter { only: None, states: vec![TaskState::Running], limit: 50, ..JobFilter::default() }),
     "Tasks": Request::Tasks(_) => Request::Tasks(TaskFilter {
         of: Selector::job(JobId(5)),
         states: vec![],

@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 
+use super::TaskState;
 use super::limits::{MAX_BATCH, MAX_ROWS, MAX_TASKS_PER_JOB};
 
 /// Serialises a struct as the array of its fields, in this order.
@@ -46,6 +47,15 @@ pub(super) fn rows<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer:
 /// For `deserialize_with`: a list of at most [`MAX_TASKS_PER_JOB`] entries.
 pub(super) fn tasks<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     deserializer.deserialize_seq(Bounded { bound: MAX_TASKS_PER_JOB as usize, entries: PhantomData })
+}
+
+/// For `deserialize_with`: states, each once.
+pub(super) fn states<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TaskState>, D::Error> {
+    let mut states: Vec<TaskState> =
+        deserializer.deserialize_seq(Bounded { bound: MAX_BATCH, entries: PhantomData })?;
+    states.sort_unstable();
+    states.dedup();
+    Ok(states)
 }
 
 struct Bounded<T> {

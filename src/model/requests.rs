@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::compact::rows;
+use super::compact::{rows, states};
 use super::outcome::Cancellation;
 use super::selector::Selector;
 use super::trust::{ClientView, TokenId, TokenView};
@@ -116,7 +116,11 @@ pub struct JobFilter {
     /// Only these; `None` is all.
     pub only: Option<Selector>,
     /// In one of these states; empty is any.
+    #[serde(deserialize_with = "states")]
     pub states: Vec<TaskState>,
+    /// Older than this job, for paging.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<JobId>,
     /// At most this many, newest first; 0 means the server's bound.
     pub limit: u32,
 }
@@ -127,6 +131,7 @@ pub struct TaskFilter {
     /// Of which jobs (or which tasks).
     pub of: Selector,
     /// In one of these states; empty is any.
+    #[serde(deserialize_with = "states")]
     pub states: Vec<TaskState>,
     /// Behind this task, for paging.
     pub after: Option<TaskId>,

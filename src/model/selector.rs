@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compact::rows;
 use super::limits::MAX_ROWS;
-use super::{JobId, TaskId};
+use super::{IntervalSet, JobId, TaskId};
 
 /// Most comma-separated parts of one selector.
 const MAX_PARTS: usize = MAX_ROWS as usize;
@@ -61,6 +61,21 @@ impl Selector {
         }
         Ok(Self::These(parts))
     }
+}
+
+/// The whole jobs that `parts` name, each once in however many ranges it is named.
+///
+/// Whoever looks at every job of a selector goes through these: ten thousand
+/// parts may all name the same million jobs.
+#[must_use]
+pub fn whole_jobs(parts: &[Part]) -> IntervalSet {
+    let mut whole = IntervalSet::new();
+    for part in parts {
+        if let Part::Jobs(first, last) = part {
+            whole.insert_range(first.0, last.0);
+        }
+    }
+    whole
 }
 
 /// Why a text selects nothing.

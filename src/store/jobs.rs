@@ -12,9 +12,9 @@ use super::rows::{int, node_from, outcome_from, state, state_from, time_from, ui
 use super::{StoreError, tasks};
 use crate::model::limits::MAX_ROWS;
 use crate::model::requests::JobFilter;
-use crate::model::selector::{Part, Selector};
+use crate::model::selector::{Part, Selector, whole_jobs};
 use crate::model::views::{JobView, TaskTotals};
-use crate::model::{JobId, SealedSpec, TaskId, TaskIndex, TaskState};
+use crate::model::{IntervalSet, JobId, SealedSpec, TaskId, TaskIndex, TaskState};
 
 /// Every column that a [`JobView`] needs, in the order in which `view` reads them.
 const COLUMNS: &str = "job, title, owner, submitted_at, started_at, ended_at, ended_state, first_index, task_count,
@@ -27,12 +27,14 @@ const TERMINAL: [TaskState; 3] = [TaskState::Succeeded, TaskState::Failed, TaskS
 pub(super) fn list(connection: &Connection, filter: &JobFilter, viewer: Viewer) -> Result<Vec<JobView>, StoreError> {
     let limit = rows_wanted(filter.limit);
     let mut jobs = Vec::new();
-    for range in ranges(connection, filter.only.as_ref(), viewer)?.into_iter().rev() {
+    let newest = filter.before.map_or(Some(u64::MAX), |before| before.0.checked_sub(1));
+    for (first, last) in ranges(connection, filter.only.as_ref(), viewer)?.into_iter().rev() {
+        let Some(last) = newest.map(|newest| last.min(JobId(newest))).filter(|last| first <= *last) else { continue };
         let room = limit - jobs.len();
         if room == 0 {
             break;
         }
-        let list = List { connection, viewer, range, room };
+        let list = List { connection, viewer, range: (first, last), room };
         jobs.extend(list.in_states(&filter.states)?);
     }
     if let (Some(job), true) = (jobs.first_mut(), filter.only.as_ref().is_some_and(is_one_job)) {
@@ -52,26 +54,20 @@ pub(super) fn ranges(
     selector: Option<&Selector>,
     viewer: Viewer,
 ) -> Result<Vec<(JobId, JobId)>, StoreError> {
-    let mut ranges: Vec<(JobId, JobId)> = match selector {
-        None | Some(Selector::All) => vec![(JobId(0), JobId(u64::MAX))],
-        Some(Selector::Last) => last_job(connection, viewer)?.map(|job| (job, job)).into_iter().collect(),
-        Some(Selector::These(parts)) => parts
-            .iter()
-            .map(|part| match part {
-                Part::Jobs(first, last) => (*first, *last),
-                Part::Task(task) => (task.job, task.job),
-            })
-            .collect(),
-    };
-    ranges.sort_unstable();
-    ranges.dedup_by(|next, before| {
-        let overlap = next.0 <= before.1;
-        if overlap {
-            before.1 = before.1.max(next.1);
+    let numbers = match selector {
+        None | Some(Selector::All) => IntervalSet::from_range(0, u64::MAX),
+        Some(Selector::Last) => last_job(connection, viewer)?.map(|job| job.0).into_iter().collect(),
+        Some(Selector::These(parts)) => {
+            let mut numbers = whole_jobs(parts);
+            for part in parts {
+                if let Part::Task(task) = part {
+                    numbers.insert(task.job.0);
+                }
+            }
+            numbers
         }
-        overlap
-    });
-    Ok(ranges)
+    };
+    Ok(numbers.ranges().map(|(first, last)| (JobId(first), JobId(last))).collect())
 }
 
 fn is_one_job(selector: &Selector) -> bool {

@@ -1,44 +1,59 @@
 //! Single answers: what a selector means, how a job ended, where output is kept.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::StoreError;
 use super::attempt_rows::INLINE;
 use super::read::{Resolution, Viewer};
-use super::rows::{int, state_from, uint};
+use super::rows::{int, state, state_from, uint};
 use crate::model::outcome::KeptOutput;
-use crate::model::selector::{Part, Selector};
-use crate::model::{AttemptId, JobId, JobState, RawString, TaskId};
+use crate::model::selector::{Part, Selector, whole_jobs};
+use crate::model::{AttemptId, JobId, JobState, RawString, TaskId, TaskState};
 
 /// What `selector` means now.
 pub(super) fn resolve(connection: &Connection, selector: &Selector, viewer: Viewer) -> Result<Resolution, StoreError> {
     let mut resolution = Resolution::default();
     match selector {
-        Selector::All => push_runs(connection, (JobId(0), JobId(u64::MAX)), viewer, &mut resolution.parts)?,
+        Selector::All => resolution.parts = whole(runs(connection, (JobId(0), JobId(u64::MAX)), viewer)?),
         Selector::Last => {
             resolution.parts.extend(last_job(connection, viewer)?.map(|job| Part::Jobs(job, job)));
         }
-        Selector::These(parts) => {
-            for part in parts {
-                let found = match part {
-                    Part::Jobs(first, last) => {
-                        let before = resolution.parts.len();
-                        push_runs(connection, (*first, *last), viewer, &mut resolution.parts)?;
-                        resolution.parts.len() > before
-                    }
-                    Part::Task(task) => {
-                        let exists = has_task(connection, *task, viewer)?;
-                        resolution.parts.extend(exists.then_some(*part));
-                        exists
-                    }
-                };
-                if !found {
-                    resolution.missing.push(*part);
-                }
-            }
-        }
+        Selector::These(parts) => return these(connection, parts, viewer),
     }
     Ok(resolution)
+}
+
+/// What these parts mean: every job and task once, in however many parts it is named.
+fn these(connection: &Connection, parts: &[Part], viewer: Viewer) -> Result<Resolution, StoreError> {
+    let mut found = Vec::new();
+    for (first, last) in whole_jobs(parts).ranges() {
+        found.append(&mut runs(connection, (JobId(first), JobId(last)), viewer)?);
+    }
+    let (mut tasks, mut missing) = (BTreeSet::new(), Vec::new());
+    for part in parts {
+        let exists = match part {
+            Part::Jobs(first, last) => {
+                // The runs ascend: the first that does not end before the range is the one that may be in it.
+                let nearest = found.get(found.partition_point(|(_, end)| end < first));
+                nearest.is_some_and(|(start, _)| start <= last)
+            }
+            Part::Task(task) => tasks.contains(task) || has_task(connection, *task, viewer)?,
+        };
+        match part {
+            _ if !exists => missing.push(*part),
+            Part::Task(task) => drop(tasks.insert(*task)),
+            Part::Jobs(..) => {}
+        }
+    }
+    let mut parts = whole(found);
+    parts.extend(tasks.into_iter().map(Part::Task));
+    Ok(Resolution { parts, missing })
+}
+
+fn whole(runs: Vec<(JobId, JobId)>) -> Vec<Part> {
+    runs.into_iter().map(|(first, last)| Part::Jobs(first, last)).collect()
 }
 
 /// The job that the viewer submitted last.
@@ -48,30 +63,45 @@ pub(super) fn last_job(connection: &Connection, viewer: Viewer) -> Result<Option
     Ok(last.map(|job| JobId(uint(job))))
 }
 
-/// Appends the visible jobs of a range as runs of consecutive numbers.
-fn push_runs(
+/// The visible jobs of a range as ascending runs of consecutive numbers.
+fn runs(
     connection: &Connection,
     (first, last): (JobId, JobId),
     viewer: Viewer,
-    runs: &mut Vec<Part>,
-) -> Result<(), StoreError> {
+) -> Result<Vec<(JobId, JobId)>, StoreError> {
     let mut select = connection
         .prepare_cached("SELECT job FROM jobs WHERE job BETWEEN ?1 AND ?2 AND (?3 OR owner = ?4) ORDER BY job")?;
     let mut rows = select.query(params![int(first.0), int(last.0), viewer.sees_all, viewer.node.0])?;
-    let mut run: Option<(JobId, JobId)> = None;
+    let mut runs: Vec<(JobId, JobId)> = Vec::new();
     while let Some(row) = rows.next()? {
         let job = JobId(uint(row.get(0)?));
-        run = match run {
-            Some((start, end)) if end.0 + 1 == job.0 => Some((start, job)),
-            Some((start, end)) => {
-                runs.push(Part::Jobs(start, end));
-                Some((job, job))
-            }
-            None => Some((job, job)),
-        };
+        match runs.last_mut() {
+            Some((_, end)) if end.0 + 1 == job.0 => *end = job,
+            _ => runs.push((job, job)),
+        }
     }
-    runs.extend(run.map(|(start, end)| Part::Jobs(start, end)));
-    Ok(())
+    Ok(runs)
+}
+
+/// The first `most` visible jobs of a range that may have a task to retry: all but those that succeeded.
+pub(super) fn retriable(
+    connection: &Connection,
+    (first, last): (JobId, JobId),
+    viewer: Viewer,
+    most: usize,
+) -> Result<Vec<JobId>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT job FROM jobs WHERE job BETWEEN ?1 AND ?2 AND (?3 OR owner = ?4)
+            AND (ended_at IS NULL OR ended_state <> ?5) ORDER BY job LIMIT ?6",
+    )?;
+    let (range, most) = ((int(first.0), int(last.0)), int(most as u64));
+    let values = params![range.0, range.1, viewer.sees_all, viewer.node.0, state(TaskState::Succeeded), most];
+    let mut rows = select.query(values)?;
+    let mut jobs = Vec::new();
+    while let Some(row) = rows.next()? {
+        jobs.push(JobId(uint(row.get(0)?)));
+    }
+    Ok(jobs)
 }
 
 fn has_task(connection: &Connection, task: TaskId, viewer: Viewer) -> Result<bool, StoreError> {

@@ -28,7 +28,7 @@ pub struct Viewer {
 /// What a selector means now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resolution {
-    /// Existing jobs (as runs of consecutive numbers) and tasks, in the order asked for.
+    /// Existing jobs (as ascending runs of consecutive numbers) and then tasks, each once.
     pub parts: Vec<Part>,
     /// What was asked for by number and does not exist. Of a range that exists in part, the gaps are not named.
     pub missing: Vec<Part>,
@@ -71,6 +71,14 @@ impl Reader {
     /// When the file is damaged or cannot be read.
     pub fn resolve(&self, selector: &Selector, viewer: Viewer) -> Result<Resolution, StoreError> {
         lookup::resolve(&*self.snapshot()?, selector, viewer)
+    }
+
+    /// The first `most` jobs from `first` to `last` that may have a task to retry, in order of their numbers.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn retriable(&self, first: JobId, last: JobId, viewer: Viewer, most: usize) -> Result<Vec<JobId>, StoreError> {
+        lookup::retriable(&self.connection, (first, last), viewer, most)
     }
 
     /// How `job` ended; `None` when it has not, or does not exist.

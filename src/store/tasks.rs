@@ -14,9 +14,9 @@ use super::read::Viewer;
 use super::rows::{fence_from, int, name_from, outcome_from, state, state_from, time_from, uint};
 use crate::model::records::TaskCounts;
 use crate::model::requests::TaskFilter;
-use crate::model::selector::{Part, Selector};
+use crate::model::selector::{Part, Selector, whole_jobs};
 use crate::model::views::{AttemptView, TaskView};
-use crate::model::{AttemptId, AttemptNo, JobId, Outcome, TaskId, TaskIndex, TaskState, Timestamp};
+use crate::model::{AttemptId, AttemptNo, IntervalSet, JobId, Outcome, TaskId, TaskIndex, TaskState, Timestamp};
 
 /// Every column of a task's row that a view needs, in the order in which `row_view` reads them.
 const COLUMNS: &str =
@@ -26,6 +26,7 @@ const COLUMNS: &str =
 pub(super) fn list(connection: &Connection, filter: &TaskFilter, viewer: Viewer) -> Result<Vec<TaskView>, StoreError> {
     let mut page = Page { connection, filter, tasks: Vec::new(), limit: rows_wanted(filter.limit) };
     let named = single_tasks(&filter.of);
+    let whole = whole(&filter.of);
     let first_job = filter.after.map_or(JobId(0), |after| after.job);
     for (first, last) in ranges(connection, Some(&filter.of), viewer)? {
         let mut select = connection.prepare_cached(
@@ -37,7 +38,7 @@ pub(super) fn list(connection: &Connection, filter: &TaskFilter, viewer: Viewer)
         let mut rows = select.query(params![int(from.0), int(last.0), viewer.sees_all, viewer.node.0])?;
         while let Some(row) = rows.next()? {
             let job = Job::from_row(row)?;
-            match named.as_ref().filter(|_| !is_whole(&filter.of, job.job)) {
+            match named.as_ref().filter(|_| !whole.contains(job.job.0)) {
                 Some(named) => page.add_named(&job, named)?,
                 None => page.add_all(&job)?,
             }
@@ -55,10 +56,12 @@ fn single_tasks(selector: &Selector) -> Option<BTreeSet<TaskId>> {
     Some(parts.iter().filter_map(|part| if let Part::Task(task) = part { Some(*task) } else { None }).collect())
 }
 
-/// Whether a selector means every task of `job`.
-fn is_whole(selector: &Selector, job: JobId) -> bool {
-    let Selector::These(parts) = selector else { return true };
-    parts.iter().any(|part| matches!(part, Part::Jobs(first, last) if (*first..=*last).contains(&job)))
+/// The jobs of which a selector means every task.
+fn whole(selector: &Selector) -> IntervalSet {
+    match selector {
+        Selector::These(parts) => whole_jobs(parts),
+        Selector::All | Selector::Last => IntervalSet::from_range(0, u64::MAX),
+    }
 }
 
 /// What of a job its tasks need: their numbering, and what those without a row are.

@@ -19,7 +19,7 @@ pub(super) fn perform(args: &ListArgs, context: &Context) -> Result<ExitCode, Cl
     if states.is_empty() && !args.all {
         states = vec![TaskState::Waiting, TaskState::Ready, TaskState::Running];
     }
-    let filter = JobFilter { only: None, states, limit: resolve::limit(args.limit.as_ref())? };
+    let filter = JobFilter { only: None, states, limit: resolve::limit(args.limit.as_ref())?, before: None };
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
         let jobs = session.client().jobs(filter).await?;

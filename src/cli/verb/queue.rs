@@ -45,7 +45,7 @@ async fn dependencies(session: &mut Session, after: Vec<After>) -> Result<Vec<De
 }
 
 async fn last(session: &mut Session, condition: DependencyCondition) -> Result<Dependency, CliError> {
-    let filter = JobFilter { only: Some(Selector::Last), states: Vec::new(), limit: 1 };
+    let filter = JobFilter { only: Some(Selector::Last), states: Vec::new(), limit: 1, ..JobFilter::default() };
     let jobs = session.client().jobs(filter).await?;
     let job: JobId = jobs.first().map(|job| job.job).ok_or_else(|| CliError::NothingSelected("last".to_owned()))?;
     Ok(Dependency { job, condition })

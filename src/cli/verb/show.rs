@@ -30,7 +30,11 @@ pub(super) fn perform(args: &ShowArgs, context: &Context) -> Result<ExitCode, Cl
         } else {
             let (whole, tasks) = wait::split(selector.clone());
             let jobs = match whole {
-                Some(only) => client.jobs(JobFilter { only: Some(only), states: Vec::new(), limit: 0 }).await?,
+                Some(only) => {
+                    client
+                        .jobs(JobFilter { only: Some(only), states: Vec::new(), limit: 0, ..JobFilter::default() })
+                        .await?
+                }
                 None => Vec::new(),
             };
             let tasks = match tasks.is_empty() {

@@ -59,7 +59,7 @@ pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, 
 
 /// The job as one JSON object.
 async fn print(session: &Session, job: JobId) -> Result<(), CliError> {
-    let filter = JobFilter { only: Some(Selector::job(job)), states: Vec::new(), limit: 1 };
+    let filter = JobFilter { only: Some(Selector::job(job)), states: Vec::new(), limit: 1, ..JobFilter::default() };
     let jobs = session.client().jobs(filter).await?;
     let mut page = Page::begin();
     for job in &jobs {

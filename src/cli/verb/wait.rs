@@ -11,6 +11,7 @@ use crate::cli::output::say;
 use crate::cli::session::Session;
 use crate::cli::{exit, resolve};
 use crate::client::{Client, ClientError};
+use crate::model::limits::MAX_ROWS;
 use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::{Part, Selector};
 use crate::model::views::{JobView, TaskView};
@@ -57,8 +58,9 @@ impl Awaited {
         let (whole, tasks) = split(selector);
         let mut jobs = Vec::new();
         if let Some(only) = whole {
-            let found = client.jobs(JobFilter { only: Some(only), states, limit: 0 }).await?;
-            jobs = found.into_iter().map(|job| job.job).collect();
+            let filter = JobFilter { only: Some(only), states, ..JobFilter::default() };
+            let page = async |before| client.jobs(JobFilter { before, ..filter.clone() }).await;
+            jobs = every_page(MAX_ROWS as usize, page).await?;
         }
         Ok(Self { jobs, tasks })
     }
@@ -120,6 +122,21 @@ impl Awaited {
     }
 }
 
+/// The numbers of all jobs that `page` lists, newest first and at most `full` at a time.
+async fn every_page(
+    full: usize,
+    page: impl AsyncFn(Option<JobId>) -> Result<Vec<JobView>, ClientError>,
+) -> Result<Vec<JobId>, ClientError> {
+    let mut jobs = Vec::new();
+    loop {
+        let found = page(jobs.last().copied()).await?;
+        jobs.extend(found.iter().map(|job| job.job));
+        if found.len() < full {
+            return Ok(jobs);
+        }
+    }
+}
+
 /// The whole jobs and the single tasks of a selection.
 pub(super) fn split(selector: Selector) -> (Option<Selector>, Vec<Part>) {
     match selector {
@@ -133,12 +150,17 @@ pub(super) fn split(selector: Selector) -> (Option<Selector>, Vec<Part>) {
 
 /// Waits until all of `jobs` have ended, over as many links as it takes.
 pub(super) async fn until_ended(session: &mut Session, jobs: Vec<JobId>) -> Result<Vec<JobView>, CliError> {
-    loop {
-        match follow(session.client(), jobs.clone()).await {
-            Ok(ended) => return Ok(ended),
-            Err(error) => session.reopen(error).await?,
+    let mut ended = Vec::with_capacity(jobs.len());
+    // One watch takes no more; who waits for all of them may wait for one part after another.
+    for some in jobs.chunks(MAX_ROWS as usize) {
+        loop {
+            match follow(session.client(), some.to_vec()).await {
+                Ok(some) => break ended.extend(some),
+                Err(error) => session.reopen(error).await?,
+            }
         }
     }
+    Ok(ended)
 }
 
 async fn follow(client: &Client, jobs: Vec<JobId>) -> Result<Vec<JobView>, ClientError> {
@@ -158,6 +180,8 @@ async fn follow(client: &Client, jobs: Vec<JobId>) -> Result<Vec<JobView>, Clien
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::views::TaskTotals;
+    use crate::model::{NodeId, Timestamp};
 
     #[test]
     fn jobs_and_tasks_of_one_selection_are_waited_for_apart() {
@@ -166,5 +190,29 @@ mod tests {
         assert_eq!(Selector::These(tasks).to_string(), "7.1");
         let (jobs, tasks) = split(Selector::Last);
         assert_eq!((jobs, tasks), (Some(Selector::Last), vec![]));
+    }
+
+    #[tokio::test]
+    async fn all_means_every_page_of_jobs_and_not_only_the_newest() {
+        let view = |job| JobView {
+            job: JobId(job),
+            name: String::new(),
+            state: TaskState::Running,
+            tasks: TaskTotals::default(),
+            owner: NodeId([0; 32]),
+            submitted_at: Timestamp(0),
+            started_at: None,
+            ended_at: None,
+            outcome: None,
+            spec: None,
+        };
+        for most in [4, 5] {
+            let page = async |before: Option<JobId>| {
+                let newest = before.map_or(most, |before| before.0 - 1);
+                Ok((1..=newest).rev().take(2).map(view).collect())
+            };
+            let jobs = every_page(2, page).await.expect("lists");
+            assert_eq!(jobs, (1..=most).rev().map(JobId).collect::<Vec<_>>());
+        }
     }
 }

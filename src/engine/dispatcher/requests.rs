@@ -5,14 +5,17 @@
 //! them out. Absent: selectors (the shell resolves them) and listings (the
 //! store's).
 
+use std::collections::BTreeSet;
+
 use super::watch::WatcherId;
 use super::{Call, DispatcherEngine, Peer};
 use crate::model::outcome::Cancellation;
 use crate::model::requests::{Failure, FailureCode, Reply};
-use crate::model::selector::Part;
+use crate::model::selector::{Part, whole_jobs};
 use crate::model::{JobId, LinkId, NodeId, RequestId, Role, TaskId, Timestamp};
 
-/// What a part means here.
+/// What a part means here. Whole jobs come first, each kind in order of its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Target {
     /// A whole job in memory.
     Job(JobId),
@@ -88,20 +91,20 @@ impl DispatcherEngine {
         }
     }
 
-    /// What parts mean among the jobs in memory; what is not here has ended and is left out.
-    pub(super) fn targets(&self, link: LinkId, parts: &[Part]) -> Result<Vec<Target>, Failure> {
-        let mut targets = Vec::new();
+    /// What parts mean among the jobs in memory, each once; what is not here has ended and is left out.
+    pub(super) fn targets(&self, link: LinkId, parts: &[Part]) -> Result<BTreeSet<Target>, Failure> {
+        let mut targets = BTreeSet::new();
         for part in parts {
             match part {
                 Part::Task(task) => targets.extend(self.task_target(link, *task)?),
-                Part::Jobs(first, last) => {
-                    if first == last {
-                        self.check_owner(link, *first)?;
-                    }
-                    let mine = self.jobs.range(*first, *last).filter(|job| self.may_touch(link, job.submitted.owner));
-                    targets.extend(mine.map(|job| Target::Job(job.id())));
-                }
+                Part::Jobs(first, last) if first == last => self.check_owner(link, *first)?,
+                Part::Jobs(..) => {}
             }
+        }
+        for (first, last) in whole_jobs(parts).ranges() {
+            let mine =
+                self.jobs.range(JobId(first), JobId(last)).filter(|job| self.may_touch(link, job.submitted.owner));
+            targets.extend(mine.map(|job| Target::Job(job.id())));
         }
         Ok(targets)
     }
@@ -135,7 +138,7 @@ impl DispatcherEngine {
                 return Err(Failure { code: FailureCode::Conflict, text, hint });
             }
         }
-        let distinct: std::collections::BTreeSet<JobId> = jobs.iter().copied().collect();
+        let distinct: BTreeSet<JobId> = jobs.iter().copied().collect();
         for id in &distinct {
             self.forget(*id);
         }

@@ -2,9 +2,10 @@
 //! forget and explain.
 //!
 //! The one invariant: no more than one piece is in memory, whatever `all`
-//! amounts to. Absent: anything about a single job.
+//! amounts to, and every job of a retry or a forget comes in one of the pieces;
+//! an explanation ends at [`MAX_ROWS`]. Absent: anything about a single job.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::requests::{Trouble, put, resolve};
 use super::shell::{Asker, Shell};
@@ -22,25 +23,28 @@ const RETRY_AT_ONCE: usize = 256;
 
 const ACTIVE: [TaskState; 3] = [TaskState::Waiting, TaskState::Ready, TaskState::Running];
 const TERMINAL: [TaskState; 3] = [TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
-/// Jobs that may have a task to retry: those that ended badly, and those that go on.
-const RETRIABLE: [TaskState; 5] =
-    [TaskState::Failed, TaskState::Cancelled, TaskState::Waiting, TaskState::Ready, TaskState::Running];
 
-/// Queues failed and cancelled tasks of `parts` again.
+/// Queues failed and cancelled tasks of `parts` again, in order of their jobs.
 pub(super) async fn retry(shell: &Shell, asker: &Asker, parts: Vec<Part>, failed_only: bool) -> Result<Reply, Trouble> {
     let viewer = asker.viewer();
-    let pieces = shell.history.read(move |reader| retriable(reader, viewer, parts)).await?;
+    let mut walk = Walk::over(parts);
     let mut affected = 0;
-    for piece in pieces.chunks(RETRY_AT_ONCE) {
-        let parts = piece.to_vec();
-        let jobs: BTreeSet<JobId> = parts.iter().map(job_of).collect();
-        let recalled = shell.history.read(move |reader| recall(reader, jobs)).await?;
+    loop {
+        let read = move |reader: &Reader| {
+            let piece = walk.next(reader, viewer, RETRY_AT_ONCE)?;
+            let jobs: BTreeSet<JobId> = piece.iter().map(first_job).collect();
+            Ok((walk, piece, recall(reader, jobs)?))
+        };
+        let (gone_on, parts, recalled) = shell.history.read(read).await?;
+        walk = gone_on;
+        if parts.is_empty() {
+            return Ok(Reply::Done { affected });
+        }
         match put(shell, asker, Call::Retry { parts, failed_only, recalled }).await? {
             Reply::Done { affected: more } => affected += more,
             other => return Ok(other),
         }
     }
-    Ok(Reply::Done { affected })
 }
 
 /// Removes ended jobs. Asked for everything, it leaves alone what has not ended.
@@ -55,7 +59,7 @@ pub(super) async fn forget(shell: &Shell, asker: &Asker, what: Selector) -> Resu
             Some(&format!("octaskly forget {}", task.job)),
         ));
     }
-    let filter = JobFilter { only: Some(Selector::These(parts)), states, limit: MAX_ROWS };
+    let filter = JobFilter { only: Some(Selector::These(parts)), states, limit: MAX_ROWS, ..JobFilter::default() };
     let mut affected = 0;
     loop {
         let filter = filter.clone();
@@ -88,7 +92,7 @@ pub(super) fn split(
     for part in parts {
         let states: &[TaskState] = if everything { &ACTIVE } else { &[] };
         let only = Some(Selector::These(vec![Part::Jobs(first_job(part), last_job(part))]));
-        let filter = JobFilter { only, states: states.to_vec(), limit: MAX_ROWS };
+        let filter = JobFilter { only, states: states.to_vec(), limit: MAX_ROWS, ..JobFilter::default() };
         for job in reader.jobs(&filter, viewer)? {
             let narrowed = if let Part::Task(_) = part { *part } else { Part::Jobs(job.job, job.job) };
             if !job.state.is_terminal() {
@@ -105,20 +109,36 @@ pub(super) fn split(
     Ok((active, ended))
 }
 
-/// `parts` without jobs that have nothing to retry, one part a job.
-fn retriable(reader: &Reader, viewer: Viewer, parts: Vec<Part>) -> Result<Vec<Part>, StoreError> {
-    let mut pieces = Vec::new();
-    for part in parts {
-        if let Part::Task(_) = part {
-            pieces.push(part);
-            continue;
-        }
-        let only = Some(Selector::These(vec![part]));
-        let filter = JobFilter { only, states: RETRIABLE.to_vec(), limit: MAX_ROWS };
-        let found = reader.jobs(&filter, viewer)?;
-        pieces.extend(found.iter().map(|job| Part::Jobs(job.job, job.job)));
+/// The way of a retry through its parts, one piece after another.
+struct Walk {
+    parts: VecDeque<Part>,
+}
+
+impl Walk {
+    fn over(parts: Vec<Part>) -> Self {
+        Self { parts: parts.into() }
     }
-    Ok(pieces)
+
+    /// The next parts, one a job or task, at most `most`: jobs that may have something to retry, and the tasks
+    /// named. Empty at the end.
+    fn next(&mut self, reader: &Reader, viewer: Viewer, most: usize) -> Result<Vec<Part>, StoreError> {
+        let mut piece = Vec::new();
+        while piece.len() < most
+            && let Some(part) = self.parts.pop_front()
+        {
+            let Part::Jobs(first, last) = part else {
+                piece.push(part);
+                continue;
+            };
+            let room = most - piece.len();
+            let found = reader.retriable(first, last, viewer, room)?;
+            if let Some(newest) = found.last().filter(|newest| found.len() == room && **newest < last) {
+                self.parts.push_front(Part::Jobs(JobId(newest.0 + 1), last));
+            }
+            piece.extend(found.into_iter().map(|job| Part::Jobs(job, job)));
+        }
+        Ok(piece)
+    }
 }
 
 /// The ended ones among `jobs`, as an engine needs to know them.
@@ -132,10 +152,6 @@ fn recall(reader: &Reader, jobs: BTreeSet<JobId>) -> Result<Vec<RestoredJob>, St
     Ok(recalled)
 }
 
-fn job_of(part: &Part) -> JobId {
-    first_job(part)
-}
-
 fn first_job(part: &Part) -> JobId {
     match part {
         Part::Jobs(first, _) => *first,
@@ -147,5 +163,51 @@ fn last_job(part: &Part) -> JobId {
     match part {
         Part::Jobs(_, last) => *last,
         Part::Task(task) => task.job,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::records::{BatchNo, Record, SubmittedJob};
+    use crate::model::spec::CommandLine;
+    use crate::model::{JobSpec, NodeId, SealedSpec, TaskId, Timestamp};
+    use crate::store::{self, Durability};
+
+    #[test]
+    fn a_retry_of_everything_comes_to_every_job_piece_by_piece() {
+        let place = tempfile::tempdir().expect("a folder");
+        let (store, _) =
+            store::open(&place.path().join("jobs.db"), Box::new(|_| {}), Timestamp(1), None).expect("opens");
+        let spec = SealedSpec::seal(JobSpec::single(CommandLine::Shell("true".into())));
+        let submitted = |job| {
+            let (spec, owner, idempotency_key) = (spec.clone(), NodeId([1; 32]), format!("k{job}"));
+            Record::JobSubmitted(Arc::new(SubmittedJob {
+                job: JobId(job),
+                spec,
+                owner,
+                idempotency_key,
+                at: Timestamp(1),
+            }))
+        };
+        let ended = |state| Record::JobEnded { job: JobId(3), state, at: Timestamp(2) };
+        let records = (1..=7).map(submitted).chain([ended(TaskState::Succeeded)]).collect();
+        store.append(BatchNo(1), records, Durability::Written).expect("takes it");
+        store.flush().expect("writes it");
+        let (reader, viewer) = (store.reader().expect("a reader"), Viewer { node: NodeId([1; 32]), sees_all: true });
+        let named = Part::Task(TaskId::new(9, 1));
+        let mut walk = Walk::over(vec![Part::Jobs(JobId(0), JobId(u64::MAX)), named]);
+        let mut pieces = Vec::new();
+        loop {
+            let piece = walk.next(&reader, viewer, 2).expect("reads");
+            if piece.is_empty() {
+                break;
+            }
+            pieces.push(piece);
+        }
+        let job = |job| Part::Jobs(JobId(job), JobId(job));
+        assert_eq!(pieces, [vec![job(1), job(2)], vec![job(4), job(5)], vec![job(6), job(7)], vec![named]]);
     }
 }

@@ -81,7 +81,8 @@ async fn consent(shell: &Shell, asker: &Asker, task: TaskId) -> Result<bool, Tro
     let viewer = asker.viewer();
     let only = Selector::task(task);
     let found = shell.history.read_fresh(move |reader| {
-        let jobs = JobFilter { only: Some(Selector::job(task.job)), states: Vec::new(), limit: 1 };
+        let jobs =
+            JobFilter { only: Some(Selector::job(task.job)), states: Vec::new(), limit: 1, ..JobFilter::default() };
         let job = reader.jobs(&jobs, viewer)?.into_iter().next();
         let tasks = crate::model::requests::TaskFilter { of: only, states: Vec::new(), after: None, limit: 1 };
         Ok(job.and_then(|job| job.spec).zip(reader.tasks(&tasks, viewer)?.into_iter().next()))

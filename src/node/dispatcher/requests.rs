@@ -288,7 +288,7 @@ async fn standing(
     wanted: BTreeSet<JobId>,
 ) -> Result<(Vec<JobView>, Vec<JobId>), Trouble> {
     let only = Selector::These(wanted.iter().map(|job| Part::Jobs(*job, *job)).collect());
-    let filter = JobFilter { only: Some(only), states: Vec::new(), limit: MAX_ROWS };
+    let filter = JobFilter { only: Some(only), states: Vec::new(), limit: MAX_ROWS, ..JobFilter::default() };
     let mut found = shell.history.read_fresh(move |reader| reader.jobs(&filter, viewer)).await?;
     let there: BTreeSet<JobId> = found.iter().map(|job| job.job).collect();
     if let Some(missing) = wanted.difference(&there).next() {

@@ -220,3 +220,15 @@ fn the_status_counts_the_cluster() {
     assert_eq!((status.jobs_active, status.tasks_done, status.tasks_last_minute), (1, 1, 1));
     assert_eq!((status.tasks.total, status.tasks.running, status.tasks.ready), (5, 2, 2));
 }
+
+#[test]
+fn a_job_is_one_target_in_however_many_ranges_it_is_named() {
+    let mut scene = Scene::new();
+    let jobs: Vec<JobId> = (0..3).map(|_| scene.submit(single())).collect();
+    let parts = vec![Part::Jobs(JobId(0), JobId(u64::MAX)); 10_000];
+    let targets = scene.engine.targets(scene.clients["admin"], &parts).expect("they are the admin's");
+    assert_eq!(targets.len(), jobs.len());
+    assert_eq!(scene.explained(parts.clone()).len(), jobs.len());
+    let cancel = Call::Cancel { parts, why: Cancellation::Interrupted };
+    assert_eq!(scene.answer("admin", cancel), Reply::Done { affected: 3 });
+}
