@@ -249,7 +249,7 @@ impl Cluster {
     /// Something arrives at the dispatcher.
     pub(super) fn arrive_above(&mut self, link: LinkId, what: Upward) {
         match what {
-            Upward::Hello { node, vouched, hello } => self.greeted(link, node, vouched, hello),
+            Upward::Hello { node, vouched, hello } => self.greeted(link, node, vouched, *hello),
             Upward::Closed => self.gone_above(link),
             Upward::Say(said) => {
                 let repeats = self.network.weather.repeats;

@@ -43,7 +43,7 @@ impl Cluster {
             Party::Client(number) => self.clients[number].dialing = Some(link),
             Party::Guard(_) => {}
         }
-        let hello = self.hello(party);
+        let hello = Box::new(self.hello(party));
         let (node, vouched) = self.credentials(party);
         self.send_up(link, Upward::Hello { node, vouched, hello });
         self.agenda.after(DIAL_TIMEOUT, Event::DialTimeout(party, link));

@@ -46,7 +46,7 @@ pub(super) enum Upward {
         /// What it is vouched for by.
         vouched: Voucher,
         /// What was said.
-        hello: Hello,
+        hello: Box<Hello>,
     },
     /// Anything later.
     Say(Inbound),
