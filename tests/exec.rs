@@ -60,6 +60,38 @@ async fn a_program_that_does_not_exist_is_127_and_one_that_cannot_run_is_126() {
     assert_eq!(rig.run(exec(["true"])).await.outcome, Outcome::Exited(0), "the shim is still good");
 }
 
+/// Runs what no process can be given and says why it was not started.
+async fn too_long(rig: &mut Rig, spec: octaskly::model::JobSpec) -> String {
+    let (kind, reason) = spawn_failure(rig.run(spec).await.outcome);
+    assert_eq!(kind, SpawnFailureKind::NotExecutable);
+    assert!(reason.len() < 10_000, "a reason of {} bytes", reason.len());
+    reason
+}
+
+#[tokio::test]
+async fn a_command_longer_than_any_process_can_be_given_costs_neither_the_worker_nor_a_shim() {
+    let mut rig = Rig::new();
+    // 50 GB, were they put together.
+    let mut multiplied = shell(&"{}".repeat(50_000));
+    multiplied.items = Items::List(vec!["x".repeat(1 << 20).as_str().into()]);
+    let id = rig.start_index(multiplied, 1, None);
+    let (kind, reason) = spawn_failure(rig.end_of(id).await.outcome);
+    assert_eq!(kind, SpawnFailureKind::NotExecutable);
+    assert_eq!(reason, "argument list too long: arguments and environment take more than 6 MiB");
+    let long = "x".repeat(9 << 20);
+    assert!(too_long(&mut rig, exec(["true", &long])).await.starts_with("argument list too long"));
+    assert!(too_long(&mut rig, shell(&long)).await.starts_with("argument list too long"));
+    let mut environment = exec(["true"]);
+    environment.env.insert("LONG".into(), long.as_str().into());
+    assert!(too_long(&mut rig, environment).await.starts_with("argument list too long"));
+    let mut nowhere = exec(["true"]);
+    nowhere.workdir = Workdir::Existing(format!("/{long}").as_str().into());
+    assert!(too_long(&mut rig, nowhere).await.starts_with("argument list too long"));
+    let name = format!("/{}", "x".repeat(3 << 20));
+    assert!(too_long(&mut rig, exec([name.as_str()])).await.ends_with('…'), "a long name is cut");
+    assert_eq!(rig.run(exec(["true"])).await.outcome, Outcome::Exited(0), "the shim is still good");
+}
+
 #[tokio::test]
 async fn a_script_without_an_interpreter_line_runs_in_the_shell_as_it_does_everywhere() {
     let mut rig = Rig::new();

@@ -10,6 +10,7 @@ use std::path::Path;
 use nix::unistd::{Uid, User};
 
 use super::StartAttempt;
+use super::allowance::{Allowance, TooLong};
 use super::placeholders::Placeholders;
 use super::program::DEFAULT_PATH;
 use crate::model::RawString;
@@ -39,16 +40,23 @@ impl BaseEnvironment {
         Self(defaults.map(|(name, value)| (name.into(), set(name).map_or(value, |set| (*set).into()))).into())
     }
 
-    /// The whole environment of one attempt whose scratch directory is `scratch`.
-    pub(super) fn of_attempt(&self, start: &StartAttempt, scratch: &Path) -> Environment {
+    /// The whole environment of one attempt whose scratch directory is `scratch`, within `allowance`.
+    pub(super) fn of_attempt(
+        &self,
+        start: &StartAttempt,
+        scratch: &Path,
+        allowance: &mut Allowance,
+    ) -> Result<Environment, TooLong> {
         let spec = start.spec.spec();
         let index = start.assignment.task.index;
         let item = spec.items.item(index);
+        let placeholders = item.as_ref().map(|item| Placeholders::new(item.as_bytes(), index.0));
         let mut environment = self.0.clone();
         for (name, value) in &spec.env {
-            let value = match &item {
-                Some(item) => Placeholders::new(item.as_bytes(), index.0).render(value.as_bytes()).into(),
-                None => value.clone(),
+            allowance.string(name.len())?;
+            let value = match &placeholders {
+                Some(placeholders) => placeholders.render(value.as_bytes(), allowance)?.into(),
+                None => copy(value, allowance)?,
             };
             environment.push((name.clone(), value));
         }
@@ -60,6 +68,7 @@ impl BaseEnvironment {
         own("OCTASKLY_WORKER", start.worker.as_str().into());
         own("OCTASKLY_INDEX", index.0.to_string().into());
         if let Some(item) = item {
+            allowance.string(item.len())?;
             own("OCTASKLY_ITEM", item);
         }
         own("OCTASKLY_CPUS", whole_cores(spec.demand.cpu.0).to_string().into());
@@ -71,7 +80,7 @@ impl BaseEnvironment {
             own("CUDA_VISIBLE_DEVICES", indices.clone().into());
             own("HIP_VISIBLE_DEVICES", indices.into());
         }
-        environment
+        Ok(environment)
     }
 }
 
@@ -80,22 +89,27 @@ fn whole_cores(millis: u32) -> u32 {
     millis.div_ceil(1000).max(1)
 }
 
-/// The argument vector of one attempt, its placeholders filled in.
-pub(super) fn arguments(start: &StartAttempt) -> Vec<RawString> {
+/// The argument vector of one attempt, its placeholders filled in, within `allowance`.
+pub(super) fn arguments(start: &StartAttempt, allowance: &mut Allowance) -> Result<Vec<RawString>, TooLong> {
     let spec = start.spec.spec();
     let index = start.assignment.task.index;
     let item = spec.items.item(index);
     let placeholders = item.as_ref().map(|item| Placeholders::new(item.as_bytes(), index.0));
     match (&spec.command, placeholders) {
-        (CommandLine::Exec(argv), None) => argv.clone(),
+        (CommandLine::Exec(argv), None) => argv.iter().map(|argument| copy(argument, allowance)).collect(),
         (CommandLine::Exec(argv), Some(placeholders)) => {
-            argv.iter().map(|argument| placeholders.render(argument.as_bytes()).into()).collect()
+            argv.iter().map(|argument| Ok(placeholders.render(argument.as_bytes(), allowance)?.into())).collect()
         }
-        (CommandLine::Shell(command), None) => shell(command.clone()),
+        (CommandLine::Shell(command), None) => Ok(shell(copy(command, allowance)?)),
         (CommandLine::Shell(command), Some(placeholders)) => {
-            shell(placeholders.render_for_shell(command.as_bytes()).into())
+            Ok(shell(placeholders.render_for_shell(command.as_bytes(), allowance)?.into()))
         }
     }
+}
+
+fn copy(text: &RawString, allowance: &mut Allowance) -> Result<RawString, TooLong> {
+    allowance.string(text.len())?;
+    Ok(text.clone())
 }
 
 fn shell(command: RawString) -> Vec<RawString> {
@@ -133,6 +147,15 @@ mod tests {
         }
     }
 
+    fn environment_of(start: &StartAttempt) -> Environment {
+        let base = BaseEnvironment::of_this_process();
+        base.of_attempt(start, Path::new("/scratch"), &mut Allowance::whole()).expect("it fits")
+    }
+
+    fn arguments_of(start: &StartAttempt) -> Vec<RawString> {
+        arguments(start, &mut Allowance::whole()).expect("they fit")
+    }
+
     fn lookup(environment: &Environment, name: &str) -> Option<String> {
         environment.iter().rfind(|(key, _)| key.as_bytes() == name.as_bytes()).map(|(_, value)| value.to_string())
     }
@@ -145,7 +168,7 @@ mod tests {
         spec.env.insert("NAME".into(), "<{}>".into());
         spec.env.insert("OCTASKLY_JOB_ID".into(), "bent".into());
         let start = start(spec, 1, vec![0, 2]);
-        let environment = BaseEnvironment::of_this_process().of_attempt(&start, Path::new("/scratch"));
+        let environment = environment_of(&start);
         let seen = |name| lookup(&environment, name).unwrap_or_default();
         assert_eq!((seen("OCTASKLY_JOB_ID"), seen("OCTASKLY_TASK_ID")), ("5".into(), "5.1".into()));
         assert_eq!((seen("OCTASKLY_ATTEMPT"), seen("OCTASKLY_WORKER")), ("2".into(), "worker-1".into()));
@@ -153,15 +176,15 @@ mod tests {
         assert_eq!((seen("OCTASKLY_CPUS"), seen("OCTASKLY_GPUS")), ("2".into(), "2".into()));
         assert_eq!((seen("CUDA_VISIBLE_DEVICES"), seen("NAME")), ("0,2".into(), "<a b.txt>".into()));
         assert_eq!(seen("OCTASKLY_FENCE"), ((1u64 << 40) + 9).to_string());
-        assert_eq!(arguments(&start)[2], "echo 'a b'".into());
+        assert_eq!(arguments_of(&start)[2], "echo 'a b'".into());
     }
 
     #[test]
     fn a_task_without_an_item_keeps_its_braces() {
         let argv: Vec<RawString> = ["find", ".", "-exec", "echo", "{}", ";"].map(RawString::from).into();
         let start = start(JobSpec::single(CommandLine::Exec(argv.clone())), 0, Vec::new());
-        let environment = BaseEnvironment::of_this_process().of_attempt(&start, Path::new("/scratch"));
-        assert_eq!(arguments(&start), argv);
+        let environment = environment_of(&start);
+        assert_eq!(arguments_of(&start), argv);
         assert_eq!(lookup(&environment, "OCTASKLY_ITEM"), None);
         assert_eq!(lookup(&environment, "CUDA_VISIBLE_DEVICES"), None);
     }

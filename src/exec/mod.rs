@@ -15,6 +15,7 @@
 //! absent: which task runs when, time limits and reports (the worker engine's),
 //! and any network.
 
+mod allowance;
 mod attempt;
 mod capture;
 mod environment;

@@ -18,6 +18,9 @@ use crate::model::outcome::{SpawnFailure, SpawnFailureKind};
 /// Where programs are looked for when a task has no `PATH` at all.
 pub(super) const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
+/// Bytes of a reason; beyond them it is cut. Every path that a kernel takes fits (4096 bytes).
+const LONGEST_REASON: usize = 8 * 1024;
+
 /// The file that `name` stands for: itself when it holds a slash, else the first fit in `search_path`.
 ///
 /// The result always holds a slash, so nothing looks it up again, and may be relative to `cwd`.
@@ -76,8 +79,12 @@ pub(super) fn is_script(file: &Path) -> bool {
     !first_line.contains(&0)
 }
 
-/// A failure with words for people.
-pub(super) fn failure(kind: SpawnFailureKind, reason: String) -> SpawnFailure {
+/// A failure with words for people, not more of them than are of use: a name in them is as long as a job likes.
+pub(super) fn failure(kind: SpawnFailureKind, mut reason: String) -> SpawnFailure {
+    if reason.len() > LONGEST_REASON {
+        reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
+        reason.push('…');
+    }
     SpawnFailure { kind, reason }
 }
 
@@ -164,6 +171,14 @@ mod tests {
         let failure = explain(&error, Path::new("./script"), dir.path());
         assert_eq!(failure.kind, SpawnFailureKind::NotExecutable);
         assert!(failure.reason.ends_with("no such interpreter: /no/such/thing"), "{}", failure.reason);
+    }
+
+    #[test]
+    fn a_reason_is_cut_where_it_stops_being_of_use() {
+        let long = failure(SpawnFailureKind::NotFound, "ü".repeat(LONGEST_REASON));
+        assert_eq!(long.reason, "ü".repeat(LONGEST_REASON / 2) + "…");
+        let odd = failure(SpawnFailureKind::NotFound, "x".to_owned() + &"ü".repeat(LONGEST_REASON));
+        assert!(odd.reason.len() <= LONGEST_REASON + '…'.len_utf8());
     }
 
     #[test]

@@ -16,11 +16,15 @@ use tokio::io::unix::AsyncFd;
 
 use super::executor::ExecConfig;
 use super::{family, sys};
+use crate::wire::WireError;
 use crate::wire::frame::{self, HEADER_BYTES};
 use crate::wire::shim::{SHIM_FRAME, ShimFact, ShimOrder};
 
 /// Bytes of facts read at once: a fact is a few dozen.
 const READ_BYTES: usize = 1024;
+
+/// What is kept for the next order after a large one.
+const KEEP_BYTES: usize = 64 * 1024;
 
 /// A shim that was started. To be ended with [`ShimProcess::end`].
 #[derive(Debug)]
@@ -52,10 +56,24 @@ impl ShimProcess {
         Ok(Self { pid: Some(pid), socket, inbox: Vec::new(), outbox: Vec::new() })
     }
 
-    /// Sends an order, `descriptors` beside it.
-    pub(super) async fn order(&mut self, order: &ShimOrder, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    /// Sends an order that no descriptors belong to.
+    pub(super) async fn order(&mut self, order: &ShimOrder) -> io::Result<()> {
+        self.load(order).map_err(io::Error::other)?;
+        self.send(&[]).await
+    }
+
+    /// Encodes an order, to be sent next.
+    ///
+    /// # Errors
+    /// When it is larger than a shim takes; the shim has heard nothing then.
+    pub(super) fn load(&mut self, order: &ShimOrder) -> Result<(), WireError> {
         self.outbox.clear();
-        frame::encode(order, &mut self.outbox, SHIM_FRAME).map_err(io::Error::other)?;
+        self.outbox.shrink_to(KEEP_BYTES);
+        frame::encode(order, &mut self.outbox, SHIM_FRAME)
+    }
+
+    /// Sends the order that was loaded, `descriptors` beside it.
+    pub(super) async fn send(&mut self, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut sent = 0;
         while sent < self.outbox.len() {
             // The descriptors travel with the first byte.

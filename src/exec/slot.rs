@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::allowance::Allowance;
 use super::capture::Capture;
 use super::environment::{arguments, unrepresentable};
 use super::executor::{Attempt, Shared};
@@ -90,9 +91,8 @@ pub(super) async fn serve(mut slot: Slot) {
     slot.shim.end().await;
 }
 
-/// What one attempt needs before its process can be ordered.
+/// What one attempt needs beside the order that the shim process has ready.
 struct Prepared {
-    order: ShimOrder,
     stdin: Option<OwnedFd>,
     /// The task's ends of its output pipes.
     outputs: [OwnedFd; 2],
@@ -123,11 +123,11 @@ impl Slot {
             Ok(prepared) => prepared,
             Err(failure) => return (None, Ending::before_start(Outcome::SpawnFailed(failure))),
         };
-        let Prepared { order, stdin, outputs: [stdout, stderr], mut capture, feed } = prepared;
+        let Prepared { stdin, outputs: [stdout, stderr], mut capture, feed } = prepared;
         let descriptors = [stdin.as_ref().unwrap_or(&self.shared.null).as_fd(), stdout.as_fd(), stderr.as_fd()];
-        let sent = self.shim.order(&order, &descriptors).await;
+        let sent = self.shim.send(&descriptors).await;
         // Ours would keep the pipes open for ever.
-        drop((order, stdin, stdout, stderr));
+        drop((stdin, stdout, stderr));
         let has_client = capture.has_client();
         let feeding = feed.map(|feed| tokio::spawn(feed.run()));
         let over = match sent {
@@ -146,7 +146,7 @@ impl Slot {
         (started, Ending { outcome, peak_memory_bytes, stdout_bytes, stderr_bytes, kept })
     }
 
-    /// Makes the directory and the pipes, and works out what to run.
+    /// Makes the directory and the pipes, works out what to run, and has the order for it ready to be sent.
     fn prepare(&mut self, attempt: &mut Attempt) -> Result<Prepared, SpawnFailure> {
         let worker_failed = |what: &'static str| {
             move |error: io::Error| {
@@ -165,12 +165,19 @@ impl Slot {
             Workdir::Fresh => scratch_path.as_os_str().into(),
             Workdir::Existing(directory) => directory.clone(),
         };
-        let (argv, env) = (arguments(start), self.shared.base.of_attempt(start, scratch_path));
+        let mut allowance = Allowance::whole();
+        let argv = arguments(start, &mut allowance)?;
+        let env = self.shared.base.of_attempt(start, scratch_path, &mut allowance)?;
         if let Some(reason) = unrepresentable(&argv, &env, cwd.as_os_str()) {
             return Err(program::failure(SpawnFailureKind::NotExecutable, reason));
         }
         let memory_bytes = spec.demand.memory_bytes;
+        // Before anything is sent: a shim that was ordered half a task is lost, and so would be the attempt.
         let order = ShimOrder::Start(StartTask { argv, env, cwd, memory_bytes });
+        self.shim.load(&order).map_err(|_too_large| {
+            let reason = "argument list too long: with its working directory the command takes more than 8 MiB";
+            program::failure(SpawnFailureKind::NotExecutable, reason.to_owned())
+        })?;
         let (output, input) = attached.map_or((None, None), |attached| (Some(attached.output), Some(attached.stdin)));
         let pipes = || {
             let (stdout, theirs_out) = pipe_from_task()?;
@@ -181,7 +188,7 @@ impl Slot {
         let buffer = self.buffer.take().unwrap_or_else(Capture::new_buffer);
         let output = output.filter(|_| spec.output == OutputMode::Attached);
         let capture = Capture::new(ours, Arc::clone(&attempt.spool), output, buffer);
-        Ok(Prepared { order, stdin, outputs, capture, feed })
+        Ok(Prepared { stdin, outputs, capture, feed })
     }
 
     /// Sees an attempt through to the end of its processes and of its output.
@@ -240,7 +247,7 @@ impl Slot {
                     Millis(0)
                 }
             };
-            if self.shim.order(&ShimOrder::Terminate { grace }, &[]).await.is_err() {
+            if self.shim.order(&ShimOrder::Terminate { grace }).await.is_err() {
                 break;
             }
         }

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::JobId;
 use crate::model::limits::MAX_BATCH;
 use crate::model::messages::{EndedAttempt, FencedAttempt, HeldAttempt, StartedAttempt, WorkerMessage};
-use crate::model::outcome::KeptOutput;
+use crate::model::outcome::{Cancellation, KeptOutput};
+use crate::model::{JobId, Outcome};
 
-/// Inline output in one message: far below the frame's bound, so that heartbeats are not stuck behind it for long.
+/// Inline output and reasons in one message: far below the frame's bound, so that heartbeats are not stuck behind it for long.
 const MAX_OUTPUT: usize = 1024 * 1024;
 
 /// Things to say, by kind.
@@ -32,7 +32,7 @@ impl Outgoing {
         let mut messages = Vec::new();
         messages.extend(all.holding.map(WorkerMessage::Holding));
         messages.extend(batches(all.started, |_| 0).map(WorkerMessage::Started));
-        messages.extend(batches(all.ended, inline_output).map(WorkerMessage::Ended));
+        messages.extend(batches(all.ended, bulk).map(WorkerMessage::Ended));
         messages.extend(batches(all.returned, |_| 0).map(WorkerMessage::Returned));
         messages.extend(all.missing.into_iter().map(WorkerMessage::SpecMissing));
         messages.extend(all.heartbeat.map(|sequence| WorkerMessage::Heartbeat { sequence }));
@@ -52,11 +52,18 @@ impl Outgoing {
     }
 }
 
-fn inline_output(ended: &EndedAttempt) -> usize {
-    match &ended.report.output.kept {
+/// Bytes of what has no fixed size in a result.
+fn bulk(ended: &EndedAttempt) -> usize {
+    let output = match &ended.report.output.kept {
         KeptOutput::Inline(bytes) => bytes.len(),
         KeptOutput::Nothing | KeptOutput::Uploaded(_) => 0,
-    }
+    };
+    let reason = match &ended.report.outcome {
+        Outcome::SpawnFailed(failure) => failure.reason.len(),
+        Outcome::TransferFailed(reason) | Outcome::Cancelled(Cancellation::Requested(Some(reason))) => reason.len(),
+        _ => 0,
+    };
+    output + reason
 }
 
 /// `list` in pieces of at most [`MAX_BATCH`] entries and about [`MAX_OUTPUT`] bytes of `size`.
@@ -79,6 +86,35 @@ fn batches<T>(list: Vec<T>, size: impl Fn(&T) -> usize) -> impl Iterator<Item = 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::outcome::{OutputSummary, SpawnFailure, SpawnFailureKind};
+    use crate::model::{AttemptId, AttemptNo, AttemptReport, Epoch, Fence, TaskId, Timestamp};
+
+    /// A task that could not be started, for this reason.
+    fn failed(counter: u64, reason: String) -> EndedAttempt {
+        let failure = SpawnFailure { kind: SpawnFailureKind::NotFound, reason };
+        EndedAttempt {
+            id: AttemptId { task: TaskId::new(1, counter), attempt: AttemptNo(1) },
+            fence: Fence { epoch: Epoch(1), counter },
+            report: AttemptReport {
+                outcome: Outcome::SpawnFailed(failure),
+                started_at: None,
+                ended_at: Timestamp(1),
+                peak_memory_bytes: 0,
+                output: OutputSummary::default(),
+            },
+        }
+    }
+
+    #[test]
+    fn long_reasons_fill_a_message_as_output_does() {
+        let ended = (0..10).map(|n| failed(n, "x".repeat(MAX_OUTPUT / 4))).collect();
+        let messages = Outgoing { ended, ..Outgoing::default() }.take();
+        let lengths = messages.iter().map(|message| match message {
+            WorkerMessage::Ended(results) => results.len(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(lengths.collect::<Vec<_>>(), [4, 4, 2]);
+    }
 
     #[test]
     fn long_lists_leave_in_bounded_pieces() {
