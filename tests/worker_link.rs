@@ -296,6 +296,47 @@ async fn large_output_arrives_before_the_report_that_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_result_whose_output_the_dispatcher_refuses_is_reported_without_it() {
+    let stage = stage();
+    let worker = stage.worker();
+    let mut dispatcher = stage.joins().await;
+    let link = dispatcher.link.clone();
+    let refusing = tokio::spawn(async move {
+        let mut refused = 0;
+        // Dropping a stream that has more to come is how a dispatcher with a full disk refuses it.
+        while let Ok(upload) = link.accept_uni().await {
+            drop(upload);
+            refused += 1;
+        }
+        refused
+    });
+    let one = dispatcher.assign(1, "seq 1000000").await;
+    let ended = dispatcher.hears_end(one).await;
+    assert_eq!((ended.report.outcome, ended.report.output.kept), (Outcome::Exited(0), KeptOutput::Nothing));
+    assert_eq!(ended.report.output.stdout_bytes, 6_888_896, "what was written is counted all the same");
+    dispatcher.say(DispatcherMessage::Recorded(vec![one])).await;
+    worker.stops().await;
+    dispatcher.link.close(CloseCode::Done, "goodbye");
+    assert!(refusing.await.expect("no panic") > 1, "it is tried more than once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_that_was_refused_once_is_uploaded_by_the_next_try_on_the_same_link() {
+    let stage = stage();
+    let worker = stage.worker();
+    let mut dispatcher = stage.joins().await;
+    let one = dispatcher.assign(1, "seq 1000000").await;
+    drop(dispatcher.link.accept_uni().await.expect("a stream"));
+    let mut upload = dispatcher.link.accept_uni().await.expect("another stream");
+    let purpose = upload.recv::<StreamPurpose>(MAX_FRAME).await.expect("a purpose");
+    let Some(StreamPurpose::LogUpload { bytes, .. }) = purpose else { panic!("{purpose:?}") };
+    while upload.recv_data().await.expect("a frame").is_some() {}
+    assert_eq!(dispatcher.hears_end(one).await.report.output.kept, KeptOutput::Uploaded(bytes));
+    dispatcher.say(DispatcherMessage::Recorded(vec![one])).await;
+    worker.stops().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_output_of_a_running_task_is_followed_to_its_end() {
     let stage = stage();
     let worker = stage.worker();

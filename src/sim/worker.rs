@@ -222,7 +222,6 @@ impl Cluster {
             match order {
                 ExecOrder::Start { assignment, spec } => self.process_ordered(number, assignment, spec),
                 ExecOrder::Terminate { id, grace } => self.process_terminated(number, id, grace),
-                ExecOrder::ForgetSpec(_) => {}
                 ExecOrder::ForgetLog(id) => _ = self.workers[number].logs.remove(&id),
             }
         }

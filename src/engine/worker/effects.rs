@@ -5,7 +5,7 @@
 
 use crate::model::messages::{Assignment, WorkerMessage};
 use crate::model::records::OutboxRecord;
-use crate::model::{AttemptId, AttemptReport, JobId, Millis, Outcome, SealedSpec, Timestamp};
+use crate::model::{AttemptId, AttemptReport, Millis, Outcome, SealedSpec, Timestamp};
 
 /// Everything that one or more calls of the engine want done.
 ///
@@ -45,8 +45,6 @@ pub enum ExecOrder {
         /// Between the two signals.
         grace: Millis,
     },
-    /// No attempt of this job is here or expected: drop what is kept for it.
-    ForgetSpec(JobId),
     /// Its result is recorded or of no interest: drop its output.
     ForgetLog(AttemptId),
 }

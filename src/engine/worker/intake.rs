@@ -18,10 +18,10 @@ impl WorkerEngine {
         self.task_timeout = welcome.task_timeout;
         // A dispatcher that still wants it says `Drain` again on every link, and teaches every spec again.
         self.draining = false;
-        self.effects.orders.extend(self.jobs.forget_idle().into_iter().map(ExecOrder::ForgetSpec));
-        let held = self.attempts.values().map(Held::as_told).chain(self.outbox.as_told());
-        let holding: Vec<_> = held.chain(self.abandoned.iter().cloned()).collect();
-        assert!(holding.len() <= MAX_BATCH, "{} attempts are held", holding.len());
+        self.jobs.forget_idle();
+        let held = self.attempts.values().map(Held::as_told).chain(self.abandoned.iter().cloned());
+        // Never more than fit, but for an outbox file that is not ours. Results are last: they speak for themselves.
+        let holding: Vec<_> = held.chain(self.outbox.as_told()).take(MAX_BATCH).collect();
         self.outgoing.holding = Some(holding);
         self.outgoing.ended.extend(self.outbox.results().cloned());
         self.outgoing.missing.extend(self.jobs.missing());
@@ -53,8 +53,7 @@ impl WorkerEngine {
         if self.attempts.contains_key(&fence) || self.outbox.has(fence) || self.recent.knows(fence) {
             return;
         }
-        let full = self.attempts.len() + self.outbox.len() >= MAX_BATCH;
-        if full || self.draining || self.is_stopping() {
+        if self.is_full() || self.draining || self.is_stopping() {
             self.recent.remember(fence);
             self.outgoing.returned.push(FencedAttempt { id: assignment.id(), fence });
             return;
@@ -105,8 +104,13 @@ impl WorkerEngine {
         self.keep_unstarted(now, held.fenced(), outcome);
     }
 
+    /// Whether one attempt more could not be named after a reconnect.
+    fn is_full(&self) -> bool {
+        self.attempts.len() + self.outbox.len() + self.abandoned.len() >= MAX_BATCH
+    }
+
     fn keep_unstarted(&mut self, now: Timestamp, attempt: FencedAttempt, outcome: Outcome) {
-        if self.attempts.len() + self.outbox.len() >= MAX_BATCH {
+        if self.is_full() {
             // More than fits into a holding is nothing a dispatcher that keeps count of this worker asks for.
             self.recent.remember(attempt.fence);
             return;
@@ -135,8 +139,7 @@ impl WorkerEngine {
     }
 
     fn forget_job(&mut self, job: JobId) {
-        let (in_vain, gone) = self.jobs.forget(job);
-        self.effects.orders.extend(gone.then_some(ExecOrder::ForgetSpec(job)));
+        let in_vain = self.jobs.forget(job);
         in_vain.into_iter().for_each(|fence| self.give_back(fence));
     }
 
@@ -180,10 +183,7 @@ impl WorkerEngine {
         if let Some(place) = held.place() {
             assert!(self.queue.remove(&place), "{} is queued but not in the queue", held.assignment.id());
         }
-        let job = held.assignment.task.job;
-        if self.jobs.release(job, fence) {
-            self.effects.orders.push(ExecOrder::ForgetSpec(job));
-        }
+        self.jobs.release(held.assignment.task.job, fence);
         held
     }
 }

@@ -57,34 +57,31 @@ impl Jobs {
         self.known.iter().filter(|(_, here)| !here.awaiting.is_empty()).map(|(job, _)| *job)
     }
 
-    /// One attempt of `job` is no longer held; says whether the spec went with the last of them.
-    #[must_use]
-    pub(super) fn release(&mut self, job: JobId, fence: Fence) -> bool {
+    /// One attempt of `job` is no longer held; the spec may go with the last of them.
+    pub(super) fn release(&mut self, job: JobId, fence: Fence) {
         let Some(here) = self.known.get_mut(&job) else { panic!("job {job} of a held attempt is unknown") };
         assert!(here.held > 0, "more attempts of job {job} left than came");
         here.held -= 1;
         here.awaiting.retain(|waiting| *waiting != fence);
-        let over = here.held == 0 && (here.forgotten || here.spec.is_none());
-        over && self.known.remove(&job).is_some_and(|here| here.spec.is_some())
+        if here.held == 0 && (here.forgotten || here.spec.is_none()) {
+            self.known.remove(&job);
+        }
     }
 
-    /// No attempt of `job` will come any more. Returns who waits for its spec in
-    /// vain, and whether the spec went at once.
-    pub(super) fn forget(&mut self, job: JobId) -> (Vec<Fence>, bool) {
-        let Some(here) = self.known.get_mut(&job) else { return (Vec::new(), false) };
+    /// No attempt of `job` will come any more. Returns who waits for its spec in vain.
+    pub(super) fn forget(&mut self, job: JobId) -> Vec<Fence> {
+        let Some(here) = self.known.get_mut(&job) else { return Vec::new() };
         here.forgotten = true;
         let waiting = here.awaiting.clone();
-        let over = here.held == 0;
-        (waiting, over && self.known.remove(&job).is_some_and(|here| here.spec.is_some()))
+        if here.held == 0 {
+            self.known.remove(&job);
+        }
+        waiting
     }
 
-    /// Forgets every job without a held attempt; returns those whose spec went.
-    pub(super) fn forget_idle(&mut self) -> Vec<JobId> {
-        let idle: Vec<JobId> = self.known.iter().filter(|(_, here)| here.held == 0).map(|(job, _)| *job).collect();
-        for job in &idle {
-            self.known.remove(job);
-        }
-        idle
+    /// Forgets every job without a held attempt.
+    pub(super) fn forget_idle(&mut self) {
+        self.known.retain(|_, here| here.held > 0);
     }
 
     /// Panics with what is broken, given every job's held attempts and how many of them wait for its spec.

@@ -377,12 +377,36 @@ fn a_spec_goes_when_its_job_is_forgotten_and_its_last_attempt_is_gone() {
     _ = bench.learn(spec());
     _ = bench.assign(1, 1);
     let forget = DispatcherMessage::ForgetJobs(vec![JobId(1)]);
-    assert_eq!(bench.hear(forget.clone()).orders, []);
-    assert_eq!(bench.ended(1, Outcome::Exited(0)).orders, [ExecOrder::ForgetSpec(JobId(1))]);
+    let knows = |bench: &Bench| bench.engine.jobs.spec(JobId(1)).is_some();
+    _ = bench.hear(forget.clone());
+    assert!(knows(&bench), "an attempt of it runs");
+    _ = bench.ended(1, Outcome::Exited(0));
+    assert!(!knows(&bench));
     _ = bench.learn(spec());
-    assert_eq!(bench.hear(forget).orders, [ExecOrder::ForgetSpec(JobId(1))]);
+    _ = bench.hear(forget);
+    assert!(!knows(&bench));
     _ = bench.learn(spec());
-    assert_eq!(bench.up().orders, [ExecOrder::ForgetSpec(JobId(1))], "a new link teaches anew");
+    _ = bench.up();
+    assert!(!knows(&bench), "a new link teaches anew");
+}
+
+#[test]
+fn a_dispatcher_cannot_make_a_stopping_worker_hold_more_than_one_message_names() {
+    let mut bench = connected(2);
+    _ = bench.learn(spec());
+    _ = bench.assign(1, 1);
+    _ = bench.assign(2, 2);
+    bench.engine.stop(bench.now);
+    _ = bench.effects();
+    _ = bench.ended(1, Outcome::Signalled(15));
+    // Each is a result to be kept, of an attempt that never came.
+    for counter in 10..10 + limits::MAX_BATCH as u64 + 10 {
+        _ = bench.cancel(counter, counter, Millis(0));
+    }
+    let said = bench.up().messages;
+    let Some(WorkerMessage::Holding(holding)) = said.first() else { panic!("{said:?}") };
+    assert_eq!(holding.len(), limits::MAX_BATCH);
+    assert!([1, 2].iter().all(|counter| holding.iter().any(|held| held.fence == fence(*counter))));
 }
 
 #[test]

@@ -82,9 +82,7 @@ impl Shell {
                 self.reports.forget(id);
                 // Dropping the sender tells the stream that the result is recorded.
                 self.attached.remove(&id);
-            }
-            // Specs live in the engine and in the attempts that need them.
-            ExecOrder::ForgetSpec(_) => {}
+            } // Specs live in the engine and in the attempts that need them.
         }
     }
 
@@ -150,7 +148,7 @@ impl Shell {
             let arrived = match upload.await {
                 Ok(()) => true,
                 Err(error) => {
-                    tracing::warn!("The output of task {id} is not kept: failed to {error}");
+                    tracing::warn!("The result of task {id} is reported without its output: failed to {error}");
                     false
                 }
             };

@@ -4,6 +4,8 @@
 //! Invariant: a log leaves as the frames it was stored as, in order. Absent:
 //! storing it (`exec`), and when a result may be reported (`reports`).
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -14,12 +16,20 @@ use crate::model::messages::StreamPurpose;
 use crate::transport::{FrameRecv, FrameSend, Link, TransportError};
 use crate::wire::{DataFrame, WireError};
 
+/// Tries on one link that the dispatcher broke off, after which a result is reported without its output.
+const MOST_REFUSALS: u32 = 5;
+/// Pause after the first of them; doubles with each, so that they span some four seconds.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
 /// Why a log did not get through.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LogTransferError {
     /// The link or the stream broke; worth another try on the next link.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The dispatcher does not take it, though the link to it is fine.
+    #[error("upload it: the dispatcher does not take it")]
+    Refused(#[source] TransportError),
     /// It cannot be read back from this worker's disk.
     #[error(transparent)]
     Read(#[from] crate::exec::ExecError),
@@ -33,24 +43,46 @@ pub(super) enum LogTransferError {
 
 /// Uploads the stored output of `id`, on as many links as it takes.
 ///
+/// A link that is healthy and whose dispatcher does not take the stream is another matter: its disk may be
+/// full, and the result must not wait for that.
+///
 /// # Errors
-/// When the log itself is the problem, so that another try would not help.
+/// When the log itself is the problem, or the dispatcher has refused it [`MOST_REFUSALS`] times on one link, so that
+/// another try would not help.
 pub(super) async fn upload(
     id: AttemptId,
     bytes: u64,
     executor: Executor,
     mut link: watch::Receiver<Option<Link>>,
 ) -> Result<(), LogTransferError> {
+    let (mut refusals, mut pause) = (0, FIRST_PAUSE);
     loop {
         let current = link.borrow_and_update().clone();
-        if let Some(current) = current {
-            match upload_once(id, bytes, &executor, &current).await {
-                Err(LogTransferError::Transport(error)) => tracing::debug!(%id, %error, "an upload broke"),
+        let refused = match current {
+            Some(current) => match upload_once(id, bytes, &executor, &current).await {
+                Err(LogTransferError::Transport(error)) => {
+                    tracing::debug!(%id, "An upload broke: failed to {error}");
+                    (!matches!(error, TransportError::LinkLost(_))).then_some(error)
+                }
                 settled => return settled,
+            },
+            None => None,
+        };
+        if let Some(error) = refused {
+            refusals += 1;
+            if refusals == MOST_REFUSALS {
+                return Err(LogTransferError::Refused(error));
             }
+            // Ends early when a new link comes: that is where the next try goes.
+            if tokio::time::timeout(pause, link.changed()).await.is_err() {
+                pause *= 2;
+                continue;
+            }
+        } else {
+            // The worker is gone when nobody can set a link any more.
+            link.changed().await.map_err(|_| LogTransferError::Gone)?;
         }
-        // The worker is gone when nobody can set a link any more.
-        link.changed().await.map_err(|_| LogTransferError::Gone)?;
+        (refusals, pause) = (0, FIRST_PAUSE);
     }
 }
 
