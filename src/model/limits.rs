@@ -1,6 +1,8 @@
-//! Every bound of the system in one place, each with where it comes from.
+//! The bounds that more than one room goes by, each with where it comes from.
 //!
 //! A bound that depends on another says so and is tied to it at compile time.
+//! Absent: those of one file alone, which stand at its top, and those of the
+//! QUIC layer (`transport/settings`).
 
 use super::Millis;
 
@@ -13,7 +15,7 @@ pub const PROTOCOL_OLDEST: u16 = 1;
 pub const HEARTBEAT_INTERVAL: Millis = Millis::from_secs(2);
 /// Silence after which a worker gets no new work: three missed heartbeats.
 pub const SUSPECT_AFTER: Millis = Millis(3 * HEARTBEAT_INTERVAL.0);
-/// Silence after which a worker is lost, by default (the seed's `--heartbeat-timeout 60`).
+/// Silence after which a worker is lost, by default (`--heartbeat-timeout 60`).
 pub const LOST_AFTER: Millis = Millis::from_secs(60);
 /// After a restart, how long running tasks wait for their workers before they are tried again.
 pub const RESTART_GRACE: Millis = LOST_AFTER;
@@ -40,14 +42,18 @@ pub const BACKOFF_MAX: Millis = Millis::from_secs(60);
 /// Tries that ended because their worker was lost, after which the task fails as `lost`.
 pub const MAX_LOST_ATTEMPTS: u32 = 5;
 
-/// Seed default of `--task-timeout`.
+/// Default of `--task-timeout`.
 pub const TASK_TIMEOUT: Millis = Millis::from_secs(300);
 /// Default of `--task-retries`.
 pub const TASK_RETRIES: u32 = 3;
-/// Seed default of `--max-workers`.
+/// Default of `--max-workers`.
 pub const MAX_WORKERS: u32 = 10;
-/// Seed default of `--max-jobs`.
+/// Default of `--max-jobs`.
 pub const MAX_JOBS: u32 = 4;
+
+/// Most tasks at once on one worker. What it runs and what it has not been thanked for is named in one
+/// message after a reconnect, and there are to be results on their way while as many tasks run.
+pub const MOST_JOBS: u32 = MAX_BATCH as u32 / 2;
 
 /// Nesting allowed in any CBOR a peer sends (ciborium would take 256).
 pub const CBOR_DEPTH: usize = 32;

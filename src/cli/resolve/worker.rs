@@ -4,8 +4,9 @@ use super::{Environment, NodeValues, Overridden, log_options};
 use crate::cli::args::{GlobalArgs, WorkerArgs};
 use crate::cli::error::CliError;
 use crate::cli::value::{
-    amounts, auto_or, boolean, count_u32, host_port, labels, megabytes, node_name, port, token, whole_cores,
+    ValueError, amounts, auto_or, boolean, count, host_port, labels, megabytes, node_name, port, token, whole_cores,
 };
+use crate::model::limits::MOST_JOBS;
 use crate::node::NodeError;
 use crate::node::worker::{DispatcherAddress, WorkerOptions};
 use crate::telemetry::LogOptions;
@@ -43,7 +44,7 @@ pub(crate) fn worker(
     };
     options.token = values.secret("--token", args.token.as_deref(), "OCTASKLY_TOKEN", token)?;
     let given = args.max_jobs.as_deref();
-    options.max_jobs = values.text("--max-jobs", given, "OCTASKLY_MAX_JOBS", |text| count_u32(text, 1))?;
+    options.max_jobs = values.text("--max-jobs", given, "OCTASKLY_MAX_JOBS", |text| jobs_at_once(text))?;
     let given = args.cpu_cores.as_deref();
     let cores = values.text("--cpu-cores", given, "OCTASKLY_CPU_CORES", |text| auto_or(text, whole_cores))?;
     options.cpu_cores = cores.flatten();
@@ -60,6 +61,11 @@ pub(crate) fn worker(
     let _ = values.text("--discovery-port", given, "OCTASKLY_DISCOVERY_PORT", |text| port(text, 1))?;
     let log = log_options(&mut values, &args.node, global)?;
     Ok(WorkerSettings { options, log, overridden: values.into_overridden() })
+}
+
+/// Tasks at once, within what a worker can tell of after a reconnect.
+fn jobs_at_once(text: &str) -> Result<u32, ValueError> {
+    count(text, 1, MOST_JOBS.into()).map(|number| u32::try_from(number).unwrap_or(MOST_JOBS))
 }
 
 #[cfg(test)]
@@ -189,6 +195,16 @@ mod tests {
     fn a_port_behind_the_host_is_that_hosts() {
         let address = options(&["-d", "mars:7900", "-p", "7878"], &[]).dispatcher;
         assert_eq!(address, DispatcherAddress { host: Some("mars".into()), port: Some(7900) });
+    }
+
+    #[test]
+    fn more_tasks_at_once_than_a_worker_can_tell_of_are_refused_with_the_bound() {
+        assert_eq!(options(&["--max-jobs", "2048"], &[]).max_jobs, Some(MOST_JOBS));
+        for (line, variables) in [(&["--max-jobs", "2049"][..], &[][..]), (&[], &[("OCTASKLY_MAX_JOBS", "4294967296")])]
+        {
+            let error = settings(line, variables).expect_err("too many");
+            assert!(error.line().contains("more than 2048"), "{}", error.line());
+        }
     }
 
     #[test]

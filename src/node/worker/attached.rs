@@ -252,6 +252,8 @@ async fn receive(recv: &mut FrameRecv, desk: &Desk) -> Result<(), TransportError
                 desk.lock().window.acknowledge(received);
                 desk.room.notify_one();
             }
+            // No input, and no client of ours sends it: the queue is bounded by bytes alone.
+            Some(DataFrame::Stdin(bytes)) if bytes.is_empty() => {}
             Some(DataFrame::Stdin(bytes)) => take_input(bytes.into_owned(), desk).await,
             Some(DataFrame::StdinEnd) => {
                 desk.lock().input_ended = true;
@@ -428,6 +430,25 @@ mod tests {
             read(&mut recv, DATA_FRAME).await;
         };
         tokio::time::timeout(PATIENCE, body).await.expect("in time");
+    }
+
+    #[tokio::test]
+    async fn empty_input_is_never_queued() {
+        let pair = pair().await;
+        let desk = Desk::default();
+        let body = async {
+            let (mut send, recv) = pair.dispatcher.open_bi().await.expect("a stream");
+            for _ in 0..100_000 {
+                send.feed_data(&DataFrame::Stdin(Cow::Borrowed(b""))).await.expect("sent");
+            }
+            send.feed_data(&DataFrame::Stdin(Cow::Borrowed(b"x"))).await.expect("sent");
+            send.finish().await.expect("sent");
+            drop(recv);
+            let (_send, mut recv) = pair.worker.accept_bi().await.expect("the stream");
+            receive(&mut recv, &desk).await.expect("received");
+        };
+        tokio::time::timeout(PATIENCE, body).await.expect("in time");
+        assert_eq!(desk.lock().input, [b"x"]);
     }
 
     #[tokio::test]
