@@ -17,6 +17,7 @@ use super::logs::serve_reads;
 use super::shell::{Event, Outgoing, Up};
 use super::ways::FolderPath;
 use crate::exec::Executor;
+use crate::model::Millis;
 use crate::model::handshake::{Refusal, RefusalCode};
 use crate::model::limits::{MAX_FRAME, SUSPECT_AFTER};
 use crate::model::messages::DispatcherMessage;
@@ -210,6 +211,7 @@ impl Connector {
     /// Carries messages both ways until the link ends.
     async fn serve(&mut self, joined: Joined) -> LinkEnd {
         let Joined { dispatcher, address, link, welcome, mut send, mut recv } = joined;
+        let silence = longest_silence(welcome.heartbeat_interval);
         let (outgoing, batches) = mpsc::channel(OUTGOING_QUEUE);
         self.live.send_replace(Some(link.clone()));
         let up = Up { dispatcher, address, welcome, outgoing };
@@ -217,7 +219,7 @@ impl Connector {
             return LinkEnd::ByUs;
         }
         let end = tokio::select! {
-            error = read(&mut recv, &self.events) => error,
+            error = read(&mut recv, &self.events, silence) => error,
             error = write(&mut send, batches, &link) => error,
             error = serve_reads(&link, &self.executor) => error,
         };
@@ -248,13 +250,19 @@ async fn unless_left<T>(leave: &Shutdown, work: impl Future<Output = T>) -> Opti
     }
 }
 
+/// Silence of a dispatcher that asked for heartbeats at this interval, after which its link is given up: three
+/// of them, and not less than those of the usual interval, because a busy dispatcher echoes late.
+fn longest_silence(interval: Millis) -> Duration {
+    Millis(interval.0.saturating_mul(3)).max(SUSPECT_AFTER).as_duration()
+}
+
 /// Hands the dispatcher's messages to the shell until the stream ends or falls silent.
 ///
-/// The dispatcher echoes every heartbeat, so silence of three intervals means
+/// The dispatcher echoes every heartbeat, so `silence` of several intervals means
 /// that it is gone, or has forgotten this link, long before QUIC notices.
-async fn read(recv: &mut FrameRecv, events: &mpsc::Sender<Event>) -> TransportError {
+async fn read(recv: &mut FrameRecv, events: &mpsc::Sender<Event>, silence: Duration) -> TransportError {
     loop {
-        let received = tokio::time::timeout(SUSPECT_AFTER.as_duration(), recv.recv::<DispatcherMessage>(MAX_FRAME));
+        let received = tokio::time::timeout(silence, recv.recv::<DispatcherMessage>(MAX_FRAME));
         let event = match received.await {
             Ok(Ok(Some(message))) => Event::Said(message),
             Ok(Ok(None)) => return TransportError::StreamClosed,
@@ -319,4 +327,16 @@ pub(super) fn error_text(error: &dyn std::error::Error) -> String {
         cause = deeper.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dispatcher_that_asks_for_rare_heartbeats_may_be_silent_for_three_of_them() {
+        assert_eq!(longest_silence(Millis::from_secs(30)), Duration::from_secs(90));
+        assert_eq!(longest_silence(Millis(1)), SUSPECT_AFTER.as_duration());
+        assert!(longest_silence(Millis(u64::MAX)) > Duration::from_secs(1 << 40));
+    }
 }

@@ -58,8 +58,9 @@ impl Briefer {
 
 /// Runs in the guard, after the worker's death: tells the dispatcher.
 ///
-/// Gives up after as long as the dispatcher takes to notice by itself. Nothing
-/// is reported to anybody else: a guard has no one to tell.
+/// Gives up after [`LOST_AFTER`], by when a dispatcher with the default `--heartbeat-timeout` has noticed by
+/// itself; a worker is not told of another one. With a longer one, a dispatcher that could not be reached all
+/// that time notices by silence. Nothing is reported to anybody else: a guard has no one to tell.
 pub fn speak(briefing: &GuardBriefing) {
     let Ok(briefing) = ciborium::from_reader::<Briefing, _>(&briefing.0[..]) else { return };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
