@@ -1,8 +1,8 @@
 //! What the store promises when things go wrong: a process killed while it
 //! writes, a full disk, a damaged or foreign file, two dispatchers on one file.
 //!
-//! Tests named `child_…` are the programs that other tests start and kill; on
-//! their own they do nothing.
+//! Ignored tests named `child_…` are the programs that other tests start and
+//! kill; alone they fail for want of a store.
 
 #![cfg(feature = "node")]
 
@@ -97,18 +97,19 @@ fn child(name: &str, wrapper: &[&str], store: &Path) -> Child {
         }
         None => Command::new(this),
     };
-    command.args(["--exact", name, "--nocapture"]).env(CHILD_STORE, store);
+    command.args(["--ignored", "--exact", name, "--nocapture"]).env(CHILD_STORE, store);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("starts")
 }
 
-fn child_store() -> Option<PathBuf> {
-    std::env::var_os(CHILD_STORE).map(PathBuf::from)
+fn child_store() -> PathBuf {
+    std::env::var_os(CHILD_STORE).map(PathBuf::from).expect("its parent says where")
 }
 
 /// Writes jobs for ever and prints the number of each that the store has acknowledged.
 #[test]
+#[ignore = "the child of what_was_acknowledged_outlives_a_process_killed_at_any_moment"]
 fn child_that_writes_until_it_is_killed() {
-    let Some(path) = child_store() else { return };
+    let path = child_store();
     let acknowledge: OnProgress = Box::new(|news| {
         if let Progress::Synced(upto) = news {
             println!("acknowledged {}", upto.0);
@@ -157,8 +158,9 @@ fn what_was_acknowledged_outlives_a_process_killed_at_any_moment() {
 /// Writes until the store fails; prints what was acknowledged and why it ended. A file
 /// named `room` beside the store is then deleted, and the store opened again.
 #[test]
+#[ignore = "the child of the tests of full and failing disks"]
 fn child_that_writes_until_the_store_fails() {
-    let Some(path) = child_store() else { return };
+    let path = child_store();
     let room = path.with_file_name("room");
     // As much as a log and its index may need beside a database that fills the rest.
     std::fs::write(&room, vec![1; 3 << 20]).expect("writes");
@@ -203,8 +205,10 @@ fn a_full_disk_stops_the_store_and_loses_nothing_acknowledged() {
     let wrapper = ["unshare", "-Urm", "sh", "-c", script.as_str()];
     let allowed = Command::new("unshare").args(["-Urm", "true"]).status().is_ok_and(|status| status.success());
     if !allowed {
-        eprintln!("NOT TESTED: this machine allows no file system of one's own, so no disk could be filled");
-        return;
+        const WITHOUT: &str = "OCTASKLY_TESTS_WITHOUT_NAMESPACES";
+        let what = "NOT TESTED: this machine allows no file system of one's own, so no disk could be filled";
+        assert!(std::env::var_os(WITHOUT).is_some_and(|set| set == "1"), "{what} ({WITHOUT}=1 lets this pass)");
+        return eprintln!("{what}, and passed because {WITHOUT} is set");
     }
     let said = said_by_failing_child(&wrapper, &directory.path().join("jobs.db")).expect("the child goes through");
     assert!(said.contains("and then Full("), "{said}");

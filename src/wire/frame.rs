@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_only_claim_to_be_long_cost_nothing() {
+    fn lengths_that_only_claim_to_be_long_are_refused() {
         for major in [0x5b, 0x7b, 0x9b, 0xbb] {
             let mut claim = vec![0xa1, 0x67];
             claim.extend_from_slice(b"Holding");

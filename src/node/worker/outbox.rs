@@ -154,10 +154,29 @@ mod tests {
         assert_eq!((keeper.due(), keeper.settled()), (Some(Timestamp(0) + DELAY), BatchNo(0)));
         keeper.take(Timestamp(9), vec![OutboxRecord::Settled(attempt(1))]).expect("no outbox to fail");
         assert_eq!((keeper.due(), keeper.settled()), (None, BatchNo(2)));
+        assert_eq!(keeper.waiting, vec![], "there is nothing to be written");
     }
 
     #[test]
-    fn a_result_that_nobody_acknowledges_is_written_after_the_delay() {
+    fn what_nobody_acknowledges_is_on_disk_after_a_flush_and_off_it_after_a_late_acknowledgement() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("outbox.db");
+        let open = || Outbox::open(&path, Box::new(|_| ())).expect("opens");
+        let mut keeper = ResultKeeper::new(Some(open().0));
+        keeper.take(Timestamp(0), vec![kept(1), kept(2)]).expect("taken");
+        keeper.take(Timestamp(5), vec![OutboxRecord::Settled(attempt(2))]).expect("taken");
+        keeper.flush().expect("appended");
+        keeper.close().expect("written");
+        let (outbox, found) = open();
+        assert_eq!(found.into_iter().map(OutboxRecord::Kept).collect::<Vec<_>>(), [kept(1)]);
+        let mut keeper = ResultKeeper::new(Some(outbox));
+        keeper.take(Timestamp(9), vec![OutboxRecord::Settled(attempt(1))]).expect("taken");
+        keeper.close().expect("written");
+        assert_eq!(open().1, []);
+    }
+
+    #[test]
+    fn the_delay_counts_from_the_oldest_result_and_what_is_acknowledged_meanwhile_waits_no_more() {
         let mut keeper = ResultKeeper::new(None);
         keeper.take(Timestamp(0), vec![kept(1), kept(2)]).expect("no outbox to fail");
         keeper.take(Timestamp(5), vec![OutboxRecord::Settled(attempt(2))]).expect("no outbox to fail");
@@ -168,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledgement_of_a_written_result_is_written_too_and_nobody_waits_for_the_disk() {
+    fn nobody_waits_for_the_disk_to_have_an_acknowledgement() {
         let mut keeper = ResultKeeper::new(None);
         keeper.take(Timestamp(0), vec![OutboxRecord::Settled(attempt(7))]).expect("no outbox to fail");
         assert_eq!(keeper.waiting, vec![OutboxRecord::Settled(attempt(7))]);
