@@ -1,4 +1,4 @@
-//! The exit codes of INTERFACE §4, by name. A task's own code passes through
+//! The exit codes of docs/HELP.md, by name. A task's own code passes through
 //! `run` unchanged and is not listed here.
 
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! Which dispatcher a client command means, before anything is dialled.
 //!
-//! The order is INTERFACE §1's: what was named, this home's access file, the
+//! The order is that of docs/HELP.md: what was named, this home's access file, the
 //! dispatcher that this client enrolled with last. The one invariant: a secret
 //! goes only to the key it is meant for, whoever sits at the right address.
 //! Absent: any connection attempt (`connect`), and reading the environment
@@ -15,7 +15,7 @@ use crate::trust::access::{self, AccessFile};
 use crate::trust::home::Home;
 use crate::trust::{Pin, TokenText, pins};
 
-/// The seed's port of a dispatcher.
+/// A dispatcher's port unless it was told another.
 pub const DEFAULT_PORT: u16 = 7878;
 
 /// A dispatcher to talk to: where it may be, and who it may be.

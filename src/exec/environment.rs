@@ -1,6 +1,6 @@
 //! What a task is run with: its argument vector and its environment.
 //!
-//! The one invariant: a task sees what the contract names and nothing else of
+//! The one invariant: a task sees what docs/HELP.md names ("What it sees") and nothing else of
 //! its worker's environment, and what is Octaskly's own (`OCTASKLY_…`) cannot
 //! be bent by `--env`. Absent: directories and descriptors.
 

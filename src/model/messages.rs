@@ -62,9 +62,8 @@ pub enum DispatcherMessage {
 
 /// One attempt, beyond doubt.
 ///
-/// After a power loss the dispatcher may number a try as it did before, and an
-/// attempt given back unstarted leaves its number to the next one; a fence is
-/// never issued twice. So whatever is said about an attempt names both, and a
+/// After a power loss the dispatcher may number a try as it did before; a fence
+/// is never issued twice. So whatever is said about an attempt names both, and a
 /// late or repeated message cannot touch the attempt's namesake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FencedAttempt {

@@ -17,11 +17,12 @@ pub enum Outcome {
     Signalled(i32),
     /// It exceeded its time limit, which was this long.
     TimedOut(Millis),
-    /// It exceeded the memory it asked for, or the kernel killed it for memory.
+    /// It exceeded the memory it asked for. Comes with the enforcement of memory; until then nothing ends so.
     OutOfMemory,
     /// It could not be started.
     SpawnFailed(SpawnFailure),
-    /// An input could not be brought to the worker, or an output back.
+    /// An input could not be brought to the worker, or an output back. Comes with the transfer of files; until
+    /// then nothing ends so.
     TransferFailed(String),
     /// Its worker was lost and it may not (or no longer) be tried again.
     Lost,
@@ -141,7 +142,7 @@ impl fmt::Display for Outcome {
 /// The `cause` of a failed task, as shown to programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the words of INTERFACE §5, each explained at `Outcome`")]
+#[expect(missing_docs, reason = "the words of docs/HELP.md, each explained at `Outcome`")]
 pub enum Cause {
     Exit,
     Signal,

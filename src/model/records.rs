@@ -55,7 +55,7 @@ pub enum Record {
         /// What happened.
         report: AttemptReport,
     },
-    /// An attempt was given back unstarted: as if it had never been.
+    /// An attempt was given back unstarted: its row goes, and the task waits again. Its number stays used.
     AttemptReturned {
         /// Which attempt.
         id: AttemptId,

@@ -57,10 +57,10 @@ pub struct JobSpec {
     /// `--max-fails`: this many failed tasks cancel the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_fails: Option<u32>,
-    /// No two attempts of a task at the same time (G5).
+    /// No two attempts of a task at the same time (G5 of docs/ARCHITECTURE.md).
     #[serde(default)]
     pub exclusive: bool,
-    /// Started at most once (G4).
+    /// Started at most once (G4 there).
     #[serde(default)]
     pub no_retry: bool,
     /// The isolation it needs; a worker below it is not eligible.
@@ -120,7 +120,7 @@ impl JobSpec {
 /// A command as it was typed. Placeholders (`{}` and its kin) are filled in by the worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CommandLine {
-    /// One argument: run by the platform's shell (`/bin/sh -c`, `cmd /C`).
+    /// One argument: run by `/bin/sh -c`.
     Shell(RawString),
     /// An exact argument vector, program first; never empty.
     Exec(#[serde(deserialize_with = "tasks")] Vec<RawString>),

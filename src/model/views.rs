@@ -1,6 +1,6 @@
 //! What people and programs are shown: snapshots of jobs, tasks, workers and
 //! the cluster. The command line turns them into tables and into the JSON of
-//! INTERFACE §5; they are not that JSON themselves.
+//! docs/HELP.md; they are not that JSON themselves.
 
 use serde::{Deserialize, Serialize};
 
@@ -120,7 +120,7 @@ pub struct AttemptView {
 /// What a worker is doing, as the roster shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the words of INTERFACE §5")]
+#[expect(missing_docs, reason = "the words of docs/HELP.md")]
 pub enum WorkerState {
     Pending,
     Idle,

@@ -36,7 +36,7 @@ const IN_THE_MAKING: Duration = Duration::from_secs(60);
 /// What an embedded cluster is told at its start; the defaults fit `run`.
 #[derive(Debug, Clone, Default)]
 pub struct EmbeddedOptions {
-    /// Tasks at once; `None` is the number of processors, at least the seed's 4.
+    /// Tasks at once; `None` is the number of processors, at least 4.
     pub max_jobs: Option<u32>,
     /// Where to make the private home; `None` is the directory for temporary files (`$TMPDIR`). Tasks get
     /// their fresh directories there, so it should not be a small file system.

@@ -1,4 +1,5 @@
-//! Every number of the QUIC layer, and the quinn configurations made from them.
+//! What quinn is configured with: windows, streams and timeouts of a connection. Those of the gate in front of it
+//! and of frames stand where they are used (`gate`, `stream`, `budget`).
 //!
 //! Invariant: before a peer is welcome it can make this process hold
 //! [`STRANGER_WINDOW`] bytes of its data; after that [`LINK_WINDOW`], whatever

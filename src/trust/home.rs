@@ -1,4 +1,4 @@
-//! The places of INTERFACE §7: one folder a node, private to its user, locked while in use.
+//! The places of docs/HELP.md: one folder a node, private to its user, locked while in use.
 //!
 //! Invariant: while a [`NodeDir`] with a lock lives, no other process has the
 //! identity in it. Absent: the environment; whoever calls decides what

@@ -6,7 +6,8 @@
 //!    └─Terminate─▶ Terminating ────┘ grace over, or the worker gone
 //! ```
 //! Invariant: the loop ends only when waiting says that there is no child.
-//! Absent: how processes are found (`tree`) and started (`spawn`).
+//! Absent: how processes are found (`tree`) and started (`spawn`), and any
+//! watch over the memory that the task asked for.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -52,7 +53,7 @@ impl Shim {
                 return Ok(());
             }
         };
-        let mut running = Running::new(main, task.memory_bytes);
+        let mut running = Running::new(main);
         // A task that was done before the signal was blocked again is not heard of.
         let mut left = running.reap()? && running.press()?;
         while left {
@@ -140,9 +141,7 @@ struct Running {
 }
 
 impl Running {
-    fn new(main: Pid, memory_bytes: u64) -> Self {
-        // The bound on memory is watched by a later version.
-        let _ = memory_bytes;
+    fn new(main: Pid) -> Self {
         Self { main, started: now(), phase: Phase::Running, noticed: false, status: None, peak_memory_bytes: 0 }
     }
 

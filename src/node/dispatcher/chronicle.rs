@@ -2,7 +2,7 @@
 //!
 //! The one invariant: joins and losses are always told; the start and end of
 //! tasks only while they are few, so that a busy queue does not bury them. The
-//! texts that INTERFACE §6 fixes are fixed here. Absent: where lines go
+//! texts that scripts may look for are fixed here. Absent: where lines go
 //! (`telemetry`).
 
 use tracing::{debug, info, warn};
@@ -140,7 +140,7 @@ mod tests {
     use crate::model::MilliCpu;
 
     #[test]
-    fn a_busy_second_is_told_at_debug_and_the_next_quiet_one_at_info_again() {
+    fn task_lines_are_counted_by_the_second() {
         let mut chronicle = Chronicle::default();
         let start = Timestamp::from_millis(10_000);
         for _ in 0..100 {

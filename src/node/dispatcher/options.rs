@@ -1,4 +1,4 @@
-//! What a dispatcher is told at its start; the defaults are the seed's.
+//! What a dispatcher is told at its start; the defaults are those of docs/HELP.md.
 //!
 //! Absent: how options are typed and which variable overrides them (`cli`).
 
@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use crate::model::Millis;
 use crate::model::limits::{LOST_AFTER, MAX_WORKERS, TASK_RETRIES, TASK_TIMEOUT};
 
-/// The port of a dispatcher unless told otherwise (the seed's `--port 7878`).
+/// The port of a dispatcher unless told otherwise (`--port 7878`).
 pub const DISPATCHER_PORT: u16 = 7878;
 
-/// The port of the beacons (the seed's `--discovery-port 5555`).
+/// The port of the beacons (`--discovery-port 5555`).
 pub const DISCOVERY_PORT: u16 = 5555;
 
 /// What a dispatcher is told at its start.
@@ -43,7 +43,7 @@ pub struct DispatcherOptions {
 }
 
 impl DispatcherOptions {
-    /// A dispatcher of `home` with everything else as in the seed.
+    /// A dispatcher of `home` with everything else as by default.
     #[must_use]
     pub fn new(home: PathBuf) -> Self {
         Self {

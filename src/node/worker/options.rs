@@ -52,7 +52,7 @@ pub struct WorkerOptions {
 pub struct DispatcherAddress {
     /// `--dispatcher`: a host name or address; `None` is what the access file says, else `localhost`.
     pub host: Option<String>,
-    /// `--port`; `None` is what the access file says, else the seed's 7878.
+    /// `--port`; `None` is what the access file says, else 7878.
     pub port: Option<u16>,
 }
 

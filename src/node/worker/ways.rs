@@ -152,8 +152,8 @@ impl Knowledge {
     /// Where to try `way`, in order.
     ///
     /// What the user gave is kept to; what was left open comes from what is
-    /// known of that dispatcher. A host without a port is tried at the seed's
-    /// port first, then at those that the dispatcher was met at.
+    /// known of that dispatcher. A host without a port is tried at the
+    /// default port first, then at those that the dispatcher was met at.
     pub(super) async fn candidates(&self, way: &Way) -> Result<Vec<SocketAddr>, DialError> {
         candidates(&self.address, &self.known_addresses(way)).await
     }

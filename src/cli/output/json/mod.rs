@@ -1,4 +1,4 @@
-//! The JSON of every read command, with the stable keys of INTERFACE §5.
+//! The JSON of every read command, with the stable keys of docs/HELP.md.
 //!
 //! The one invariant: keys are always there; what is not known is `null`.
 //! A change to a key is a breaking change: the tests below hold each of them.
