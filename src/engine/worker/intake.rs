@@ -20,7 +20,7 @@ impl WorkerEngine {
         self.draining = false;
         self.jobs.forget_idle();
         let held = self.attempts.values().map(Held::as_told).chain(self.abandoned.iter().cloned());
-        // Never more than fit, but for an outbox file that is not ours. Results are last: they speak for themselves.
+        // Never more than fit, but for an outbox file that is not ours: it may cost the results in it, not this process.
         let holding: Vec<_> = held.chain(self.outbox.as_told()).take(MAX_BATCH).collect();
         self.outgoing.holding = Some(holding);
         self.outgoing.ended.extend(self.outbox.results().cloned());

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use tokio::sync::mpsc;
 
 use super::join::ApprovalAsked;
-use crate::model::limits::MAX_JOBS;
+use crate::model::limits::{MAX_JOBS, MOST_JOBS};
 use crate::model::node::WorkerProfile;
 use crate::model::spec::Isolation;
 use crate::model::{Capacity, MilliCpu, NodeName};
@@ -82,7 +82,7 @@ impl WorkerOptions {
         WorkerProfile {
             name: self.name.clone(),
             capacity: Capacity {
-                slots: self.max_jobs.unwrap_or(MAX_JOBS),
+                slots: self.max_jobs.unwrap_or(MAX_JOBS).min(MOST_JOBS),
                 cpu: self.cpu_cores.map_or(hardware.cpu, MilliCpu::from_cores),
                 memory_bytes: self.memory_mb.map_or(hardware.memory_bytes, |mb| mb.saturating_mul(1024 * 1024)),
                 // Who declares a GPU that nothing was found of knows better than we do.
@@ -103,6 +103,13 @@ mod tests {
 
     fn hardware() -> Hardware {
         Hardware { cpu: MilliCpu(6000), memory_bytes: 8 << 30, gpus: Vec::new(), os: "linux", arch: "x86_64" }
+    }
+
+    #[test]
+    fn nobody_advertises_more_slots_than_a_worker_can_tell_of() {
+        let mut options = WorkerOptions::new("/nowhere".into());
+        options.max_jobs = Some(u32::MAX);
+        assert_eq!(options.profile(&hardware()).capacity.slots, MOST_JOBS);
     }
 
     #[test]
