@@ -73,6 +73,15 @@ pub const MAX_TASK_INDEX: u64 = i64::MAX as u64;
 pub const MAX_INLINE_STDIN: usize = 4 * 1024 * 1024;
 /// Entries in any list of one message (assignments, results, held attempts).
 pub const MAX_BATCH: usize = 4096;
+/// Bytes of encoded specs in the dispatcher's memory; beyond them the queue is full. Decoded they take as much
+/// again and, for the smallest items, several times that, so this keeps a dispatcher within a few gigabytes.
+pub const MAX_SPEC_BYTES_IN_MEMORY: u64 = 1024 * 1024 * 1024;
+/// Longest reason of a cancellation: it is repeated in the row of every task that it ends.
+pub const MAX_REASON_BYTES: usize = 1024;
+/// Longest idempotency key: it is in memory twice and in an index.
+pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 256;
+/// Most retries of a task: with a backoff of nothing, each is a row that is written at once.
+pub const MAX_RETRIES: u32 = 1_000;
 /// Rows in one reply of a listing; clients page.
 pub const MAX_ROWS: u32 = 10_000;
 
@@ -127,3 +136,4 @@ const _: () = assert!(MAX_ITEMS_BYTES < MAX_SPEC_BYTES, "items fit into a spec")
 const _: () = assert!(MAX_SPEC_BYTES < MAX_FRAME as usize, "a spec fits into a frame");
 const _: () = assert!(MAX_INLINE_STDIN < MAX_SPEC_BYTES, "inline stdin fits into a spec");
 const _: () = assert!(STDIN_WINDOW > 2 * DATA_FRAME, "a frame of stdin can travel while another is acknowledged");
+const _: () = assert!(MAX_SPEC_BYTES_IN_MEMORY > 2 * MAX_SPEC_BYTES as u64, "the largest job fits beside another");

@@ -100,11 +100,13 @@ impl JobSpec {
     /// What lists call it: `--name`, else the command as it was typed, on one line of at most [`MAX_TITLE`] characters.
     #[must_use]
     pub fn title(&self) -> String {
+        // A command may be megabytes; a title is asked for at every change of its job.
+        let start = |text: &[u8]| String::from_utf8_lossy(&text[..text.len().min(4 * (MAX_TITLE + 1))]).into_owned();
         let whole = match (&self.name, &self.command) {
-            (Some(name), _) => name.clone(),
-            (None, CommandLine::Shell(line)) => line.to_string(),
+            (Some(name), _) => start(name.as_bytes()),
+            (None, CommandLine::Shell(line)) => start(line.as_bytes()),
             (None, CommandLine::Exec(argv)) => {
-                let words: Vec<_> = argv.iter().take(MAX_TITLE).map(RawString::to_string).collect();
+                let words: Vec<_> = argv.iter().take(MAX_TITLE + 2).map(|word| start(word.as_bytes())).collect();
                 words.join(" ")
             }
         };
@@ -377,6 +379,10 @@ mod tests {
         assert_eq!(title(CommandLine::Exec(vec!["echo".into(), "a\tb\n".into()])), "echo a b ");
         let long = title(CommandLine::Shell("x".repeat(MAX_TITLE + 1).into()));
         assert_eq!((long.chars().count(), long.ends_with('…')), (MAX_TITLE, true));
+        let wide = title(CommandLine::Shell("𝄞".repeat(MAX_TITLE + 1).into()));
+        assert_eq!(wide, "𝄞".repeat(MAX_TITLE - 1) + "…");
+        let many = title(CommandLine::Exec(vec!["".into(); MAX_TITLE + 2]));
+        assert_eq!((many.chars().count(), many.ends_with('…')), (MAX_TITLE, true));
     }
 
     #[test]

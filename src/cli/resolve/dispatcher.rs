@@ -3,7 +3,7 @@
 use super::{Environment, NodeValues, Overridden, log_options};
 use crate::cli::args::{DispatcherArgs, GlobalArgs};
 use crate::cli::error::CliError;
-use crate::cli::value::{bind_address, boolean, count_u32, duration, heartbeat_timeout, port};
+use crate::cli::value::{bind_address, boolean, count_u32, duration, heartbeat_timeout, port, retries};
 use crate::node::NodeError;
 use crate::node::dispatcher::DispatcherOptions;
 use crate::telemetry::LogOptions;
@@ -47,7 +47,7 @@ pub(crate) fn dispatcher(
         options.task_timeout = limit;
     }
     let given = args.task_retries.as_deref();
-    if let Some(tries) = values.text("--task-retries", given, "OCTASKLY_TASK_RETRIES", |text| count_u32(text, 0))? {
+    if let Some(tries) = values.text("--task-retries", given, "OCTASKLY_TASK_RETRIES", retries)? {
         options.task_retries = tries;
     }
     let given = args.heartbeat_timeout.as_deref();

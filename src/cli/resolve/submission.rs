@@ -14,7 +14,7 @@ use super::{Environment, option, read};
 use crate::cli::args::{JsonForm, TaskArgs};
 use crate::cli::error::{CliError, Place};
 use crate::cli::value::{self, ValueError};
-use crate::model::limits::{MAX_ITEMS_BYTES, MAX_ROWS, MAX_TASKS_PER_JOB};
+use crate::model::limits::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_ITEMS_BYTES, MAX_ROWS, MAX_TASKS_PER_JOB};
 use crate::model::selector::{Part, Selector};
 use crate::model::spec::{Dependency, DependencyCondition, JobSpec, OutputMode, RetryPolicy, Workdir};
 use crate::model::{Demand, Items, JobId, RawString};
@@ -99,7 +99,9 @@ pub(crate) fn job(args: &TaskArgs, output: Output, environment: &Environment) ->
         after,
         stdin,
         strict: args.strict,
-        idempotency_key: option("--idempotency-key", args.idempotency_key.as_deref(), value::non_empty)?,
+        idempotency_key: option("--idempotency-key", args.idempotency_key.as_deref(), |text| {
+            value::short(text, MAX_IDEMPOTENCY_KEY_BYTES)
+        })?,
         json: args.json,
     })
 }
@@ -183,10 +185,8 @@ fn variables(given: &[OsString], environment: &Environment) -> Result<BTreeMap<R
 }
 
 fn retry(args: &TaskArgs, output: Output) -> Result<RetryPolicy, CliError> {
-    let mut policy = RetryPolicy {
-        limit: option("--retries", args.retries.as_deref(), |text| value::count_u32(text, 0))?,
-        ..RetryPolicy::default()
-    };
+    let mut policy =
+        RetryPolicy { limit: option("--retries", args.retries.as_deref(), value::retries)?, ..RetryPolicy::default() };
     if let Some(backoff) = option("--backoff", args.backoff.as_deref(), value::backoff)? {
         policy.backoff = backoff;
     }
@@ -365,6 +365,8 @@ mod tests {
             ("--priority", "high"),
             ("--array", "5-1"),
             ("--retries", "x"),
+            ("--retries", "1001"),
+            ("--idempotency-key", &"k".repeat(257)),
             ("--backoff", "x"),
             ("--retry-on", "x"),
             ("--max-fails", "0"),

@@ -21,7 +21,7 @@ pub(crate) use retry::{backoff, retry_on};
 pub(crate) use size::size;
 pub(crate) use trust::{approval_code, token, token_id, token_lifetime, token_role, token_uses};
 
-use crate::model::limits::SUSPECT_AFTER;
+use crate::model::limits::{MAX_RETRIES, SUSPECT_AFTER};
 use crate::model::selector::{Selector, SelectorError};
 use crate::model::spec::Isolation;
 use crate::model::{MilliCpu, Millis, NodeName, TaskState};
@@ -37,6 +37,9 @@ pub(crate) enum ValueError {
     /// Empty where something is needed.
     #[error("it is empty")]
     Empty,
+    /// Longer than a dispatcher takes.
+    #[error("it has more than {0} bytes")]
+    TooLong(usize),
     /// Not a whole number.
     #[error("it is not a whole number")]
     NotWhole,
@@ -149,7 +152,9 @@ impl ValueError {
     /// What would have been understood.
     pub(crate) fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::NotText | Self::Empty | Self::TooLarge(_) | Self::TooManyTasks { .. } => return None,
+            Self::NotText | Self::Empty | Self::TooLarge(_) | Self::TooLong(_) | Self::TooManyTasks { .. } => {
+                return None;
+            }
             Self::NotOneOf { allowed, .. } => return Some(format!("it can be {allowed}")),
             Self::TooSmall(_) => "give a greater one, or leave the option out",
             Self::NotNumber | Self::NotWhole => "write a number, or leave the option out",
@@ -320,6 +325,17 @@ pub(crate) fn selector(text: &str) -> Result<Selector, ValueError> {
 /// Any text but none.
 pub(crate) fn non_empty(text: &str) -> Result<String, ValueError> {
     if text.is_empty() { Err(ValueError::Empty) } else { Ok(text.to_owned()) }
+}
+
+/// Text that is not empty and has at most `most` bytes.
+pub(crate) fn short(text: &str, most: usize) -> Result<String, ValueError> {
+    if text.len() > most { Err(ValueError::TooLong(most)) } else { non_empty(text) }
+}
+
+/// A number of retries.
+pub(crate) fn retries(text: &str) -> Result<u32, ValueError> {
+    let number = count_u32(text, 0)?;
+    if number > MAX_RETRIES { Err(ValueError::TooLarge(MAX_RETRIES.to_string())) } else { Ok(number) }
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use crate::cli::args::CancelArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::{Page, text};
 use crate::cli::{resolve, value};
+use crate::model::limits::MAX_REASON_BYTES;
 use crate::model::outcome::Cancellation;
 
 /// Asks for their end; it comes when their processes are gone.
 pub(super) fn perform(args: &CancelArgs, context: &Context) -> Result<ExitCode, CliError> {
     let selector = resolve::selector(&args.ids)?;
-    let reason = resolve::option("--reason", args.reason.as_deref(), value::non_empty)?;
+    let reason = resolve::option("--reason", args.reason.as_deref(), |text| value::short(text, MAX_REASON_BYTES))?;
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
         let affected = session.client().cancel(selector, Cancellation::Requested(reason)).await?;

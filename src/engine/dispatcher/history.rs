@@ -1,14 +1,19 @@
 //! Ended jobs on their way out of memory.
 //!
 //! Invariant: an ended job is here for a minute at least, unless ten thousand
-//! have ended since; whoever asks later asks the store.
+//! have ended since or its memory is wanted; whoever asks later asks the store.
 
 use super::{DispatcherEngine, Notice};
+use crate::model::limits::MAX_SPEC_BYTES_IN_MEMORY;
 use crate::model::records::Record;
+use crate::model::requests::{Failure, FailureCode};
 use crate::model::{JobId, Millis, Timestamp};
 
 /// How long an ended job stays in memory, so that `wait` and `retry` right after its end find it.
 pub(super) const KEPT: Millis = Millis::from_secs(60);
+
+/// How long it stays though its memory is wanted.
+const KEPT_AT_LEAST: Millis = Millis::from_secs(2);
 
 /// Most ended jobs kept in memory.
 const KEPT_JOBS: usize = 10_000;
@@ -28,11 +33,32 @@ impl DispatcherEngine {
                 self.timers.set(ended_at + KEPT, super::timers::Timer::History);
                 return;
             }
-            self.jobs.ended.pop_front();
-            let still = self.jobs.get(id).is_some_and(|job| job.ended_at == Some(ended_at));
-            if still {
-                self.drop_job(id);
+            self.drop_oldest(ended_at, id);
+        }
+    }
+
+    /// Makes room for `wanted` more bytes of specs, which may depend on what is here. Ended jobs leave early for
+    /// that, but not at once: whoever has just seen one in the store before its end still finds it here.
+    pub(super) fn make_room(&mut self, now: Timestamp, wanted: impl Fn(&Self) -> u64) -> Result<(), Failure> {
+        while self.jobs.spec_bytes().saturating_add(wanted(self)) > MAX_SPEC_BYTES_IN_MEMORY {
+            match self.jobs.ended.front().copied() {
+                Some((ended_at, id)) if ended_at + KEPT_AT_LEAST <= now => self.drop_oldest(ended_at, id),
+                _ => {
+                    let most = MAX_SPEC_BYTES_IN_MEMORY >> 20;
+                    let text = format!("the queue is full: its jobs take {most} MiB, which is the most");
+                    let hint = Some("wait until some of them have ended".to_owned());
+                    return Err(Failure { code: FailureCode::Full, text, hint });
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// Lets the job go that ended first, unless it goes on since.
+    fn drop_oldest(&mut self, ended_at: Timestamp, id: JobId) {
+        self.jobs.ended.pop_front();
+        if self.jobs.get(id).is_some_and(|job| job.ended_at == Some(ended_at)) {
+            self.drop_job(id);
         }
     }
 

@@ -137,6 +137,11 @@ impl Job {
         self.submitted.spec.spec()
     }
 
+    /// Bytes of its spec as it was encoded.
+    pub(super) fn spec_bytes(&self) -> u64 {
+        self.submitted.spec.encoded().len() as u64
+    }
+
     /// Whether its assignments must be durable before they are sent, and what
     /// is said about them afterwards must not overtake them.
     pub(super) fn assigns_after_sync(&self) -> bool {

@@ -16,6 +16,8 @@ pub(super) struct Jobs {
     by_idempotency_key: BTreeMap<String, JobId>,
     /// How many have not ended.
     active: u64,
+    /// Bytes of all their specs as they were encoded.
+    spec_bytes: u64,
     /// Jobs that wait for this one to end.
     pub(super) dependents: BTreeMap<JobId, BTreeSet<JobId>>,
     /// Jobs that ended and whose dependents do not know it yet.
@@ -28,6 +30,7 @@ impl Jobs {
     /// Adds a job that has not ended.
     pub(super) fn add(&mut self, job: Job) {
         self.by_idempotency_key.insert(job.submitted.idempotency_key.clone(), job.id());
+        self.spec_bytes += job.spec_bytes();
         let before = self.jobs.insert(job.id(), Box::new(job));
         assert!(before.is_none(), "two jobs of one number");
         self.active += 1;
@@ -37,6 +40,7 @@ impl Jobs {
     pub(super) fn remove(&mut self, id: JobId) -> Option<Box<Job>> {
         let job = self.jobs.remove(&id)?;
         assert!(job.ended_at.is_some(), "job {id} left before it ended");
+        self.spec_bytes -= job.spec_bytes();
         if self.by_idempotency_key.get(&job.submitted.idempotency_key) == Some(&id) {
             self.by_idempotency_key.remove(&job.submitted.idempotency_key);
         }
@@ -56,6 +60,11 @@ impl Jobs {
     /// How many have not ended.
     pub(super) fn active(&self) -> u64 {
         self.active
+    }
+
+    /// Bytes of all their specs as they were encoded.
+    pub(super) fn spec_bytes(&self) -> u64 {
+        self.spec_bytes
     }
 
     /// The job that was accepted with this key.
@@ -104,6 +113,8 @@ impl Jobs {
     pub(super) fn check(&self) {
         let active = self.jobs.values().filter(|job| job.ended_at.is_none()).count();
         assert_eq!(self.active, active as u64, "active jobs are miscounted");
+        let bytes: u64 = self.jobs.values().map(|job| job.spec_bytes()).sum();
+        assert_eq!(self.spec_bytes, bytes, "the bytes of specs are miscounted");
         for (key, id) in &self.by_idempotency_key {
             assert_eq!(self.at(*id).submitted.idempotency_key, *key, "a key leads to another job");
         }

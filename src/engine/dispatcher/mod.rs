@@ -53,6 +53,7 @@ pub use interface::{Call, CloseReason, ClusterView, DispatcherEffects, Inbound, 
 use links::Peer;
 pub use notice::{Grounds, LossCause, Notice};
 pub use refusals::client_not_enrolled;
+pub use submit::check_submission;
 use timers::Timer;
 
 use crate::model::limits::{

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::watch::WatcherId;
 use super::{Call, DispatcherEngine, Peer};
+use crate::model::limits::MAX_REASON_BYTES;
 use crate::model::outcome::Cancellation;
 use crate::model::requests::{Failure, FailureCode, Reply};
 use crate::model::selector::{Part, whole_jobs};
@@ -119,6 +120,10 @@ impl DispatcherEngine {
     }
 
     fn cancel(&mut self, now: Timestamp, link: LinkId, parts: &[Part], why: &Cancellation) -> Result<Reply, Failure> {
+        if matches!(why, Cancellation::Requested(Some(reason)) if reason.len() > MAX_REASON_BYTES) {
+            let text = format!("the reason has more than {MAX_REASON_BYTES} bytes");
+            return Err(failure(FailureCode::Invalid, text));
+        }
         let mut affected = 0;
         for target in self.targets(link, parts)? {
             affected += match target {

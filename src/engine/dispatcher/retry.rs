@@ -24,6 +24,10 @@ impl DispatcherEngine {
         failed_only: bool,
         recalled: Vec<RestoredJob>,
     ) -> Result<Reply, Failure> {
+        self.make_room(now, |engine| {
+            let unknown = recalled.iter().filter(|job| engine.jobs.get(job.submitted.job).is_none());
+            unknown.map(|job| job.submitted.spec.encoded().len() as u64).sum()
+        })?;
         let recalled: Vec<RestoredJob> =
             recalled.into_iter().filter(|job| self.jobs.get(job.submitted.job).is_none()).collect();
         if let Some(job) = recalled.iter().find(|job| !self.may_touch(link, job.submitted.owner)) {

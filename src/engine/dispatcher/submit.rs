@@ -10,19 +10,29 @@ use super::job::{Attendance, Job};
 use super::placement::{ClassId, Requirement};
 use super::requests::failure;
 use super::{DispatcherEngine, Notice, Peer};
-use crate::model::limits::{MAX_BATCH, MAX_SPEC_BYTES, MAX_TASK_INDEX, MAX_TASKS_PER_JOB};
+use crate::model::limits::{
+    MAX_BATCH, MAX_IDEMPOTENCY_KEY_BYTES, MAX_INLINE_STDIN, MAX_ITEMS_BYTES, MAX_RETRIES, MAX_SPEC_BYTES,
+    MAX_TASK_INDEX, MAX_TASKS_PER_JOB,
+};
 use crate::model::records::{Record, SubmittedJob};
 use crate::model::requests::{Failure, FailureCode, Reply, Submission};
 use crate::model::spec::{DependencyCondition, OutputMode, StdinSource};
-use crate::model::{Items, JobId, JobSpec, JobState, LinkId, TaskState, Timestamp};
+use crate::model::{Items, JobId, JobSpec, JobState, LinkId, RawString, TaskState, Timestamp};
 
 /// Most jobs that may wait or run at once: what a gigabyte of memory holds of single tasks.
 const MAX_ACTIVE_JOBS: u64 = 1_000_000;
 
-/// Refuses a job that makes no sense.
-fn check_spec(submission: &Submission) -> Result<(), Failure> {
+/// Refuses a job that makes no sense. The engine does so by itself; the shell
+/// asks before it looks anything up for the job.
+///
+/// # Errors
+/// When it has no tasks, or more of anything than its bound.
+pub fn check_submission(submission: &Submission) -> Result<(), Failure> {
     let spec = submission.spec.spec();
     let invalid = |text: String| Err(failure(FailureCode::Invalid, text));
+    if submission.idempotency_key.len() > MAX_IDEMPOTENCY_KEY_BYTES {
+        return invalid(format!("the idempotency key has more than {MAX_IDEMPOTENCY_KEY_BYTES} bytes"));
+    }
     let count = spec.items.count();
     if count == 0 {
         return invalid("the array has no tasks".to_owned());
@@ -41,6 +51,15 @@ fn check_spec(submission: &Submission) -> Result<(), Failure> {
     }
     if spec.max_concurrent == Some(0) {
         return invalid("the array may run no task at once".to_owned());
+    }
+    if let Some(limit) = spec.retry.limit.filter(|limit| *limit > MAX_RETRIES) {
+        return invalid(format!("the job asks for {limit} retries, {MAX_RETRIES} are the most"));
+    }
+    if matches!(&spec.stdin, StdinSource::Inline(bytes) if bytes.len() > MAX_INLINE_STDIN) {
+        return invalid(format!("the job's stdin has more than {} MiB", MAX_INLINE_STDIN >> 20));
+    }
+    if matches!(&spec.items, Items::List(items) if items.iter().map(RawString::len).sum::<usize>() > MAX_ITEMS_BYTES) {
+        return invalid(format!("the job's items have more than {} MiB", MAX_ITEMS_BYTES >> 20));
     }
     Ok(())
 }
@@ -71,12 +90,13 @@ impl DispatcherEngine {
             self.placement.leave_class(class);
             return Ok(Reply::Submitted { job, unplaceable });
         }
-        check_spec(submission)?;
+        check_submission(submission)?;
         if self.jobs.active() >= MAX_ACTIVE_JOBS {
             return Err(failure(FailureCode::Full, format!("{MAX_ACTIVE_JOBS} jobs have not ended")));
         }
         let spec = submission.spec.spec();
         let (open, broken) = self.dependencies(link, spec, ended)?;
+        self.make_room(now, |_| submission.spec.encoded().len() as u64)?;
         let class = self.placement.join_class(&Requirement::of(spec));
         let unplaceable = self.unplaceable(class);
         if let (true, Some(reason)) = (submission.strict, &unplaceable) {

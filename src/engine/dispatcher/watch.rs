@@ -10,9 +10,8 @@ use super::job::Job;
 use super::timers::Timer;
 use super::{DispatcherEngine, Peer};
 use crate::model::requests::{Failure, FailureCode, Reply};
-use crate::model::spec::CommandLine;
 use crate::model::views::JobView;
-use crate::model::{JobId, JobSpec, LinkId, Millis, RequestId, Timestamp};
+use crate::model::{JobId, LinkId, Millis, RequestId, Timestamp};
 
 /// Between two messages to one watcher of up to [`JOBS_A_TENTH`] jobs: ten a second.
 const PACE: Millis = Millis(100);
@@ -49,7 +48,7 @@ pub(super) struct Watchers {
 fn view(job: &Job) -> JobView {
     JobView {
         job: job.id(),
-        name: name(job.spec()),
+        name: job.spec().title(),
         state: job.state(),
         tasks: job.shown_totals(),
         owner: job.submitted.owner,
@@ -58,15 +57,6 @@ fn view(job: &Job) -> JobView {
         ended_at: job.ended_at,
         outcome: job.outcome.clone(),
         spec: None,
-    }
-}
-
-/// `--name`, else the command line.
-fn name(spec: &JobSpec) -> String {
-    match (&spec.name, &spec.command) {
-        (Some(name), _) => name.clone(),
-        (None, CommandLine::Shell(line)) => line.to_string(),
-        (None, CommandLine::Exec(argv)) => argv.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
     }
 }
 

@@ -5,12 +5,12 @@
 //! amounts to, and every job of a retry or a forget comes in one of the pieces;
 //! an explanation ends at [`MAX_ROWS`]. Absent: anything about a single job.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::requests::{Trouble, put, resolve};
 use super::shell::{Asker, Shell};
 use crate::engine::dispatcher::Call;
-use crate::model::limits::MAX_ROWS;
+use crate::model::limits::{MAX_ROWS, MAX_SPEC_BYTES};
 use crate::model::records::RestoredJob;
 use crate::model::requests::{JobFilter, Reply, TaskFilter};
 use crate::model::selector::{Part, Selector};
@@ -20,6 +20,9 @@ use crate::store::{Reader, StoreError, Viewer};
 
 /// Jobs in one piece of a retry: each comes with its spec.
 const RETRY_AT_ONCE: usize = 256;
+
+/// Bytes of specs after which a piece ends before that.
+const RETRY_BYTES_AT_ONCE: usize = MAX_SPEC_BYTES;
 
 const ACTIVE: [TaskState; 3] = [TaskState::Waiting, TaskState::Ready, TaskState::Running];
 const TERMINAL: [TaskState; 3] = [TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
@@ -32,8 +35,8 @@ pub(super) async fn retry(shell: &Shell, asker: &Asker, parts: Vec<Part>, failed
     loop {
         let read = move |reader: &Reader| {
             let piece = walk.next(reader, viewer, RETRY_AT_ONCE)?;
-            let jobs: BTreeSet<JobId> = piece.iter().map(first_job).collect();
-            Ok((walk, piece, recall(reader, jobs)?))
+            let (piece, recalled) = walk.recall(reader, piece)?;
+            Ok((walk, piece, recalled))
         };
         let (gone_on, parts, recalled) = shell.history.read(read).await?;
         walk = gone_on;
@@ -139,17 +142,26 @@ impl Walk {
         }
         Ok(piece)
     }
-}
 
-/// The ended ones among `jobs`, as an engine needs to know them.
-fn recall(reader: &Reader, jobs: BTreeSet<JobId>) -> Result<Vec<RestoredJob>, StoreError> {
-    let mut recalled = Vec::new();
-    for job in jobs {
-        if reader.ended(job)?.is_some() {
-            recalled.extend(reader.recall(job)?);
+    /// The ended jobs of a piece as an engine needs to know them; what would be too much at once is left for the next.
+    fn recall(&mut self, reader: &Reader, mut piece: Vec<Part>) -> Result<(Vec<Part>, Vec<RestoredJob>), StoreError> {
+        let mut recalled = BTreeMap::new();
+        let mut bytes = 0;
+        for at in 0..piece.len() {
+            let job = first_job(&piece[at]);
+            if recalled.contains_key(&job) || reader.ended(job)?.is_none() {
+                continue;
+            }
+            let Some(restored) = reader.recall(job)? else { continue };
+            bytes += restored.submitted.spec.encoded().len();
+            recalled.insert(job, restored);
+            if bytes >= RETRY_BYTES_AT_ONCE {
+                piece.drain(at + 1..).rev().for_each(|later| self.parts.push_front(later));
+                break;
+            }
         }
+        Ok((piece, recalled.into_values().collect()))
     }
-    Ok(recalled)
 }
 
 fn first_job(part: &Part) -> JobId {

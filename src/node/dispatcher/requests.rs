@@ -13,7 +13,7 @@ use super::event::Question;
 use super::outlet::Outlet;
 use super::shell::{Asker, Shell};
 use super::{administration, bulk, logs, relay};
-use crate::engine::dispatcher::Call;
+use crate::engine::dispatcher::{Call, check_submission};
 use crate::model::limits::{MAX_FRAME, MAX_ROWS};
 use crate::model::requests::{Failure, FailureCode, JobFilter, Reply, Request, Submission, TaskFilter};
 use crate::model::selector::{Part, Selector};
@@ -21,6 +21,7 @@ use crate::model::views::{Explanation, JobView};
 use crate::model::{JobId, NodeId};
 use crate::store::{Reader, StoreError, Viewer};
 use crate::transport::{FrameRecv, FrameSend, TransportError};
+use crate::wire::WireError;
 
 /// Why a request ends without what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +34,25 @@ pub(super) enum Trouble {
     Store(#[from] StoreError),
     /// The client has gone.
     #[error(transparent)]
-    Gone(#[from] TransportError),
+    Gone(TransportError),
     /// The client was cut off, or the dispatcher ends; it may ask again.
     #[error("answer: the request was cut off")]
     CutOff,
+}
+
+/// An answer that fits into no frame is refused: a client whose stream just
+/// broke off would ask for the same answer for ever.
+impl From<TransportError> for Trouble {
+    fn from(error: TransportError) -> Self {
+        match error {
+            TransportError::Wire(WireError::TooLong { length, cap }) => Self::refused(
+                FailureCode::Internal,
+                format!("the answer takes {length} bytes, and {cap} are the most"),
+                Some("ask for fewer jobs at once"),
+            ),
+            other => Self::Gone(other),
+        }
+    }
 }
 
 impl Trouble {
@@ -161,6 +177,8 @@ pub(super) async fn put(shell: &Shell, asker: &Asker, question: impl Into<Questi
 }
 
 async fn submit(shell: &Shell, asker: &Asker, submission: Submission) -> Result<Reply, Trouble> {
+    // Before anything is looked up for it.
+    check_submission(&submission).map_err(Trouble::Refused)?;
     let node = asker.node;
     let key = submission.idempotency_key.clone();
     let after: Vec<JobId> = submission.spec.spec().after.iter().map(|dependency| dependency.job).collect();
@@ -300,4 +318,17 @@ async fn standing(
     }
     let (ended, active): (Vec<_>, Vec<_>) = found.into_iter().partition(|job| job.state.is_terminal());
     Ok((ended, active.into_iter().map(|job| job.job).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_fits_into_no_frame_is_refused_and_a_client_that_has_gone_is_not() {
+        let too_long = TransportError::from(WireError::TooLong { length: 200_000_000, cap: MAX_FRAME });
+        let Trouble::Refused(failure) = Trouble::from(too_long) else { panic!("the client would ask for ever") };
+        assert!(failure.text.contains("200000000 bytes"), "{}", failure.text);
+        assert!(matches!(Trouble::from(TransportError::StreamClosed), Trouble::Gone(_)));
+    }
 }

@@ -187,3 +187,36 @@ fn fence_of(record: &Record) -> Option<crate::model::Fence> {
         _ => None,
     }
 }
+
+#[test]
+fn the_queue_is_full_when_its_specs_fill_the_memory_and_ended_jobs_leave_early_for_others() {
+    let mut scene = Scene::new();
+    let large = JobSpec { items: Items::List(vec![vec![0; 60 << 20].into()]), ..single() };
+    let large = scene.submission(large);
+    let submit = |key: usize| {
+        let submission = Submission { idempotency_key: format!("large {key}"), ..large.clone() };
+        Call::Submit { submission, ended_dependencies: BTreeMap::new() }
+    };
+    let mut taken = Vec::new();
+    let refused = loop {
+        match scene.answer("admin", submit(taken.len())) {
+            Reply::Submitted { job, .. } => taken.push(job),
+            Reply::Failed(failure) => break failure,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((taken.len(), refused.code), (17, FailureCode::Full));
+    assert_eq!(refused.text, "the queue is full: its jobs take 1024 MiB, which is the most");
+    scene.submit(single());
+    scene.cancel(job(taken[0]));
+    assert_eq!(scene.failure("admin", submit(18)), FailureCode::Full, "it has only just ended");
+    scene.pass(secs(3));
+    assert!(scene.engine.knows(taken[0]));
+    assert!(matches!(scene.answer("admin", submit(18)), Reply::Submitted { .. }));
+    assert!(!scene.engine.knows(taken[0]), "it left early");
+    let recalled = scene.ledger.recall(taken[0]).into_iter().collect();
+    let retry = Call::Retry { parts: job(taken[0]), failed_only: false, recalled };
+    assert_eq!(scene.failure("admin", retry), FailureCode::Full);
+    scene.dispatcher_restarts();
+    assert!(scene.engine.knows(taken[1]), "what was taken is not refused later");
+}

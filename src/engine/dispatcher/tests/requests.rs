@@ -1,6 +1,8 @@
 //! What clients may ask, and what they are answered.
 
 use super::*;
+use crate::model::limits::{MAX_INLINE_STDIN, MAX_ITEMS_BYTES, MAX_REASON_BYTES, MAX_RETRIES};
+use crate::model::spec::{RetryPolicy, StdinSource};
 use crate::model::views::{Explanation, WorkerState};
 
 impl Scene {
@@ -63,12 +65,27 @@ fn a_job_that_makes_no_sense_is_refused_and_leaves_no_trace() {
         range(u64::MAX, u64::MAX, 1),
         JobSpec { items: Items::List(Vec::new()), ..single() },
         JobSpec { max_concurrent: Some(0), ..array(3) },
+        JobSpec { stdin: StdinSource::Inline(vec![0; MAX_INLINE_STDIN + 1].into()), ..single() },
+        JobSpec { items: Items::List(vec![vec![0; MAX_ITEMS_BYTES / 2 + 1].into(); 2]), ..single() },
+        JobSpec { retry: RetryPolicy { limit: Some(MAX_RETRIES + 1), ..RetryPolicy::default() }, ..single() },
     ] {
         let submission = scene.submission(spec);
         let call = Call::Submit { submission, ended_dependencies: BTreeMap::new() };
         assert_eq!(scene.failure("admin", call), FailureCode::Invalid);
     }
+    let long = Submission { idempotency_key: "k".repeat(257), ..scene.submission(single()) };
+    let call = Call::Submit { submission: long, ended_dependencies: BTreeMap::new() };
+    assert_eq!(scene.failure("admin", call), FailureCode::Invalid);
     assert_eq!(scene.records.len(), records);
+}
+
+#[test]
+fn a_reason_that_every_task_would_repeat_is_short() {
+    let mut scene = Scene::new();
+    let id = scene.submit(array(3));
+    let cancel = |bytes| Call::Cancel { parts: job(id), why: Cancellation::Requested(Some("x".repeat(bytes))) };
+    assert_eq!(scene.failure("admin", cancel(MAX_REASON_BYTES + 1)), FailureCode::Invalid);
+    assert_eq!(scene.answer("admin", cancel(MAX_REASON_BYTES)), Reply::Done { affected: 3 });
 }
 
 #[test]

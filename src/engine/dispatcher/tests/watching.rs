@@ -130,3 +130,13 @@ fn a_job_that_is_not_in_memory_cannot_be_watched() {
     let mut scene = Scene::new();
     assert_eq!(scene.failure("admin", Call::Watch(vec![JobId(9)])), FailureCode::NotFound);
 }
+
+#[test]
+fn a_watcher_is_told_the_short_title_of_a_long_command() {
+    let mut scene = Scene::new();
+    let long = CommandLine::Shell("x".repeat(100_000).into());
+    let id = scene.submit(JobSpec::single(long));
+    let watch = scene.ask("admin", Call::Watch(vec![id]));
+    let views = scene.progress(watch).pop().expect("heard");
+    assert_eq!(views[0].name.chars().count(), crate::model::limits::MAX_TITLE);
+}
