@@ -19,6 +19,7 @@ impl DispatcherEngine {
         self.check_links();
         self.check_leases();
         self.check_doubt();
+        self.check_unexpired();
         self.check_watchers();
         for job in self.jobs.iter() {
             job.check();

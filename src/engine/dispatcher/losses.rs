@@ -10,7 +10,7 @@ use super::placement::WorkerKey;
 use super::roster::Presence;
 use super::task::Attempt;
 use super::{CloseReason, DispatcherEngine, LossCause, Notice};
-use crate::model::limits::{EXCLUSIVE_REASSIGN_AFTER, MAX_LOST_ATTEMPTS};
+use crate::model::limits::MAX_LOST_ATTEMPTS;
 use crate::model::outcome::OutputSummary;
 use crate::model::records::{Record, TaskCounts};
 use crate::model::{AttemptId, AttemptReport, JobId, Outcome, TaskId, TaskState, Timestamp};
@@ -104,14 +104,16 @@ impl DispatcherEngine {
         let spec = self.jobs.at(task.job).spec();
         let final_loss = !never_started && (spec.no_retry || counts.lost >= MAX_LOST_ATTEMPTS);
         let held_back = spec.exclusive && may_still_run;
+        let until = self.lease_end(&attempt);
+        if held_back && (attempt.ending.is_some() || final_loss) {
+            self.note_unexpired(now, task, until);
+        }
         if let Some(why) = attempt.ending {
             self.conclude(now, task, position, counts, Outcome::Cancelled(why), None);
         } else if final_loss {
             self.conclude(now, task, position, counts, Outcome::Lost, None);
         } else if held_back {
-            let last_acknowledged = self.roster.at(attempt.worker).last_heard.max(attempt.assigned_at);
-            let not_before = last_acknowledged + EXCLUSIVE_REASSIGN_AFTER;
-            self.hold_back(now, task.job, position, counts, not_before, None);
+            self.hold_back(now, task.job, position, counts, until, None);
         } else {
             let avoid = (!may_still_run).then_some(attempt.worker);
             self.requeue(now, task.job, position, counts, avoid);

@@ -43,6 +43,7 @@ mod tests;
 mod throughput;
 mod timers;
 mod tokens;
+mod unexpired;
 mod version;
 mod view;
 mod watch;
@@ -60,7 +61,7 @@ use crate::model::limits::{
     HEARTBEAT_INTERVAL, LOST_AFTER, MAX_WORKERS, RESTART_GRACE, SUSPECT_AFTER, TASK_RETRIES, TASK_TIMEOUT,
 };
 use crate::model::records::BatchNo;
-use crate::model::{Epoch, JobId, LinkId, Millis, NodeId, Timestamp};
+use crate::model::{Epoch, JobId, LinkId, Millis, NodeId, TaskId, Timestamp};
 
 /// What a dispatcher is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +122,8 @@ pub struct DispatcherEngine {
     roster: roster::Roster,
     links: BTreeMap<LinkId, Peer>,
     jobs: jobs::Jobs,
+    /// Exclusive tasks that have ended and until when an attempt of theirs may still run.
+    unexpired: BTreeMap<TaskId, Timestamp>,
     /// After a power loss, until it is settled.
     doubt: Option<doubt::Doubt>,
     placement: placement::Placement,
@@ -165,6 +168,7 @@ impl DispatcherEngine {
                 Timer::Watcher(id) => self.wake_watcher(id),
                 Timer::History => self.trim_history(now),
                 Timer::Doubt => self.resolve_doubt(now),
+                Timer::Lease(task) => self.end_lease(now, task),
             }
         }
         self.settle(now);

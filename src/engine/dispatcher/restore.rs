@@ -75,6 +75,7 @@ impl DispatcherEngine {
             roster: Roster::default(),
             links: BTreeMap::new(),
             jobs: jobs::Jobs::default(),
+            unexpired: BTreeMap::new(),
             placement: Placement::default(),
             timers: Timers::default(),
             watchers: watch::Watchers::default(),

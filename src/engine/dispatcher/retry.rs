@@ -132,7 +132,9 @@ impl DispatcherEngine {
         let job = self.jobs.at_mut(id);
         job.lift(position);
         let counts = TaskCounts { attempts: job.last_attempt, failures: 0, lost: 0 };
-        self.requeue(now, id, position, counts, None);
+        let task = job.task_id(position);
+        let not_before = self.free_from(now, task);
+        self.hold_back(now, id, position, counts, not_before, None);
     }
 
     /// Lets a job go on; what a reopened one depends on and what is being done again as well has to end first.

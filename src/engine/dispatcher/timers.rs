@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::placement::WorkerKey;
 use super::watch::WatcherId;
-use crate::model::{JobId, Timestamp};
+use crate::model::{JobId, TaskId, Timestamp};
 
 /// Whose time has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,8 @@ pub(super) enum Timer {
     History,
     /// Workers have had time enough to say what they hold since a power loss.
     Doubt,
+    /// The lease of an exclusive task that ended before it is over.
+    Lease(TaskId),
 }
 
 /// All timers, soonest first.

@@ -233,3 +233,27 @@ fn a_job_that_is_still_being_cancelled_cannot_be_done_again() {
     let retry = Call::Retry { parts: job(id), failed_only: false, recalled: Vec::new() };
     assert_eq!(scene.failure("admin", retry), FailureCode::Conflict);
 }
+
+#[test]
+fn an_exclusive_task_that_was_lost_for_good_is_done_again_when_its_lease_is_over() {
+    for restarted in [false, true] {
+        let mut scene = Scene::new();
+        scene.worker("a", slots(1));
+        scene.pass(secs(100));
+        let id = scene.submit(JobSpec { exclusive: true, no_retry: true, ..single() });
+        let assigned = scene.now;
+        scene.starts("a", task(id, 0));
+        scene.guard_reports("a");
+        assert_eq!(scene.outcome(task(id, 0)), Some(Outcome::Lost));
+        if restarted {
+            scene.dispatcher_restarts();
+        }
+        scene.worker("b", slots(1));
+        assert_eq!(scene.retry(job(id), false), 1);
+        scene.pass(secs(65));
+        assert_eq!(scene.on("b"), [], "its first process may still live");
+        scene.pass(secs(2));
+        assert_eq!(scene.on("b"), [task(id, 0)]);
+        assert!(scene.now.since(assigned) >= secs(66));
+    }
+}
