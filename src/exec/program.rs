@@ -82,7 +82,8 @@ pub(super) fn is_script(file: &Path) -> bool {
 /// A failure with words for people, not more of them than are of use: a name in them is as long as a job likes.
 pub(super) fn failure(kind: SpawnFailureKind, mut reason: String) -> SpawnFailure {
     if reason.len() > LONGEST_REASON {
-        reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
+        let end = (0..=LONGEST_REASON).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
+        reason.truncate(end);
         reason.push('…');
     }
     SpawnFailure { kind, reason }

@@ -44,7 +44,7 @@ pub(crate) fn worker(
     };
     options.token = values.secret("--token", args.token.as_deref(), "OCTASKLY_TOKEN", token)?;
     let given = args.max_jobs.as_deref();
-    options.max_jobs = values.text("--max-jobs", given, "OCTASKLY_MAX_JOBS", |text| jobs_at_once(text))?;
+    options.max_jobs = values.text("--max-jobs", given, "OCTASKLY_MAX_JOBS", jobs_at_once)?;
     let given = args.cpu_cores.as_deref();
     let cores = values.text("--cpu-cores", given, "OCTASKLY_CPU_CORES", |text| auto_or(text, whole_cores))?;
     options.cpu_cores = cores.flatten();
