@@ -353,6 +353,34 @@ fn a_restart_gets_back_what_is_not_over_and_a_greater_epoch() {
 }
 
 #[test]
+fn a_row_that_contradicts_its_job_is_named_instead_of_restored() {
+    let running = |attempts| Record::TaskChanged {
+        task: TaskId::new(1, 0),
+        state: TaskState::Running,
+        counts: TaskCounts { attempts, ..TaskCounts::default() },
+        not_before: None,
+        outcome: None,
+        at: Timestamp(5),
+    };
+    for (bad, column) in [
+        (vec![changed(TaskId::new(1, 77), TaskState::Succeeded, 1, 5)], "the row 1.77 of table tasks, column task "),
+        (vec![changed(TaskId::new(1, 77), TaskState::Ready, 1, 5)], "the row 1.77 of table tasks, column task "),
+        (vec![assigned(attempt(1, 0, 1), 5), running(3)], "the row 1.0 of table tasks, column attempts "),
+    ] {
+        let mut desk = Desk::new();
+        let reader = desk.write([submitted(1, Items::Single)].into_iter().chain(bad));
+        let recalled = reader.recall(JobId(1)).expect_err("makes no sense");
+        assert!(recalled.to_string().contains(column), "{recalled}");
+        drop(reader);
+        let path = desk.directory.path().join("jobs.db");
+        desk.store.close().expect("closes");
+        let opened = store::open(&path, Box::new(|_| {}), Timestamp(2_000_000), None);
+        let error = opened.err().expect("a dispatcher does not start on that");
+        assert!(error.to_string().contains(column), "{error}");
+    }
+}
+
+#[test]
 fn an_attempt_given_back_is_as_if_it_had_never_been() {
     let mut desk = Desk::new();
     let id = attempt(1, 0, 1);

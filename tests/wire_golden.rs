@@ -194,6 +194,7 @@ golden!(refusal_code_keeps_its_bytes, "refusal_code.hex", RefusalCode, {
     "Malformed": RefusalCode::Malformed => RefusalCode::Malformed,
     "Revoked": RefusalCode::Revoked => RefusalCode::Revoked,
     "TooManyJoining": RefusalCode::TooManyJoining => RefusalCode::TooManyJoining,
+    "TooManyLinks": RefusalCode::TooManyLinks => RefusalCode::TooManyLinks,
 });
 
 golden!(role_keeps_its_bytes, "role.hex", Role, {

@@ -138,12 +138,17 @@ pub enum RefusalCode {
     Revoked,
     /// As many nodes wait for approval as may; worth trying again.
     TooManyJoining,
+    /// This key has as many links as it may; worth trying again.
+    TooManyLinks,
 }
 
 impl RefusalCode {
     /// Whether waiting and asking again can help.
     #[must_use]
     pub fn is_temporary(self) -> bool {
-        matches!(self, Self::TooManyWorkers | Self::Stopping | Self::NameTaken | Self::TooManyJoining)
+        matches!(
+            self,
+            Self::TooManyWorkers | Self::Stopping | Self::NameTaken | Self::TooManyJoining | Self::TooManyLinks
+        )
     }
 }

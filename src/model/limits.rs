@@ -117,6 +117,10 @@ pub const MIN_TOKEN_LIFETIME: Millis = Millis::from_secs(1);
 pub const MAX_TOKEN_LIFETIME: Millis = Millis::from_secs(365 * 24 * 3600);
 /// How long a token is kept beyond its lifetime, so that whoever brings it is told what became of it.
 pub const TOKEN_REMEMBERED: Millis = Millis::from_secs(7 * 24 * 3600);
+/// Links that one key of a client or a guard has at once: more `run`s than a person starts side by side.
+pub const MAX_LINKS_OF_A_KEY: usize = 256;
+/// Job slots of one worker: what it reports or is given at once fits into one message.
+pub const MAX_SLOTS: u32 = MAX_BATCH as u32;
 /// Nodes that may wait for approval at once.
 pub const MAX_JOINING: usize = 64;
 /// Revoked keys kept; beyond them the oldest are strangers again.

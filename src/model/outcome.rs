@@ -103,7 +103,7 @@ impl Outcome {
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Exited(code) => *code,
-            Self::Signalled(signal) => 128 + signal,
+            Self::Signalled(signal) => signal.saturating_add(128),
             Self::TimedOut(_) => 124,
             Self::OutOfMemory => 137,
             Self::SpawnFailed(failure) => match failure.kind {
@@ -260,6 +260,12 @@ as_array!(OutputSummary { stdout_bytes, stderr_bytes, kept });
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signal_that_no_system_has_makes_no_exit_code_that_overflows() {
+        assert_eq!(Outcome::Signalled(9).exit_code(), 137);
+        assert_eq!(Outcome::Signalled(i32::MAX).exit_code(), i32::MAX);
+    }
 
     #[test]
     fn exit_codes_are_those_of_the_shell_and_of_timeout() {

@@ -46,6 +46,16 @@ pub enum StoreError {
         /// Which column.
         column: &'static str,
     },
+    /// A row contradicts another one that it belongs to.
+    #[error("read the store: in the row {key} of table {table}, column {column} holds a value it cannot have")]
+    BadRow {
+        /// Which table.
+        table: &'static str,
+        /// Which row.
+        key: String,
+        /// Which column.
+        column: &'static str,
+    },
     /// No space is left on the device.
     #[error("write to the store: the disk is full")]
     Full(#[source] rusqlite::Error),

@@ -1,7 +1,8 @@
 //! What a restarted dispatcher goes on from.
 //!
 //! Invariant: tasks that have ended are read as bare numbers into interval
-//! sets, one pass a job, so a million of them cost no objects. Absent:
+//! sets, one pass a job, so a million of them cost no objects; and what is
+//! returned fits together, so an engine may rely on it. Absent:
 //! deciding what becomes of tasks that were running (the engine's).
 
 use std::sync::Arc;
@@ -83,33 +84,42 @@ fn job_row(number: JobId, row: &Row<'_>) -> Result<RestoredJob, StoreError> {
 
 /// Reads the rows of the job's tasks, in order of their numbers.
 fn with_tasks(connection: &Connection, mut job: RestoredJob) -> Result<RestoredJob, StoreError> {
-    let number = job.submitted.job;
+    let (number, submitted) = (job.submitted.job, Arc::clone(&job.submitted));
     let mut select = connection.prepare_cached(
         "SELECT task, state, attempts, failures, lost, not_before FROM tasks WHERE job = ?1 ORDER BY task",
     )?;
     let mut rows = select.query([int(number.0)])?;
     while let Some(row) = rows.next()? {
         let index = uint(row.get(0)?);
+        let task = TaskId { job: number, index: TaskIndex(index) };
+        if submitted.spec.spec().items.position_of(task.index).is_none() {
+            return Err(bad_task(task, "task"));
+        }
         let state = state_from(row.get(1)?)?;
         let ended = match state {
             TaskState::Succeeded => &mut job.succeeded,
             TaskState::Failed => &mut job.failed,
             TaskState::Cancelled => &mut job.cancelled,
             TaskState::Waiting | TaskState::Ready | TaskState::Running => {
-                let task = TaskId { job: number, index: TaskIndex(index) };
-                job.tasks.push(RestoredTask {
-                    task,
-                    state,
-                    counts: TaskCounts { attempts: row.get(2)?, failures: row.get(3)?, lost: row.get(4)? },
-                    not_before: row.get::<_, Option<i64>>(5)?.map(time_from),
-                    live: if state == TaskState::Running { live(connection, task)? } else { Vec::new() },
-                });
+                let counts = TaskCounts { attempts: row.get(2)?, failures: row.get(3)?, lost: row.get(4)? };
+                let not_before = row.get::<_, Option<i64>>(5)?.map(time_from);
+                let live = if state == TaskState::Running { live(connection, task)? } else { Vec::new() };
+                // What runs is the last attempt: a later one would have ended it.
+                let newest = live.iter().max_by_key(|attempt| attempt.fence);
+                if newest.is_some_and(|newest| newest.id.attempt.0 < counts.attempts) {
+                    return Err(bad_task(task, "attempts"));
+                }
+                job.tasks.push(RestoredTask { task, state, counts, not_before, live });
                 continue;
             }
         };
         ended.insert(index);
     }
     Ok(job)
+}
+
+fn bad_task(task: TaskId, column: &'static str) -> StoreError {
+    StoreError::BadRow { table: "tasks", key: task.to_string(), column }
 }
 
 /// Attempts of the task that have not ended.

@@ -10,6 +10,7 @@ use super::roster::{Presence, Worker};
 use super::version::negotiate;
 use super::{CloseReason, DispatcherEngine, Grounds, LossCause, Notice, Outbound, Peer, refusals};
 use crate::model::handshake::{Answer, Hello, Intent, Refusal, RefusalCode, Welcome};
+use crate::model::limits::{MAX_LINKS_OF_A_KEY, MAX_SLOTS};
 use crate::model::node::WorkerProfile;
 use crate::model::records::{EnrolledNode, Record};
 use crate::model::trust::{TokenId, Voucher};
@@ -164,6 +165,7 @@ impl DispatcherEngine {
 
     fn admit_client(&mut self, now: Timestamp, arrival: &Arrival<'_>, protocol: u16) -> Result<(), Refusal> {
         let entry = self.entry(now, arrival, Role::Client)?;
+        self.check_links_of(arrival.node)?;
         let is_new = matches!(entry, Entry::New(..));
         if let Entry::New(role, proof) = entry {
             let name = self.registry.name_for(arrival.node, role, |_| false);
@@ -182,9 +184,20 @@ impl DispatcherEngine {
             Some(other) => return Err(refusals::wrong_role(other, Role::Worker)),
             None => return Err(refusals::worker_not_enrolled()),
         }
+        self.check_links_of(arrival.node)?;
         self.links.insert(arrival.link, Peer::Guard { node: arrival.node, instance: arrival.hello.instance });
         self.welcome(now, arrival, protocol, false);
         Ok(())
+    }
+
+    /// Refuses another link beside too many: each costs memory, and closed ones are gone at once.
+    fn check_links_of(&self, node: NodeId) -> Result<(), Refusal> {
+        let is_its = |peer: &&Peer| match peer {
+            Peer::Client { node: its, .. } | Peer::Guard { node: its, .. } => *its == node,
+            Peer::Worker(_) | Peer::Joining { .. } => false,
+        };
+        let open = self.links.values().filter(is_its).take(MAX_LINKS_OF_A_KEY).count();
+        if open < MAX_LINKS_OF_A_KEY { Ok(()) } else { Err(refusals::too_many_links()) }
     }
 
     fn admit_worker(
@@ -198,6 +211,9 @@ impl DispatcherEngine {
         if profile.capacity.slots == 0 {
             let text = "it offers no job slot".to_owned();
             return Err(refusals::refusal(RefusalCode::Malformed, text, Some("--max-jobs 1")));
+        }
+        if profile.capacity.slots > MAX_SLOTS {
+            return Err(refusals::too_many_slots(profile.capacity.slots));
         }
         let name = self.free_name(arrival, profile)?;
         self.check_places(arrival.node)?;

@@ -13,7 +13,6 @@ use crate::model::records::{Record, RestoredJob};
 use crate::model::requests::{NodeKind, Reply, Submission};
 use crate::model::selector::Part;
 use crate::model::trust::{TokenId, Voucher};
-use crate::model::views::{StatusView, WorkerView};
 use crate::model::{Digest, JobId, JobState, LinkId, Millis, NodeId, NodeName, RequestId, Role};
 
 /// A change of one link.
@@ -208,13 +207,4 @@ impl DispatcherEffects {
             && self.messages_after_sync.is_empty()
             && self.notices.is_empty()
     }
-}
-
-/// A snapshot of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClusterView {
-    /// The roster by name; address and latency are left to the shell.
-    pub workers: Vec<WorkerView>,
-    /// The rest; address and store size are left to the shell.
-    pub status: StatusView,
 }

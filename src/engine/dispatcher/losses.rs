@@ -28,6 +28,19 @@ pub(super) enum Loss {
     WorkerLost,
 }
 
+/// What becomes of its task.
+enum Next {
+    /// It has ended.
+    End(Outcome),
+    /// It waits until then: the attempt may still run.
+    Wait(Timestamp),
+    /// It is queued again.
+    Again {
+        /// The worker that it keeps away from.
+        avoid: Option<WorkerKey>,
+    },
+}
+
 impl DispatcherEngine {
     /// Gives a worker up: all it held is requeued, and its link is closed.
     pub(super) fn lose_worker(&mut self, now: Timestamp, key: WorkerKey, cause: LossCause) {
@@ -90,10 +103,13 @@ impl DispatcherEngine {
         let id = AttemptId { task, attempt: attempt.no };
         let started =
             attempt.started_at.is_some() || matches!(&loss, Loss::Gone(report) if report.started_at.is_some());
-        let never_started = loss == Loss::NeverStarted;
-        let may_still_run = matches!(loss, Loss::Abandoned | Loss::WorkerLost);
         if started && matches!(loss, Loss::Gone(_) | Loss::WorkerLost) {
             counts.lost += 1;
+        }
+        let next = self.next(task.job, counts, &attempt, &loss);
+        let may_still_run = matches!(loss, Loss::Abandoned | Loss::WorkerLost);
+        if may_still_run && self.jobs.at(task.job).spec().exclusive && matches!(next, Next::End(_)) {
+            self.note_unexpired(now, task, self.lease_end(&attempt));
         }
         self.outbox.record(match loss {
             Loss::NeverStarted => Record::AttemptReturned { id },
@@ -101,24 +117,25 @@ impl DispatcherEngine {
             Loss::Abandoned | Loss::WorkerLost => Record::AttemptEnded { id, report: lost_report(now, &attempt) },
         });
         self.outbox.notice(Notice::AttemptOver { id });
-        let spec = self.jobs.at(task.job).spec();
-        let final_loss = !never_started && (spec.no_retry || counts.lost >= MAX_LOST_ATTEMPTS);
-        let held_back = spec.exclusive && may_still_run;
-        let until = self.lease_end(&attempt);
-        if held_back && (attempt.ending.is_some() || final_loss) {
-            self.note_unexpired(now, task, until);
-        }
-        if let Some(why) = attempt.ending {
-            self.conclude(now, task, position, counts, Outcome::Cancelled(why), None);
-        } else if final_loss {
-            self.conclude(now, task, position, counts, Outcome::Lost, None);
-        } else if held_back {
-            self.hold_back(now, task.job, position, counts, until, None);
-        } else {
-            let avoid = (!may_still_run).then_some(attempt.worker);
-            self.requeue(now, task.job, position, counts, avoid);
+        match next {
+            Next::End(outcome) => self.conclude(now, task, position, counts, outcome, None),
+            Next::Wait(not_before) => self.hold_back(now, task.job, position, counts, not_before, None),
+            Next::Again { avoid } => self.requeue(now, task.job, position, counts, avoid),
         }
         self.follow_up(now, task.job);
+    }
+
+    /// What becomes of a task whose attempt came to nothing.
+    fn next(&self, job: JobId, counts: TaskCounts, attempt: &Attempt, loss: &Loss) -> Next {
+        let spec = self.jobs.at(job).spec();
+        match (&attempt.ending, loss) {
+            (Some(why), _) => Next::End(Outcome::Cancelled(why.clone())),
+            (None, Loss::NeverStarted) => Next::Again { avoid: Some(attempt.worker) },
+            (None, _) if spec.no_retry || counts.lost >= MAX_LOST_ATTEMPTS => Next::End(Outcome::Lost),
+            (None, Loss::Gone(_)) => Next::Again { avoid: Some(attempt.worker) },
+            (None, Loss::Abandoned | Loss::WorkerLost) if spec.exclusive => Next::Wait(self.lease_end(attempt)),
+            (None, Loss::Abandoned | Loss::WorkerLost) => Next::Again { avoid: None },
+        }
     }
 
     /// Takes the live attempt of a task out of everything that knows it; the task is then in no state.

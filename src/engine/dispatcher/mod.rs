@@ -50,7 +50,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 
-pub use interface::{Call, CloseReason, ClusterView, DispatcherEffects, Inbound, LinkChange, Outbound};
+pub use interface::{Call, CloseReason, DispatcherEffects, Inbound, LinkChange, Outbound};
 use links::Peer;
 pub use notice::{Grounds, LossCause, Notice};
 pub use refusals::client_not_enrolled;

@@ -4,7 +4,7 @@
 //! `joining`).
 
 use crate::model::handshake::{Refusal, RefusalCode};
-use crate::model::limits::MAX_JOINING;
+use crate::model::limits::{MAX_JOINING, MAX_LINKS_OF_A_KEY, MAX_SLOTS};
 use crate::model::trust::Token;
 use crate::model::{NodeName, Role};
 
@@ -68,6 +68,18 @@ pub(super) fn name_of_joiner(name: &NodeName) -> Refusal {
 pub(super) fn too_many_joining() -> Refusal {
     let text = format!("{MAX_JOINING} workers wait for approval, which is the most this dispatcher takes");
     refusal(RefusalCode::TooManyJoining, text, Some("approve some of them, or start this one with --token"))
+}
+
+/// One key has as many links as it may.
+pub(super) fn too_many_links() -> Refusal {
+    let text = format!("this key has {MAX_LINKS_OF_A_KEY} links to the dispatcher, which is the most");
+    refusal(RefusalCode::TooManyLinks, text, Some("wait until some of its commands have ended"))
+}
+
+/// A worker that offers more slots than one message speaks of.
+pub(super) fn too_many_slots(offered: u32) -> Refusal {
+    let text = format!("it offers {offered} job slots, and {MAX_SLOTS} are the most");
+    refusal(RefusalCode::Malformed, text, Some("start it with a smaller --max-jobs"))
 }
 
 /// A token that this dispatcher never made, or that was altered on its way.

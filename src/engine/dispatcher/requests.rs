@@ -51,8 +51,8 @@ impl DispatcherEngine {
             }
             Call::Forget { jobs } => self.forget_jobs(link, &jobs).map(|reply| (reply, true)),
             Call::Explain(parts) => self.explain(link, &parts).map(|list| (Reply::Explained(list), false)),
-            Call::Workers => Ok((Reply::Workers(self.view(now).workers), false)),
-            Call::Status => Ok((Reply::Status(self.view(now).status), false)),
+            Call::Workers => Ok((Reply::Workers(self.workers(now)), false)),
+            Call::Status => Ok((Reply::Status(self.status(now)), false)),
             Call::Approve { link } => self.approve(now, link).map(|reply| (reply, true)),
             Call::Revoke { name, kind } => self.revoke(now, link, &name, kind).map(|reply| (reply, true)),
             Call::Clients => Ok((self.clients(now), false)),

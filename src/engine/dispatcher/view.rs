@@ -5,18 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use super::placement::{Traits, WorkerKey};
+use super::DispatcherEngine;
+use super::placement::Traits;
 use super::roster::{Presence, Worker};
-use super::{ClusterView, DispatcherEngine};
 use crate::model::views::{StatusView, TaskTotals, Usage, WorkerState, WorkerView};
 use crate::model::{Demand, NodeId, NodeName, Role, Timestamp};
 
 impl DispatcherEngine {
-    /// A snapshot for people.
+    /// The roster by name; addresses and latencies are left to the shell.
     #[must_use]
-    pub fn view(&self, now: Timestamp) -> ClusterView {
-        let mut workers: Vec<WorkerView> =
-            self.roster.iter().map(|(key, worker)| self.view_worker(key, worker)).collect();
+    pub fn workers(&self, now: Timestamp) -> Vec<WorkerView> {
+        let mut workers: Vec<WorkerView> = self.roster.iter().map(|(_, worker)| self.view_worker(worker)).collect();
         workers.extend(self.lobby.iter().map(|(name, joiner)| WorkerView {
             version: joiner.software.clone(),
             ..view_idle(name, joiner.node, WorkerState::Pending)
@@ -25,10 +24,16 @@ impl DispatcherEngine {
         let unused = revoked.filter(|node| self.lobby.named(&node.name).is_none());
         workers.extend(unused.map(|node| view_idle(&node.name, node.node, WorkerState::Revoked)));
         workers.sort_by(|a, b| a.name.cmp(&b.name));
-        let connected = || self.roster.iter().filter(|(_, worker)| worker.link().is_some());
-        let mut slots = Usage::default();
-        for (key, worker) in connected() {
-            let usage = self.view_worker(key, worker).slots;
+        workers
+    }
+
+    /// The cluster on one screen; the address and the store's size are left to the shell.
+    #[must_use]
+    pub fn status(&self, now: Timestamp) -> StatusView {
+        let (mut workers, mut slots) = (0, Usage::default());
+        for (_, worker) in self.roster.iter().filter(|(_, worker)| worker.link().is_some()) {
+            let usage = slots_of(worker);
+            workers += 1;
             slots.total += usage.total;
             slots.used += usage.used;
         }
@@ -36,14 +41,14 @@ impl DispatcherEngine {
         for job in self.jobs.iter().filter(|job| job.ended_at.is_none()) {
             add(&mut tasks, &job.shown_totals());
         }
-        let status = StatusView {
+        StatusView {
             dispatcher: self.config.node,
             version: self.config.software.clone(),
             epoch: self.epoch.0,
             started_at: self.started_at,
             now,
             address: String::new(),
-            workers: u32::try_from(connected().count()).unwrap_or(u32::MAX),
+            workers,
             max_workers: self.config.max_workers,
             slots,
             jobs_active: self.jobs.active(),
@@ -52,11 +57,10 @@ impl DispatcherEngine {
             tasks_last_minute: self.throughput.last_minute(now),
             store_bytes: 0,
             results_discarded: self.throughput.discarded,
-        };
-        ClusterView { workers, status }
+        }
     }
 
-    fn view_worker(&self, _key: WorkerKey, worker: &Worker) -> WorkerView {
+    fn view_worker(&self, worker: &Worker) -> WorkerView {
         let capacity = worker.profile.as_ref().map(|profile| profile.capacity.clone()).unwrap_or_default();
         let mut used = Demand::default();
         for task in &worker.attempts {
@@ -71,7 +75,7 @@ impl DispatcherEngine {
             name: worker.name.clone(),
             node: worker.node,
             state: state(worker),
-            slots: usage(u64::from(capacity.slots), worker.attempts.len() as u64),
+            slots: slots_of(worker),
             cpu: usage(u64::from(capacity.cpu.0), u64::from(used.cpu.0)),
             memory_bytes: usage(capacity.memory_bytes, used.memory_bytes),
             gpus: usage(u64::from(capacity.gpus), u64::from(used.gpus)),
@@ -82,6 +86,11 @@ impl DispatcherEngine {
             tasks_done: worker.tasks_done,
         }
     }
+}
+
+fn slots_of(worker: &Worker) -> Usage {
+    let slots = worker.profile.as_ref().map_or(0, |profile| profile.capacity.slots);
+    Usage { total: u64::from(slots), used: worker.attempts.len() as u64 }
 }
 
 /// A worker that has no work because it is not let in.

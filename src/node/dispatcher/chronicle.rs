@@ -5,9 +5,12 @@
 //! texts that scripts may look for are fixed here. Absent: where lines go
 //! (`telemetry`).
 
+use std::fmt::{self, Write as _};
+
 use tracing::{debug, info, warn};
 
 use crate::engine::dispatcher::{Grounds, LossCause, Notice};
+use crate::model::limits::MAX_TITLE;
 use crate::model::{Capacity, Millis, NodeName, Outcome, TaskId, Timestamp};
 
 /// Task lines told at `info` within one second; the rest of that second is told at `debug`.
@@ -25,6 +28,7 @@ impl Chronicle {
     pub(super) fn tell(&mut self, now: Timestamp, notice: &Notice) {
         match notice {
             Notice::WorkerJoined { worker, node, capacity, software } => {
+                let software = one_line(software);
                 info!("Worker {worker} joined ({}, version {software}, node {})", offer(capacity), node.short());
             }
             Notice::WorkerReturned { worker } => info!("Worker {worker} is back"),
@@ -49,7 +53,7 @@ impl Chronicle {
             }
             Notice::TaskRetrying { task, attempt, outcome, wait } => self.task_line(
                 now,
-                format_args!("Task {task} {outcome} (attempt {}); next try in at most {wait}", attempt.0),
+                format_args!("Task {task} {} (attempt {}); next try in at most {wait}", one_line(outcome), attempt.0),
             ),
             Notice::TaskEnded { task, worker, outcome, elapsed } => {
                 self.ended(now, *task, worker.as_ref(), outcome, *elapsed);
@@ -92,8 +96,10 @@ impl Chronicle {
             (Some(worker), Outcome::Exited(0)) => {
                 self.task_line(now, format_args!("Task {task} succeeded on {worker} in {elapsed}"));
             }
-            (Some(worker), outcome) => self.task_line(now, format_args!("Task {task} {outcome} ({worker}, {elapsed})")),
-            (None, outcome) => self.task_line(now, format_args!("Task {task} {outcome}")),
+            (Some(worker), outcome) => {
+                self.task_line(now, format_args!("Task {task} {} ({worker}, {elapsed})", one_line(outcome)))
+            }
+            (None, outcome) => self.task_line(now, format_args!("Task {task} {}", one_line(outcome))),
         }
     }
 
@@ -103,6 +109,30 @@ impl Chronicle {
         }
         self.lines += 1;
         if self.lines <= TASK_LINES { info!("{line}") } else { debug!("{line}") }
+    }
+}
+
+/// What a peer had a say in, as a part of one line: it writes no lines of its own, nor endless ones.
+fn one_line(text: &dyn fmt::Display) -> String {
+    let mut line = Line(String::new());
+    // It fails when there is enough of it.
+    let _ = write!(line, "{text}");
+    line.0
+}
+
+/// As much of a text as a log line has room for.
+struct Line(String);
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            if self.0.len() >= MAX_TITLE {
+                self.0.push('…');
+                return Err(fmt::Error);
+            }
+            self.0.push(if letter.is_control() { ' ' } else { letter });
+        }
+        Ok(())
     }
 }
 
@@ -138,6 +168,7 @@ fn loss(cause: LossCause) -> &'static str {
 mod tests {
     use super::*;
     use crate::model::MilliCpu;
+    use crate::model::outcome::Cancellation;
 
     #[test]
     fn task_lines_are_counted_by_the_second() {
@@ -149,6 +180,15 @@ mod tests {
         assert_eq!(chronicle.lines, 100);
         chronicle.task_line(start + Millis(1000), format_args!("x"));
         assert_eq!(chronicle.lines, 1);
+    }
+
+    #[test]
+    fn a_peer_cannot_write_lines_of_its_own_into_the_log() {
+        let cancelled =
+            Outcome::Cancelled(Cancellation::Requested(Some("x\n2026-01-01 INFO Worker b joined\u{1b}[2J".into())));
+        assert_eq!(one_line(&cancelled), "was cancelled: x 2026-01-01 INFO Worker b joined [2J");
+        let long = one_line(&"x".repeat(100_000));
+        assert_eq!((long.chars().count(), long.ends_with('…')), (MAX_TITLE + 1, true));
     }
 
     #[test]

@@ -61,7 +61,7 @@ struct Entry {
     seats: usize,
     parked: Option<WorkerStream>,
     streams: u64,
-    /// Where in the client's count of output bytes an attempt begins; known from its first pairing on.
+    /// Where in the client's count of output bytes an attempt begins; noted at its first pairing.
     base: Option<(AttemptId, u64)>,
     news: watch::Sender<News>,
 }
@@ -209,17 +209,23 @@ impl Seat {
         Some(stream)
     }
 
-    /// Where attempt `id` begins in the client's count of output bytes;
-    /// `guess` becomes the answer when that is not known yet.
-    pub(super) fn base(&self, id: AttemptId, guess: u64) -> u64 {
-        let mut entries = self.live.entries();
-        let entry = entries.entry(self.task).or_default();
-        match entry.base {
-            Some((known, base)) if known == id => base,
-            _ => {
-                entry.base = Some((id, guess));
-                guess
-            }
+    /// Where attempt `id` begins in the client's count of output bytes, once that was noted.
+    pub(super) fn base(&self, id: AttemptId) -> Option<u64> {
+        let known = self.live.entries().get(&self.task)?.base;
+        known.filter(|(known, _)| *known == id).map(|(_, base)| base)
+    }
+
+    /// Notes where attempt `id` begins, for a client that comes back.
+    pub(super) fn note_base(&self, id: AttemptId, base: u64) {
+        if let Some(entry) = self.live.entries().get_mut(&self.task) {
+            entry.base = Some((id, base));
+        }
+    }
+
+    /// Forgets it: the client has everything and does not come back.
+    pub(super) fn forget_base(&self) {
+        if let Some(entry) = self.live.entries().get_mut(&self.task) {
+            entry.base = None;
         }
     }
 }
@@ -313,13 +319,28 @@ mod tests {
         let task = TaskId::new(1, 0);
         let id = |attempt| AttemptId { task, attempt: AttemptNo(attempt) };
         let seat = live.attach(task);
-        assert_eq!(seat.base(id(2), 700), 700);
+        seat.note_base(id(2), 700);
         drop(seat);
         let seat = live.attach(task);
-        assert_eq!(seat.base(id(2), 999), 700, "the client came back");
-        assert_eq!(seat.base(id(3), 999), 999, "another attempt begins where the client is");
+        assert_eq!(seat.base(id(2)), Some(700), "the client came back");
+        assert_eq!(seat.base(id(3)), None, "another attempt begins elsewhere");
         live.note(&ended(task));
         drop(seat);
         assert!(live.entries().is_empty());
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_task_whose_client_came_after_its_end() {
+        let live = Live::default();
+        let id = AttemptId { task: TaskId::new(1, 0), attempt: AttemptNo(1) };
+        let seat = live.attach(id.task);
+        assert_eq!(seat.base(id), None, "asking notes nothing");
+        drop(seat);
+        assert!(live.entries().is_empty());
+        let seat = live.attach(id.task);
+        seat.note_base(id, 0);
+        seat.forget_base();
+        drop(seat);
+        assert!(live.entries().is_empty(), "it had everything");
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The one invariant: a file with that name is whole; while it is being
 //! received it has another name, and a crash leaves only such names behind,
-//! which the next start removes. Absent: what is in it (`wire::log`), and who
+//! which the next start removes. It is on disk before it counts. Absent: what is in it (`wire::log`), and who
 //! may read it (`requests`).
 
 use std::collections::BTreeSet;
@@ -130,14 +130,29 @@ impl LogFiles {
         let partial = whole.with_extension(PARTIAL);
         make_private(&self.job_folder(id.task.job))?;
         let received = write_frames(&partial, announced, source).await;
-        match received {
-            Ok(()) => Ok(tokio::fs::rename(&partial, &whole).await?),
-            Err(error) => {
-                // What cannot be removed now is removed at the next start.
-                let _ = tokio::fs::remove_file(&partial).await;
-                Err(error)
+        let kept = match received {
+            Ok(()) => self.keep(id, &partial).await,
+            Err(error) => Err(error),
+        };
+        if kept.is_err() {
+            // What cannot be removed now is removed at the next start.
+            let _ = tokio::fs::remove_file(&partial).await;
+        }
+        kept
+    }
+
+    /// Gives a received file its name, for good: its worker removes its own copy when the result is durable, so
+    /// this has to be as durable before. Uploads are rare enough for a sync each; small logs are in the store.
+    async fn keep(&self, id: AttemptId, partial: &Path) -> Result<(), UploadError> {
+        let whole = self.path(id);
+        tokio::fs::rename(partial, &whole).await?;
+        for folder in [self.job_folder(id.task.job), self.folder.to_path_buf()] {
+            if let Err(error) = sync_folder(&folder).await {
+                let _ = tokio::fs::remove_file(&whole).await;
+                return Err(error.into());
             }
         }
+        Ok(())
     }
 
     fn job_folder(&self, job: JobId) -> PathBuf {
@@ -174,7 +189,12 @@ async fn write_frames(path: &Path, announced: u64, source: &mut FrameRecv) -> Re
     }
     file.write_all(&buffer).await?;
     file.flush().await?;
-    Ok(())
+    Ok(file.sync_all().await?)
+}
+
+/// Makes the names in a folder durable; where folders cannot be opened, the system does so by itself.
+async fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { tokio::fs::File::open(folder).await?.sync_all().await } else { Ok(()) }
 }
 
 /// Makes a folder for this user alone; that it is there already is no error.
@@ -232,6 +252,20 @@ mod tests {
         assert!(files.has(id(1)) && !files.has(id(2)));
         assert!(!job.join("0.2.part").exists());
         assert_eq!(files.jobs().expect("lists"), [JobId(7)]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_made_durable_does_not_count() {
+        let place = tempfile::tempdir().expect("a folder");
+        let files = LogFiles::open(place.path().join("logs")).expect("opens");
+        let id = AttemptId { task: TaskId::new(7, 0), attempt: AttemptNo(1) };
+        make_private(&files.job_folder(JobId(7))).expect("a job folder");
+        let partial = files.path(id).with_extension(PARTIAL);
+        std::fs::write(&partial, b"frames").expect("a received file");
+        files.keep(id, &partial).await.expect("keeps it");
+        assert!(files.has(id) && !partial.exists());
+        assert!(sync_folder(&place.path().join("nowhere")).await.is_err());
+        assert!(matches!(files.keep(id, &partial).await, Err(UploadError::Io(_))), "nothing was received");
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub(super) async fn run(
 ) -> PumpEnd {
     let WorkerStream { id, from, mut send, mut recv } = stream;
     let Client { outlet, recv: said, total, acked, pending, said_input } = client;
-    let skip = Skip::new(total.saturating_sub(base + from));
+    let skip = Skip::new(total.saturating_sub(base.saturating_add(from)));
     let task = Watch { id, client: watcher.0, news: watcher.1, ended };
     let end = {
         let down = down(&mut recv, outlet, total, skip, &task);
@@ -151,7 +151,7 @@ async fn down(recv: &mut FrameRecv, outlet: &mut Outlet, total: &mut u64, mut sk
             Err(error) => return PumpEnd::WorkerGone(Some(error)),
         };
         if let Some(frame) = skip.pass(frame) {
-            *total += frame.output_bytes();
+            *total = total.saturating_add(frame.output_bytes());
             if let Err(error) = outlet.feed(&frame).await {
                 return PumpEnd::ClientGone(error);
             }

@@ -140,6 +140,7 @@ fn code_number(code: RefusalCode) -> u8 {
         RefusalCode::Stopping => 2,
         RefusalCode::NameTaken => 3,
         RefusalCode::TooManyJoining => 4,
+        RefusalCode::TooManyLinks => 5,
         _ => 0,
     }
 }

@@ -57,6 +57,7 @@ pub(super) async fn attach(shell: &Arc<Shell>, asker: &Asker, wish: Wish, send: 
     match session.run().await {
         Ok(()) => {
             attendance.complete();
+            session.seat.forget_base();
             let said = async {
                 session.client.outlet.feed(&DataFrame::End).await?;
                 session.client.outlet.finish().await
@@ -151,6 +152,7 @@ impl Session<'_> {
     async fn join(&mut self, stream: WorkerStream) -> Result<(), Trouble> {
         let (id, from) = (stream.id, stream.from);
         let base = self.base(id, from);
+        self.seat.note_base(id, base);
         let end = pump::run(&mut self.client, stream, base, self.seat.watcher(), self.ended).await;
         debug!(task = %id, total = self.client.total, "A stream of a run has ended: {end}");
         match end {
@@ -169,7 +171,7 @@ impl Session<'_> {
     /// in the middle of a second attempt, the worker's word is the best there is.
     fn base(&self, id: AttemptId, from: u64) -> u64 {
         let guess = if id.attempt == AttemptNo(1) { 0 } else { self.client.total.saturating_sub(from) };
-        self.seat.base(id, guess)
+        self.seat.base(id).unwrap_or(guess)
     }
 
     /// Whether the task has ended and the client has all output of its last attempt.
@@ -220,12 +222,12 @@ impl Session<'_> {
 
 /// Output bytes of an ended attempt.
 fn written(attempt: &AttemptView) -> u64 {
-    attempt.stdout_bytes + attempt.stderr_bytes
+    attempt.stdout_bytes.saturating_add(attempt.stderr_bytes)
 }
 
 impl Sink for Client {
     async fn take(&mut self, frame: DataFrame<'_>) -> Result<(), Trouble> {
-        self.total += frame.output_bytes();
+        self.total = self.total.saturating_add(frame.output_bytes());
         Ok(self.outlet.feed(&frame).await?)
     }
 }

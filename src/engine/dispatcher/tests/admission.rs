@@ -1,6 +1,7 @@
 //! Who is let in, under which name, and who is not.
 
 use super::*;
+use crate::model::limits::{MAX_LINKS_OF_A_KEY, MAX_SLOTS};
 
 impl Scene {
     fn refused(&mut self, who: &'static str, profile: WorkerProfile, vouched: Option<Role>) -> RefusalCode {
@@ -8,7 +9,7 @@ impl Scene {
     }
 
     fn connected(&self) -> u32 {
-        self.engine.view(self.now).status.workers
+        self.engine.status(self.now).workers
     }
 }
 
@@ -29,7 +30,7 @@ fn a_refused_worker_leaves_no_trace() {
     let profile = scene.profile(Some("a"), slots(1));
     scene.refused("a", profile, None);
     assert_eq!(scene.records.len(), records);
-    assert_eq!(scene.engine.view(scene.now).workers, []);
+    assert_eq!(scene.engine.workers(scene.now), []);
 }
 
 #[test]
@@ -198,4 +199,32 @@ fn a_worker_that_does_not_say_first_what_it_holds_is_cut_off() {
     assert_eq!(scene.on("a"), [], "it gets no work before");
     scene.says("a", WorkerMessage::Started(Vec::new()));
     assert!(scene.workers["a"].closed.is_some());
+}
+
+#[test]
+fn one_key_has_so_many_links_and_closed_ones_make_room_at_once() {
+    let mut scene = Scene::new();
+    let hello = scene.hello(Intent::Client, 1);
+    for _ in 0..3 * MAX_LINKS_OF_A_KEY {
+        let link = scene.up(key("eve"), hello.clone(), Some(Role::Client));
+        assert!(matches!(scene.answers[&link], Answer::Welcome(_)), "one command after another");
+        scene.down(link);
+    }
+    let open: Vec<LinkId> =
+        (0..MAX_LINKS_OF_A_KEY).map(|_| scene.up(key("eve"), hello.clone(), Some(Role::Client))).collect();
+    let one_more = scene.up(key("eve"), hello.clone(), Some(Role::Client));
+    let Answer::Refused(refusal) = &scene.answers[&one_more] else { panic!("it was let in") };
+    assert!(refusal.code == RefusalCode::TooManyLinks && refusal.code.is_temporary(), "{refusal:?}");
+    scene.client("mallory", Role::Client);
+    scene.down(open[7]);
+    let again = scene.up(key("eve"), hello, Some(Role::Client));
+    assert!(matches!(scene.answers[&again], Answer::Welcome(_)));
+}
+
+#[test]
+fn a_worker_with_more_slots_than_a_message_speaks_of_is_refused() {
+    let mut scene = Scene::new();
+    let profile = scene.profile(Some("a"), slots(MAX_SLOTS + 1));
+    assert_eq!(scene.refused("a", profile, Some(Role::Worker)), RefusalCode::Malformed);
+    scene.worker("a", slots(MAX_SLOTS));
 }

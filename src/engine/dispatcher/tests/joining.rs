@@ -17,7 +17,7 @@ impl Scene {
     }
 
     pub(super) fn shown(&self) -> Vec<(String, WorkerState)> {
-        let workers = self.engine.view(self.now).workers;
+        let workers = self.engine.workers(self.now);
         workers.into_iter().map(|worker| (worker.name.to_string(), worker.state)).collect()
     }
 }

@@ -183,7 +183,7 @@ fn a_result_from_an_attempt_that_is_not_live_is_discarded_counted_and_thanked_fo
     scene.reconnects("a");
     scene.reports("a", &late, exit(3));
     assert_eq!(scene.state(task(job, 0)), TaskState::Running, "the live attempt goes on");
-    assert_eq!(scene.engine.view(scene.now).status.results_discarded, 1);
+    assert_eq!(scene.engine.status(scene.now).results_discarded, 1);
     assert_eq!(scene.workers["a"].thanked, [FencedAttempt { id: late.id(), fence: late.fence }]);
 }
 
@@ -248,7 +248,7 @@ fn a_worker_that_stops_gets_no_new_work_and_leaves_the_roster_when_its_link_does
     assert_eq!(scene.on("a"), [task(held, 0)]);
     scene.ends("a", task(held, 0), OK);
     scene.loses_its_link("a");
-    assert_eq!(scene.engine.view(scene.now).workers, []);
+    assert_eq!(scene.engine.workers(scene.now), []);
     assert_eq!(scene.noticed(|notice| matches!(notice, Notice::WorkerLost { .. })), 0);
     scene.worker("b", slots(1));
     assert_eq!(scene.on("b"), [task(job, 0)]);
@@ -323,7 +323,7 @@ fn a_lost_worker_is_shown_for_an_hour() {
     scene.worker("a", slots(1));
     scene.guard_reports("a");
     let states = |scene: &Scene| -> Vec<crate::model::views::WorkerState> {
-        scene.engine.view(scene.now).workers.iter().map(|worker| worker.state).collect()
+        scene.engine.workers(scene.now).iter().map(|worker| worker.state).collect()
     };
     assert_eq!(states(&scene), [crate::model::views::WorkerState::Lost]);
     scene.stall(secs(3599));
