@@ -35,7 +35,7 @@ const PACE: Duration = Duration::from_millis(5);
 pub enum Durability {
     /// Visible to readers; a power loss may take it, a crash of the process does not.
     Written,
-    /// On the disk as soon as that costs little: at once, unless something was synced less than [`PACE`] ago.
+    /// On the disk as soon as that costs little: at once, unless something was synced less than 5 ms ago.
     Soon,
     /// On the disk, and every batch before it.
     Synced,
