@@ -245,13 +245,12 @@ impl DispatcherEngine {
         if self.is_live_name_of_another(arrival.node, &name) {
             return Err(refusals::name_of_live_worker(&name));
         }
-        // A token is looked at only when it enrols; what an enrolled key brings vouches for nothing.
-        let vouched = match arrival.vouched {
-            Some(Voucher::Access(role)) => role == Role::Worker,
-            Some(Voucher::Token(_)) => self.registry.role(arrival.node).is_none(),
-            None => false,
-        };
-        if vouched { Ok(name) } else { Err(refusals::name_of_another_key(&name)) }
+        // This user's own workers may take each other's names. A token lets somebody in; it does not throw out
+        // a machine that happens to be away: only an admin does, by revoking or approving.
+        match arrival.vouched {
+            Some(Voucher::Access(Role::Worker)) => Ok(name),
+            _ => Err(refusals::name_of_another_key(&name)),
+        }
     }
 
     /// Whether a worker that is connected has this name, under another key than `node`.

@@ -55,7 +55,9 @@ pub(super) fn name_of_live_worker(name: &NodeName) -> Refusal {
 
 /// A worker that is away has the name, and nobody vouches that this one may have it instead.
 pub(super) fn name_of_another_key(name: &NodeName) -> Refusal {
-    refusal(RefusalCode::NameTaken, format!("the name {name} belongs to another key"), Some("choose another --name"))
+    let text = format!("the name {name} belongs to another worker, which is away");
+    let hint = format!("choose another --name, or free this one on the dispatcher's machine: octaskly revoke {name}");
+    refusal(RefusalCode::NameTaken, text, Some(&hint))
 }
 
 /// Somebody else waits for approval under the name.

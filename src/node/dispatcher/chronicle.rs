@@ -38,7 +38,7 @@ impl Chronicle {
                 warn!("Worker {worker} has been silent for {silent}; it gets no new work");
             }
             Notice::WorkerLost { worker, cause, attempts } => {
-                warn!("Worker {worker} is lost ({}); its {attempts} tasks are queued again", loss(*cause));
+                warn!("Worker {worker} is lost ({}); tasks of it queued again: {attempts}", loss(*cause));
             }
             // Told where their addresses are known (`admission`, `joining`).
             Notice::NodeRefused { .. } | Notice::NodeWaiting { .. } => {}

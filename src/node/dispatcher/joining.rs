@@ -289,7 +289,7 @@ impl Joiner<'_> {
         let left = left.min(CODE_TRIES.saturating_sub(self.wrong));
         let name = &self.name;
         let from = self.link.remote_addr();
-        self.shell.refusals.say(format_args!("A wrong code was typed for worker {name} ({from}); {left} tries left"));
+        self.shell.refusals.say(format_args!("A wrong code was typed for worker {name} ({from}); tries left: {left}"));
         let (text, hint) = match left {
             0 => (
                 format!("that is not the code that {name} shows; it was the last try with it"),

@@ -185,7 +185,8 @@ impl Connector {
                     return Err(other);
                 }
                 if !std::mem::replace(&mut self.told_of_another, true) {
-                    tracing::error!("Waiting for the dispatcher: failed to {other}");
+                    let hint = other.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+                    tracing::error!("Waiting for the dispatcher: failed to {other}{hint}");
                 }
                 Ok(self.pauses.grow())
             }

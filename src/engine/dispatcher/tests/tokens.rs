@@ -102,6 +102,18 @@ fn a_key_whose_name_went_to_another_comes_back_by_the_token_that_enrolled_it() {
 }
 
 #[test]
+fn a_token_takes_no_name_from_a_worker_that_is_away() {
+    let mut scene = Scene::new();
+    let token = scene.token(1, Role::Worker, 2, secs(60));
+    scene.worker_with("a", token).expect("let in");
+    scene.down(LinkId(scene.links));
+    let hello = scene.hello(Intent::Worker(scene.profile(Some("a"), slots(1))), 1);
+    let link = scene.up_with(key("b"), hello, Some(Voucher::Token(token)));
+    assert!(matches!(&scene.answers[&link], Answer::Refused(refusal) if refusal.code == RefusalCode::NameTaken));
+    assert_eq!(scene.tokens()[0].used, 1, "a refusal takes no use");
+}
+
+#[test]
 fn unknown_expired_and_revoked_tokens_are_refused_by_what_they_are() {
     let mut scene = Scene::new();
     assert_eq!(refused(scene.client_with("a", secret(9)), "no such token"), RefusalCode::BadCredential);
