@@ -38,9 +38,20 @@ fn listener() -> (OnProgress, Receiver<Progress>) {
 }
 
 fn open(path: &Path) -> (Store, Receiver<Progress>) {
-    let (on_progress, progress) = listener();
-    let (store, _) = store::open(path, on_progress, Timestamp(1), None).expect("opens");
-    (store, progress)
+    // A child that another test is starting has copies of all descriptors, locks too, until it runs its own program.
+    for _try in 0..500 {
+        let (on_progress, progress) = listener();
+        match store::open(path, on_progress, Timestamp(1), None) {
+            Err(StoreError::Locked { .. }) => pause(),
+            opened => return (opened.expect("opens").0, progress),
+        }
+    }
+    panic!("{} stays locked", path.display());
+}
+
+#[expect(clippy::disallowed_methods, reason = "a pause between two tries; no test depends on its length")]
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(10));
 }
 
 fn refused(path: &Path) -> StoreError {

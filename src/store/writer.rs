@@ -161,7 +161,7 @@ struct Thread<A: Apply> {
     checkpointer: Checkpointer,
     /// Whether the connection's commits sync.
     syncing: bool,
-    /// Whether something was committed without a sync since the last one.
+    /// Whether records were committed without a sync since the last one.
     unsynced: bool,
     /// The last batch that was committed.
     latest: BatchNo,
@@ -306,12 +306,12 @@ impl<A: Apply> Thread<A> {
         self.checkpointer.after_commit(&self.connection)
     }
 
+    /// Need not be synced: what a power loss takes of it is done again.
     fn tidy(&mut self) -> Result<(), StoreError> {
         self.set_syncing(false)?;
         let transaction = self.connection.unchecked_transaction()?;
         self.apply.tidy(&transaction)?;
         transaction.commit()?;
-        self.unsynced = true;
         self.checkpointer.after_commit(&self.connection)
     }
 
