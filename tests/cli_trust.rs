@@ -242,6 +242,7 @@ fn an_altered_token_opens_nothing() {
     let told = site.asks(&Cluster::new(), &other);
     told.says_failure_and_hint(125, "the token is for another dispatcher");
     assert!(told.stderr_text().contains(&site.at()), "{told:?}");
+    site.logs_refusal(&["was told to expect another key here"]);
     turned_away(
         &mut site.worker(&Cluster::new(), "b", &["--token", &other]),
         "is not the one this worker has a token of",

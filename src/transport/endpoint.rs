@@ -27,7 +27,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// done should not stay to see whether it arrived. One that is lost costs the other side an idle timeout.
 const BRIEF_FAREWELL: Duration = Duration::from_millis(5);
 /// TLS alert of a certificate that our own verifier turned down: it is not the key that was asked for.
-const ALERT_ACCESS_DENIED: u8 = 49;
+pub(super) const ALERT_ACCESS_DENIED: u8 = 49;
 /// TLS alert of a certificate that is none of a node, turned down by our own verifier as well.
 const ALERT_BAD_CERTIFICATE: u8 = 42;
 /// TLS alert of a node that takes no connections for this purpose.
