@@ -34,7 +34,8 @@ const EVERYBODY: Viewer = Viewer { node: NodeId([1; 32]), sees_all: true };
 fn opened(path: &Path) -> (Store, Receiver<BatchNo>) {
     let (said, synced) = sync_channel(100_000);
     let on_progress = move |news| match news {
-        Progress::Synced(upto) => said.send(upto).expect("somebody listens"),
+        // Closing syncs once more, when nobody listens any more.
+        Progress::Synced(upto) => drop(said.send(upto)),
         Progress::Failed(error) => panic!("{error}"),
         Progress::Written(_) => {}
     };

@@ -97,7 +97,7 @@ fn whole_jobs(store: &Store) -> BTreeSet<u64> {
     jobs
 }
 
-/// Runs one of the `child_…` tests of this file on `store`, by way of `wrapper`.
+/// Runs the test `name` once more in a process of its own, by way of `wrapper`: there [`child_store`] names `store`.
 fn child(name: &str, wrapper: &[&str], store: &Path) -> Child {
     let this = std::env::current_exe().expect("this program");
     let mut command = match wrapper.split_first() {
@@ -108,25 +108,23 @@ fn child(name: &str, wrapper: &[&str], store: &Path) -> Child {
         }
         None => Command::new(this),
     };
-    command.args(["--ignored", "--exact", name, "--nocapture"]).env(CHILD_STORE, store);
+    command.args(["--exact", name, "--nocapture"]).env(CHILD_STORE, store);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("starts")
 }
 
-fn child_store() -> PathBuf {
-    std::env::var_os(CHILD_STORE).map(PathBuf::from).expect("its parent says where")
+/// In a child: the store to write.
+fn child_store() -> Option<PathBuf> {
+    std::env::var_os(CHILD_STORE).map(PathBuf::from)
 }
 
 /// Writes jobs for ever and prints the number of each that the store has acknowledged.
-#[test]
-#[ignore = "the child of what_was_acknowledged_outlives_a_process_killed_at_any_moment"]
-fn child_that_writes_until_it_is_killed() {
-    let path = child_store();
+fn write_until_killed(path: &Path) {
     let acknowledge: OnProgress = Box::new(|news| {
         if let Progress::Synced(upto) = news {
             println!("acknowledged {}", upto.0);
         }
     });
-    let (store, restored) = store::open(&path, acknowledge, Timestamp(1), None).expect("opens");
+    let (store, restored) = store::open(path, acknowledge, Timestamp(1), None).expect("opens");
     for job in restored.next_job.. {
         // Not every batch asks for it, and some are large, so that groups and syncs fall everywhere.
         let durability = if job % 3 == 0 { Durability::Written } else { Durability::Synced };
@@ -140,12 +138,15 @@ fn child_that_writes_until_it_is_killed() {
 
 #[test]
 fn what_was_acknowledged_outlives_a_process_killed_at_any_moment() {
+    if let Some(store) = child_store() {
+        return write_until_killed(&store);
+    }
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("jobs.db");
     let mut acknowledged = 0;
     let mut last_epoch = Epoch(0);
     for round in 1..=6 {
-        let mut child = child("child_that_writes_until_it_is_killed", &[], &path);
+        let mut child = child("what_was_acknowledged_outlives_a_process_killed_at_any_moment", &[], &path);
         let mut said = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
         let number = |line: &str| line.split("acknowledged ").nth(1).and_then(|number| number.parse().ok());
         let heard: Vec<u64> = said.by_ref().filter_map(|line| number(&line)).take(round * 7).collect();
@@ -168,17 +169,14 @@ fn what_was_acknowledged_outlives_a_process_killed_at_any_moment() {
 
 /// Writes until the store fails; prints what was acknowledged and why it ended. What
 /// took up room beside the store is then deleted, and the store opened again.
-#[test]
-#[ignore = "the child of the tests of full and failing disks"]
-fn child_that_writes_until_the_store_fails() {
-    let path = child_store();
+fn write_until_the_store_fails(path: &Path) {
     // More than half of the disk: when it is full, all of it may still be in the log, and goes into the database
     // when that is opened again. In pieces, because one of the disks takes no large files.
     let rooms = ["room", "another room", "a third room"].map(|room| path.with_file_name(room));
     for room in &rooms {
         std::fs::write(room, vec![1; 3 << 20]).expect("writes");
     }
-    let (store, progress) = open(&path);
+    let (store, progress) = open(path);
     let mut job = 0;
     while store.append(BatchNo(job + 1), batch(job + 1, 20_000), Durability::Synced).is_ok() {
         job += 1;
@@ -199,15 +197,16 @@ fn child_that_writes_until_the_store_fails() {
     for room in &rooms {
         std::fs::remove_file(room).expect("makes room");
     }
-    let (store, _progress) = open(&path);
+    let (store, _progress) = open(path);
     let jobs = whole_jobs(&store);
     assert!((1..=acknowledged).all(|job| jobs.contains(&job)), "an acknowledged job is missing");
     println!("acknowledged {acknowledged} and then {:?}", failures[0]);
     std::io::stdout().flush().expect("says it");
 }
 
-fn said_by_failing_child(wrapper: &[&str], store: &Path) -> Option<String> {
-    let child = child("child_that_writes_until_the_store_fails", wrapper, store);
+/// What the test `name` says as the child that writes until the store fails.
+fn said_by_failing_child(name: &str, wrapper: &[&str], store: &Path) -> Option<String> {
+    let child = child(name, wrapper, store);
     let output = child.wait_with_output().expect("ends");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     output.status.success().then_some(said).filter(|said| said.contains("acknowledged"))
@@ -215,6 +214,9 @@ fn said_by_failing_child(wrapper: &[&str], store: &Path) -> Option<String> {
 
 #[test]
 fn a_full_disk_stops_the_store_and_loses_nothing_acknowledged() {
+    if let Some(store) = child_store() {
+        return write_until_the_store_fails(&store);
+    }
     let directory = tempfile::tempdir().expect("a directory");
     // A file system of 16 MiB that only the child sees and that goes with it.
     let script = format!("mount -t tmpfs -o size=16m none {} && exec \"$0\" \"$@\"", directory.path().display());
@@ -226,16 +228,29 @@ fn a_full_disk_stops_the_store_and_loses_nothing_acknowledged() {
         assert!(std::env::var_os(WITHOUT).is_some_and(|set| set == "1"), "{what} ({WITHOUT}=1 lets this pass)");
         return eprintln!("{what}, and passed because {WITHOUT} is set");
     }
-    let said = said_by_failing_child(&wrapper, &directory.path().join("jobs.db")).expect("the child goes through");
+    let said = said_by_failing_child(
+        "a_full_disk_stops_the_store_and_loses_nothing_acknowledged",
+        &wrapper,
+        &directory.path().join("jobs.db"),
+    )
+    .expect("the child goes through");
     assert!(said.contains("and then Full("), "{said}");
 }
 
 #[test]
 fn a_failing_disk_stops_the_store_and_loses_nothing_acknowledged() {
+    if let Some(store) = child_store() {
+        return write_until_the_store_fails(&store);
+    }
     let directory = tempfile::tempdir().expect("a directory");
     // Files may not grow beyond 4 MiB (in blocks of 512 bytes), and writing on is an error instead of a signal.
     let wrapper = ["sh", "-c", "trap '' XFSZ; ulimit -f 8192; exec \"$0\" \"$@\""];
-    let said = said_by_failing_child(&wrapper, &directory.path().join("jobs.db")).expect("the child goes through");
+    let said = said_by_failing_child(
+        "a_failing_disk_stops_the_store_and_loses_nothing_acknowledged",
+        &wrapper,
+        &directory.path().join("jobs.db"),
+    )
+    .expect("the child goes through");
     assert!(said.contains("and then Io("), "{said}");
 }
 

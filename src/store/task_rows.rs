@@ -107,24 +107,13 @@ impl TaskRows {
             return Ok(());
         }
         let old = self.old_state(connection, task)?;
-        let (word, number, text) = outcome(row.outcome);
-        let mut update = connection.prepare_cached(
+        write(
+            connection,
             "UPDATE tasks SET state = ?3, attempts = ?4, failures = ?5, lost = ?6, changed_at = ?7, not_before = ?8,
                 outcome = ?9, outcome_number = ?10, outcome_text = ?11 WHERE job = ?1 AND task = ?2",
+            task,
+            row,
         )?;
-        update.execute(params![
-            int(task.job.0),
-            int(task.index.0),
-            state(row.state),
-            row.counts.attempts,
-            row.counts.failures,
-            row.counts.lost,
-            time(row.at),
-            row.not_before.map(time),
-            word,
-            number,
-            text
-        ])?;
         self.moved(task, old, row.state);
         Ok(())
     }
@@ -134,26 +123,14 @@ impl TaskRows {
         if self.live.contains_key(&task) {
             return Ok(false);
         }
-        let (word, number, text) = outcome(row.outcome);
-        let inserted = connection
-            .prepare_cached(
-                "INSERT INTO tasks (job, task, state, attempts, failures, lost, changed_at, not_before,
-                    outcome, outcome_number, outcome_text)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
-            )?
-            .execute(params![
-                int(task.job.0),
-                int(task.index.0),
-                state(row.state),
-                row.counts.attempts,
-                row.counts.failures,
-                row.counts.lost,
-                time(row.at),
-                row.not_before.map(time),
-                word,
-                number,
-                text
-            ])?;
+        let inserted = write(
+            connection,
+            "INSERT INTO tasks (job, task, state, attempts, failures, lost, changed_at, not_before,
+                outcome, outcome_number, outcome_text)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
+            task,
+            row,
+        )?;
         Ok(inserted > 0)
     }
 
@@ -228,4 +205,22 @@ impl JobChange {
     fn is_any(&self) -> bool {
         self.tasks != [0; 6] || self.started_at.is_some() || self.last_attempt > 0
     }
+}
+
+/// Runs a statement that takes a task's key and then all that its row says; returns how many rows it touched.
+fn write(connection: &Connection, sql: &str, task: TaskId, row: &TaskRow<'_>) -> Result<usize, StoreError> {
+    let (word, number, text) = outcome(row.outcome);
+    Ok(connection.prepare_cached(sql)?.execute(params![
+        int(task.job.0),
+        int(task.index.0),
+        state(row.state),
+        row.counts.attempts,
+        row.counts.failures,
+        row.counts.lost,
+        time(row.at),
+        row.not_before.map(time),
+        word,
+        number,
+        text
+    ])?)
 }

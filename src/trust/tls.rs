@@ -98,7 +98,7 @@ pub fn peer_id(certificate: &CertificateDer<'_>) -> Result<NodeId, Error> {
 /// Only by a bug of ours: the key and certificate were made by this room.
 pub fn server_config(identity: &Identity, accept: &[Alpn]) -> Result<ServerConfig, TrustError> {
     let provider = provider();
-    let verifier = AnyClient(provider.signature_verification_algorithms);
+    let verifier = AnyClient(Signatures(provider.signature_verification_algorithms));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(TrustError::Tls)?
@@ -118,8 +118,7 @@ pub fn server_config(identity: &Identity, accept: &[Alpn]) -> Result<ServerConfi
 /// # Errors
 /// Only by a bug of ours: the key and certificate were made by this room.
 pub fn client_config(identity: &Identity, alpn: Alpn) -> Result<ClientConfig, TrustError> {
-    let verifier = PinnedServer(provider().signature_verification_algorithms);
-    connecting(identity, alpn, Arc::new(verifier))
+    connecting(identity, alpn, Expected::Named)
 }
 
 /// How a node connects to a dispatcher that it does not know yet: whoever answers has proved *a* key, and
@@ -128,20 +127,17 @@ pub fn client_config(identity: &Identity, alpn: Alpn) -> Result<ClientConfig, Tr
 /// # Errors
 /// Only by a bug of ours: the key and certificate were made by this room.
 pub fn join_client_config(identity: &Identity) -> Result<ClientConfig, TrustError> {
-    let verifier = AnyServer(PinnedServer(provider().signature_verification_algorithms));
-    connecting(identity, Alpn::Join, Arc::new(verifier))
+    connecting(identity, Alpn::Join, Expected::Anybody)
 }
 
-fn connecting(
-    identity: &Identity,
-    alpn: Alpn,
-    verifier: Arc<dyn ServerCertVerifier>,
-) -> Result<ClientConfig, TrustError> {
-    let mut config = ClientConfig::builder_with_provider(provider())
+fn connecting(identity: &Identity, alpn: Alpn, expected: Expected) -> Result<ClientConfig, TrustError> {
+    let provider = provider();
+    let verifier = Server { expected, signatures: Signatures(provider.signature_verification_algorithms) };
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(TrustError::Tls)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_auth_cert(vec![identity.certificate()], identity.private_key())
         .map_err(TrustError::Tls)?;
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
@@ -178,11 +174,46 @@ fn processor_does_aes() -> bool {
     false
 }
 
-/// The connecting side's verifier: the one leaf must carry the key that the server name asks for.
+/// Whether a handshake was really signed with the leaf's key: the same question on both sides.
 #[derive(Debug)]
-struct PinnedServer(WebPkiSupportedAlgorithms);
+struct Signatures(WebPkiSupportedAlgorithms);
 
-impl ServerCertVerifier for PinnedServer {
+impl Signatures {
+    fn check(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, leaf, signed, &self.0)
+    }
+
+    fn older() -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::Tls12NotOffered.into())
+    }
+
+    fn schemes() -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+/// Whom a connecting node takes for the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// The key that the server name asks for.
+    Named,
+    /// Whoever proves a key, which becomes the dispatcher's id to check by code.
+    Anybody,
+}
+
+/// The connecting side's verifier: one leaf, of whom was expected.
+#[derive(Debug)]
+struct Server {
+    expected: Expected,
+    signatures: Signatures,
+}
+
+impl ServerCertVerifier for Server {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -192,77 +223,39 @@ impl ServerCertVerifier for PinnedServer {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let found = lone_leaf(end_entity, intermediates)?;
-        match named_node(server_name) {
-            Some(expected) if expected == found => Ok(ServerCertVerified::assertion()),
-            _ => Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
+        if self.expected == Expected::Anybody || named_node(server_name) == Some(found) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
         }
     }
 
     fn verify_tls12_signature(
         &self,
         _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
+        _leaf: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(PeerIncompatible::Tls12NotOffered.into())
+        Signatures::older()
     }
 
     fn verify_tls13_signature(
         &self,
         message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0)
+        self.signatures.check(message, leaf, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-}
-
-/// The verifier of a node that joins: any Ed25519 leaf, whose key becomes the dispatcher's id to check by code.
-#[derive(Debug)]
-struct AnyServer(PinnedServer);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        lone_leaf(end_entity, intermediates).map(|_| ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        Signatures::schemes()
     }
 }
 
 /// The accepting side's verifier: any Ed25519 leaf, whose key becomes the peer's id.
 #[derive(Debug)]
-struct AnyClient(WebPkiSupportedAlgorithms);
+struct AnyClient(Signatures);
 
 impl ClientCertVerifier for AnyClient {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -281,23 +274,23 @@ impl ClientCertVerifier for AnyClient {
     fn verify_tls12_signature(
         &self,
         _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
+        _leaf: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(PeerIncompatible::Tls12NotOffered.into())
+        Signatures::older()
     }
 
     fn verify_tls13_signature(
         &self,
         message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0)
+        self.0.check(message, leaf, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
+        Signatures::schemes()
     }
 }
 
@@ -328,6 +321,10 @@ mod tests {
         assert_eq!(peer_id(&identity.certificate()).unwrap(), identity.id());
     }
 
+    fn server(expected: Expected) -> Server {
+        Server { expected, signatures: Signatures(provider().signature_verification_algorithms) }
+    }
+
     #[test]
     fn the_name_that_asks_for_nobody_is_nobodys() {
         assert_eq!(named_node(&ServerName::try_from(JOIN_NAME).unwrap()), None);
@@ -337,7 +334,7 @@ mod tests {
 
     #[test]
     fn who_joins_takes_any_key_but_no_chain_and_no_key_of_another_kind() {
-        let verifier = AnyServer(PinnedServer(provider().signature_verification_algorithms));
+        let verifier = server(Expected::Anybody);
         let (one, other) = (Identity::ephemeral().unwrap(), Identity::ephemeral().unwrap());
         let name = ServerName::try_from(JOIN_NAME).unwrap();
         let now = UnixTime::since_unix_epoch(std::time::Duration::ZERO);
@@ -369,7 +366,7 @@ mod tests {
 
     #[test]
     fn only_the_node_that_was_asked_for_passes_and_only_alone() {
-        let verifier = PinnedServer(provider().signature_verification_algorithms);
+        let verifier = server(Expected::Named);
         let (wanted, other) = (Identity::ephemeral().unwrap(), Identity::ephemeral().unwrap());
         let name = ServerName::try_from(server_name_text(wanted.id())).unwrap();
         let now = UnixTime::since_unix_epoch(std::time::Duration::ZERO);

@@ -207,11 +207,9 @@ async fn shutting_down_kills_what_runs_and_waits_for_nobody() {
     assert!(matches!(rig.end_of(late).await.outcome, Outcome::SpawnFailed(_)), "nothing runs after the end");
 }
 
-/// No test: the worker that the tests below kill. Its directory is named in its environment.
-#[tokio::test]
-#[ignore = "run by other tests"]
-async fn a_worker_to_be_killed() {
-    let Some(directory) = std::env::var_os("OCTASKLY_TEST_WORK") else { return };
+/// Whether this process was started by [`DoomedWorker::new`]: then it is that worker, and is killed in here.
+async fn is_the_doomed_worker() -> bool {
+    let Some(directory) = std::env::var_os("OCTASKLY_TEST_WORK") else { return false };
     let directory = Path::new(&directory);
     let mark = std::env::var("OCTASKLY_TEST_MARK").expect("set with the directory");
     let presence = Presence::new().expect("a pipe");
@@ -226,9 +224,10 @@ async fn a_worker_to_be_killed() {
     }
     // Killed while it waits.
     rig.end_of(last.expect("three were started")).await;
+    true
 }
 
-/// A killable worker in a process of its own.
+/// A killable worker in a process of its own: the same test once more, which asks [`is_the_doomed_worker`] first.
 struct DoomedWorker {
     process: std::process::Child,
     work: tempfile::TempDir,
@@ -239,7 +238,7 @@ impl DoomedWorker {
     async fn new(test: &str) -> Self {
         let work = tempfile::tempdir().expect("a directory");
         let mark = mark(test);
-        let mut command = this_test_binary("contain::a_worker_to_be_killed");
+        let mut command = this_test_binary(&format!("contain::{test}"));
         command.env("OCTASKLY_TEST_WORK", work.path()).env("OCTASKLY_TEST_MARK", &mark);
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
         let worker = Self { process, work, mark };
@@ -264,14 +263,20 @@ impl DoomedWorker {
 
 #[tokio::test]
 async fn killing_a_worker_leaves_no_process_and_no_scratch() {
-    let worker = DoomedWorker::new("worker").await;
+    if is_the_doomed_worker().await {
+        return;
+    }
+    let worker = DoomedWorker::new("killing_a_worker_leaves_no_process_and_no_scratch").await;
     kill_9(worker.pid());
     worker.nothing_is_left().await;
 }
 
 #[tokio::test]
 async fn killing_a_guard_gets_its_worker_a_new_one_that_guards_as_well() {
-    let worker = DoomedWorker::new("guard").await;
+    if is_the_doomed_worker().await {
+        return;
+    }
+    let worker = DoomedWorker::new("killing_a_guard_gets_its_worker_a_new_one_that_guards_as_well").await;
     let guards = || children_named(worker.pid(), "octa-guard");
     let first = guards();
     assert_eq!(first.len(), 1);
@@ -284,7 +289,11 @@ async fn killing_a_guard_gets_its_worker_a_new_one_that_guards_as_well() {
 
 #[tokio::test]
 async fn killing_a_worker_together_with_its_shims_and_guard_leaves_what_the_next_one_cleans() {
-    let worker = DoomedWorker::new("all").await;
+    if is_the_doomed_worker().await {
+        return;
+    }
+    let worker =
+        DoomedWorker::new("killing_a_worker_together_with_its_shims_and_guard_leaves_what_the_next_one_cleans").await;
     // The guard first: nobody is left to clean the scratch.
     let guard = children_named(worker.pid(), "octa-guard");
     kill_9(worker.pid());

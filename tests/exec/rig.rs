@@ -233,6 +233,6 @@ pub(crate) fn in_a_process_of_its_own(test: &str) -> bool {
 /// The command that runs one test of this binary alone.
 pub(crate) fn this_test_binary(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a path"));
-    command.args(["--exact", test, "--nocapture", "--include-ignored"]).env(ALONE, "yes");
+    command.args(["--exact", test, "--nocapture"]).env(ALONE, "yes");
     command
 }

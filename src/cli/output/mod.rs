@@ -14,6 +14,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 
 use serde::Serialize;
 
+use self::table::{Table, terminal_width};
 use super::args::JsonForm;
 use super::error::CliError;
 
@@ -37,6 +38,24 @@ impl Page {
     /// Bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         self.out.write_all(bytes).map_err(CliError::output)
+    }
+
+    /// Rows, all of what a command prints: the JSON that was asked for, else a table.
+    pub(crate) fn rows<T: Serialize>(
+        form: Option<JsonForm>,
+        objects: impl IntoIterator<Item = T>,
+        table: impl FnOnce() -> Table,
+    ) -> Result<(), CliError> {
+        let mut page = Self::begin();
+        match form {
+            Some(form) => page.objects(form, objects)?,
+            None => {
+                for line in table().lines(terminal_width()) {
+                    page.line(line)?;
+                }
+            }
+        }
+        page.end()
     }
 
     /// Objects in the form asked for, each on a line of its own either way.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::Context;
 use crate::cli::args::ClientsArgs;
 use crate::cli::error::CliError;
-use crate::cli::output::table::{Column, Table, terminal_width};
+use crate::cli::output::table::{Column, Table};
 use crate::cli::output::{Page, json, text};
 use crate::model::trust::ClientView;
 
@@ -14,16 +14,7 @@ pub(super) fn perform(args: &ClientsArgs, context: &Context) -> Result<ExitCode,
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
         let clients = session.client().clients().await?;
-        let mut page = Page::begin();
-        match args.json.json {
-            Some(form) => page.objects(form, clients.iter().map(json::Client::from))?,
-            None => {
-                for line in table(&clients).lines(terminal_width()) {
-                    page.line(line)?;
-                }
-            }
-        }
-        page.end()?;
+        Page::rows(args.json.json, clients.iter().map(json::Client::from), || table(&clients))?;
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })

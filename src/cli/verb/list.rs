@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::Context;
 use crate::cli::args::ListArgs;
 use crate::cli::error::CliError;
-use crate::cli::output::table::{Column, Table, terminal_width};
+use crate::cli::output::table::{Column, Table};
 use crate::cli::output::{Page, json, text};
 use crate::cli::resolve;
 use crate::model::requests::JobFilter;
@@ -23,16 +23,7 @@ pub(super) fn perform(args: &ListArgs, context: &Context) -> Result<ExitCode, Cl
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
         let jobs = session.client().jobs(filter).await?;
-        let mut page = Page::begin();
-        match args.json.json {
-            Some(form) => page.objects(form, jobs.iter().map(json::Job::from))?,
-            None => {
-                for line in table(&jobs, Clock::anchored_now().now()).lines(terminal_width()) {
-                    page.line(line)?;
-                }
-            }
-        }
-        page.end()?;
+        Page::rows(args.json.json, jobs.iter().map(json::Job::from), || table(&jobs, Clock::anchored_now().now()))?;
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })

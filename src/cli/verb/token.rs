@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use super::Context;
 use crate::cli::args::{TokenArgs, TokenCreateArgs, TokenListArgs, TokenRevokeArgs, TokenVerb};
 use crate::cli::error::CliError;
-use crate::cli::output::table::{Column, Table, terminal_width};
+use crate::cli::output::table::{Column, Table};
 use crate::cli::output::{Page, json, say, text};
 use crate::cli::resolve::{self, TokenPlan};
 use crate::cli::session::Session;
@@ -52,16 +52,9 @@ fn list(args: &TokenListArgs, context: &Context) -> Result<ExitCode, CliError> {
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
         let tokens = session.client().tokens().await?;
-        let mut page = Page::begin();
-        match args.json.json {
-            Some(form) => page.objects(form, tokens.iter().map(json::Token::from))?,
-            None => {
-                for line in table(&tokens, Clock::anchored_now().now()).lines(terminal_width()) {
-                    page.line(line)?;
-                }
-            }
-        }
-        page.end()?;
+        Page::rows(args.json.json, tokens.iter().map(json::Token::from), || {
+            table(&tokens, Clock::anchored_now().now())
+        })?;
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })

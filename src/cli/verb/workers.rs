@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::Context;
 use crate::cli::args::WorkersArgs;
 use crate::cli::error::CliError;
-use crate::cli::output::table::{Column, Table, terminal_width};
+use crate::cli::output::table::{Column, Table};
 use crate::cli::output::{Page, json, text};
 use crate::model::views::{Usage, WorkerState, WorkerView};
 
@@ -14,16 +14,7 @@ pub(super) fn perform(args: &WorkersArgs, context: &Context) -> Result<ExitCode,
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
         let workers = session.client().workers().await?;
-        let mut page = Page::begin();
-        match args.json.json {
-            Some(form) => page.objects(form, workers.iter().map(json::Worker::from))?,
-            None => {
-                for line in table(&workers).lines(terminal_width()) {
-                    page.line(line)?;
-                }
-            }
-        }
-        page.end()?;
+        Page::rows(args.json.json, workers.iter().map(json::Worker::from), || table(&workers))?;
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })
