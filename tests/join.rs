@@ -15,7 +15,7 @@ mod stage;
 
 use std::time::Duration;
 
-use cast::{Joiner, Machine, failure};
+use cast::{Asking, Joiner, Machine, failure};
 use octaskly::model::handshake::{Credential, Intent, RefusalCode, Waiting};
 use octaskly::model::limits::{MAX_FRAME_UNAUTHENTICATED, PROTOCOL_VERSION};
 use octaskly::model::requests::{FailureCode, NodeKind, Reply, Request};
@@ -49,11 +49,7 @@ async fn outcome(client: &Client, command: &str) -> TaskState {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_code_is_typed_works_at_once_and_is_asked_nothing_at_its_next_start() {
-    let stage = Stage::open().await;
-    let admin = stage.client().await;
-    let machine = Machine::new();
-    let mut worker = machine.worker("b", stage.address());
-    let asked = worker.asks().await;
+    let Asking { stage, admin, machine, worker, asked } = Asking::scene().await;
     assert_eq!(asked.line(), format!("octaskly approve b {}", asked.code));
     let pending = admin.sees("b", WorkerState::Pending).await;
     let shown = admin.workers().await;
@@ -72,11 +68,7 @@ async fn a_worker_whose_code_is_typed_works_at_once_and_is_asked_nothing_at_its_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_wrong_codes_burn_the_right_one_and_the_worker_shows_another() {
-    let stage = Stage::open().await;
-    let admin = stage.client().await;
-    let machine = Machine::new();
-    let mut worker = machine.worker("b", stage.address());
-    let asked = worker.asks().await;
+    let Asking { stage: _stage, admin, machine, mut worker, asked } = Asking::scene().await;
     let wrong = "aaaa-aaaa-aaaa-aaaa";
     for left in ["(2 tries left)", "(1 try left)", "last try"] {
         let failure = failure(admin.approve_as("b", wrong).await);
@@ -96,11 +88,7 @@ async fn three_wrong_codes_burn_the_right_one_and_the_worker_shows_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_code_or_names_nobody_costs_no_try() {
-    let stage = Stage::open().await;
-    let admin = stage.client().await;
-    let machine = Machine::new();
-    let mut worker = machine.worker("b", stage.address());
-    let asked = worker.asks().await;
+    let Asking { stage: _stage, admin, machine: _machine, worker, asked } = Asking::scene().await;
     for _ in 0..5 {
         assert_eq!(failure(admin.approve_as("b", "abcd").await).code, FailureCode::Invalid);
         assert_eq!(failure(admin.approve_as("c", &asked.code).await).code, FailureCode::NotFound);
@@ -113,13 +101,9 @@ async fn what_is_no_code_or_names_nobody_costs_no_try() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_an_admin_approves() {
-    let stage = Stage::open().await;
-    let admin = stage.client().await;
+    let Asking { stage, admin, machine: _machine, worker, asked } = Asking::scene().await;
     let (token, _) = admin.token(Role::Client, 1, HOUR).await;
     let client = client_with(&stage, &key(), &token).await.expect("let in");
-    let machine = Machine::new();
-    let mut worker = machine.worker("b", stage.address());
-    let asked = worker.asks().await;
     let failure = failure(client.approve(&asked).await);
     assert_eq!(failure.code, FailureCode::Forbidden);
     assert!(failure.text.contains("only an admin may"), "{failure:?}");
@@ -314,11 +298,7 @@ async fn an_approved_worker_comes_back_to_a_dispatcher_that_was_killed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_dispatcher_was_reinstalled_says_what_happened_and_both_ways_out() {
-    let mut stage = Stage::open().await;
-    let admin = stage.client().await;
-    let machine = Machine::new();
-    let mut worker = machine.worker("b", stage.address());
-    let asked = worker.asks().await;
+    let Asking { mut stage, admin, machine, worker, asked } = Asking::scene().await;
     assert_eq!(admin.approve(&asked).await, Reply::Done { affected: 1 });
     admin.sees("b", WorkerState::Idle).await;
     worker.stops().await;
@@ -562,11 +542,7 @@ async fn a_revoked_key_loses_every_link_within_a_second_and_gets_no_new_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_worker_ends_its_tasks_and_itself_and_says_how_to_come_back() {
-    let stage = Stage::open().await;
-    let admin = stage.client().await;
-    let machine = Machine::new();
-    let mut worker = machine.worker("b", stage.address());
-    let asked = worker.asks().await;
+    let Asking { stage, admin, machine, worker, asked } = Asking::scene().await;
     assert_eq!(admin.approve(&asked).await, Reply::Done { affected: 1 });
     admin.sees("b", WorkerState::Idle).await;
     let trace = machine.home().join("pid");

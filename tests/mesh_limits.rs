@@ -18,7 +18,7 @@ use octaskly::transport::{Alpn, CloseCode, Endpoint, FrameRecv, FrameSend, Link,
 use octaskly::trust::{Identity, tls};
 use octaskly::wire::{Message, frame};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, ConnectionError, SendStream, TransportConfig};
+use quinn::{ClientConfig, Connection, ConnectionError, RecvStream, SendStream, TransportConfig};
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
@@ -190,15 +190,20 @@ async fn who_opens_streams_as_fast_as_it_can_has_a_hundred_and_holds_up_nobody()
     assert_eq!(timeout(PATIENCE, opener).await.unwrap().unwrap(), STREAMS - 1);
 }
 
-/// What a node that waits for approval gets for these bytes instead of its reply.
-async fn waiting_and_says(bytes: &[u8]) -> (CloseCode, TransportError) {
-    let listener = listener();
-    let joiner = Unruly::dial(&listener, Alpn::Join).await;
-    let (mut send, _recv) = joiner.connection.open_bi().await.unwrap();
+/// A node that waits for approval at `listener`: its connection, its streams, and the other end of them.
+async fn waiting_at(listener: &Listener) -> (Unruly, (SendStream, RecvStream), (Link, FrameSend, FrameRecv)) {
+    let joiner = Unruly::dial(listener, Alpn::Join).await;
+    let (mut send, recv) = joiner.connection.open_bi().await.unwrap();
     send.write_all(&framed(&hello(Intent::Join { name: None }))).await.unwrap();
     let incoming = listener.endpoint.accept().await.unwrap();
     let waiting = Waiting { protocol: 1, software: "1.0.0".to_owned(), name: "worker-1".parse().unwrap() };
-    let (_link, _send, mut recv) = incoming.hold(waiting).await.unwrap();
+    (joiner, (send, recv), incoming.hold(waiting).await.unwrap())
+}
+
+/// What a node that waits for approval gets for these bytes instead of its reply.
+async fn waiting_and_says(bytes: &[u8]) -> (CloseCode, TransportError) {
+    let listener = listener();
+    let (joiner, (mut send, _recv), (_link, _send, mut recv)) = waiting_at(&listener).await;
     send.write_all(bytes).await.unwrap();
     let error = timeout(PATIENCE, recv.recv::<JoinReply>(4096)).await.unwrap().unwrap_err();
     (joiner.end().await, error)
@@ -216,12 +221,7 @@ async fn who_waits_and_sends_a_frame_too_long_or_too_deep_waits_no_longer() {
 #[tokio::test]
 async fn a_joiner_whose_machine_is_gone_is_noticed_and_one_that_is_silent_is_not_given_up() {
     let listener = listener();
-    let joiner = Unruly::dial(&listener, Alpn::Join).await;
-    let (mut send, _recv) = joiner.connection.open_bi().await.unwrap();
-    send.write_all(&framed(&hello(Intent::Join { name: None }))).await.unwrap();
-    let incoming = listener.endpoint.accept().await.unwrap();
-    let waiting = Waiting { protocol: 1, software: "1.0.0".to_owned(), name: "worker-1".parse().unwrap() };
-    let (link, _send, _recv_there) = incoming.hold(waiting).await.unwrap();
+    let (joiner, _streams, (link, ..)) = &waiting_at(&listener).await;
     // Longer than the idle timeout: keep-alives are all that is heard of it.
     assert!(timeout(Duration::from_secs(22), link.closed()).await.is_err(), "it still waits");
     joiner.connection.close(0u32.into(), b"gone");

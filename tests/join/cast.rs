@@ -92,6 +92,26 @@ impl RealWorker {
     }
 }
 
+/// A dispatcher, its admin, and a worker on another machine that waits to be approved as `b`.
+pub(crate) struct Asking {
+    pub(crate) stage: Stage,
+    pub(crate) admin: Client,
+    pub(crate) machine: Machine,
+    pub(crate) worker: RealWorker,
+    pub(crate) asked: ApprovalAsked,
+}
+
+impl Asking {
+    pub(crate) async fn scene() -> Self {
+        let stage = Stage::open().await;
+        let admin = stage.client().await;
+        let machine = Machine::new();
+        let mut worker = machine.worker("b", stage.address());
+        let asked = worker.asks().await;
+        Self { stage, admin, machine, worker, asked }
+    }
+}
+
 impl Stage {
     pub(crate) fn address(&self) -> SocketAddr {
         self.running().local_addr()
