@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 
 use super::TaskState;
-use super::limits::{MAX_BATCH, MAX_ROWS, MAX_TASKS_PER_JOB};
+use super::limits::{MAX_BATCH, MAX_INPUTS, MAX_ROWS, MAX_TASKS_PER_JOB};
 
 /// Serialises a struct as the array of its fields, in this order.
 ///
@@ -47,6 +47,11 @@ pub(super) fn rows<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer:
 /// For `deserialize_with`: a list of at most [`MAX_TASKS_PER_JOB`] entries.
 pub(super) fn tasks<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     deserializer.deserialize_seq(Bounded { bound: MAX_TASKS_PER_JOB as usize, entries: PhantomData })
+}
+
+/// For `deserialize_with`: a list of at most [`MAX_INPUTS`] entries.
+pub(super) fn inputs<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    deserializer.deserialize_seq(Bounded { bound: MAX_INPUTS, entries: PhantomData })
 }
 
 /// For `deserialize_with`: states, each once.

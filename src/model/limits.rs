@@ -107,6 +107,18 @@ pub const STDIN_WINDOW: usize = 1024 * 1024;
 /// Payload of one data frame.
 pub const DATA_FRAME: usize = 64 * 1024;
 
+/// `--in` and `--out` options of one job, and outputs that one task may bring back one by one: more are a
+/// directory's business, which travels as a manifest.
+pub const MAX_INPUTS: usize = 1024;
+/// Most entries of a manifest.
+pub const MAX_MANIFEST_ENTRIES: usize = 1_000_000;
+/// Largest manifest.
+pub const MAX_MANIFEST_BYTES: usize = 256 * 1024 * 1024;
+/// Longest path of an input or output, and of an entry in a manifest.
+pub const MAX_PATH_BYTES: usize = 4096;
+/// A blob is moved, verified and resumed in pieces of this size; its last one may be shorter.
+pub const PIECE_BYTES: u64 = 1024 * 1024;
+
 /// Tokens a dispatcher keeps, those that enrol nobody any more among them.
 pub const MAX_TOKENS: usize = 1_000;
 /// Most keys that one token may enrol.

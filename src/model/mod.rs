@@ -9,6 +9,7 @@
 mod compact;
 pub mod demand;
 pub mod digest;
+pub mod files;
 pub mod handshake;
 pub mod ids;
 pub mod intervals;
@@ -28,6 +29,7 @@ pub mod views;
 
 pub use demand::{Capacity, Demand, MilliCpu};
 pub use digest::Digest;
+pub use files::{BlobRef, Content};
 pub use ids::{AttemptId, AttemptNo, Epoch, Fence, InstanceId, JobId, LinkId, NodeId, RequestId, TaskId, TaskIndex};
 pub use intervals::IntervalSet;
 pub use items::Items;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::compact::tasks;
+use super::compact::{inputs, tasks};
+use super::files::InputSpec;
 use super::limits::{BACKOFF_MAX, BACKOFF_MIN, CBOR_DEPTH, MAX_SPEC_BYTES, MAX_TITLE};
 use super::{Demand, Items, JobId, Millis, Outcome, RawString};
 
@@ -69,6 +70,13 @@ pub struct JobSpec {
     /// Jobs that must have ended first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<Dependency>,
+    /// `--in`: what each task finds in its directory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "inputs")]
+    pub inputs: Vec<InputSpec>,
+    /// `--out`: paths beneath the working directory, or patterns of them, that are kept when a task has ended; may
+    /// hold placeholders.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "inputs")]
+    pub outputs: Vec<RawString>,
 }
 
 impl JobSpec {
@@ -94,6 +102,8 @@ impl JobSpec {
             no_retry: false,
             isolation: Isolation::default(),
             after: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
         }
     }
 

@@ -1,0 +1,153 @@
+//! Files that travel with tasks: what goes in, what comes out, and by which way it came.
+//!
+//! A **blob** is some bytes under the name of their BLAKE3; a **manifest** is a
+//! blob that lists the files of a directory. Paths are bytes, relative, with `/`
+//! between their parts. The one invariant: nothing here says where a blob is,
+//! so a content means the same on every node. Absent: reading and writing files
+//! (`blob/`), and the bytes of a manifest (`wire/manifest`).
+
+use serde::{Deserialize, Serialize};
+
+use super::compact::{as_array, tasks};
+use super::{Digest, JobId, RawString, TaskIndex};
+
+/// Some bytes, named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobRef {
+    /// BLAKE3 of all of them.
+    pub digest: Digest,
+    /// How many.
+    pub bytes: u64,
+}
+
+/// What stands at a path: one file, or a directory with all that is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// A regular file.
+    File {
+        /// Its bytes.
+        blob: BlobRef,
+        /// Whether its owner may execute it.
+        executable: bool,
+    },
+    /// A directory: the blob is its manifest.
+    Tree {
+        /// The manifest.
+        manifest: BlobRef,
+        /// Bytes of all files in it together.
+        total_bytes: u64,
+    },
+}
+
+impl Content {
+    /// The blob that describes it: the file's bytes, or the manifest.
+    #[must_use]
+    pub fn blob(&self) -> BlobRef {
+        match self {
+            Self::File { blob, .. } => *blob,
+            Self::Tree { manifest, .. } => *manifest,
+        }
+    }
+
+    /// Bytes of all files together.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        match self {
+            Self::File { blob, .. } => blob.bytes,
+            Self::Tree { total_bytes, .. } => *total_bytes,
+        }
+    }
+}
+
+/// One input of a job: what each of its tasks finds at `name` in its directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputSpec {
+    /// Where it is put, beneath the working directory; may hold placeholders. `.` is the directory itself,
+    /// which only a tree can be.
+    pub name: RawString,
+    /// What is put there.
+    pub source: InputSource,
+}
+
+/// Where an input comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InputSource {
+    /// The same for every task.
+    Shared(Content),
+    /// One for each task, in the order of the job's items.
+    PerTask(#[serde(deserialize_with = "tasks")] Vec<Content>),
+    /// An output of another job, looked up when the task is about to start.
+    Output {
+        /// Whose.
+        job: JobId,
+        /// Of this task alone; `None` takes it from whichever task of the job has it.
+        index: Option<TaskIndex>,
+        /// The output's name; may hold placeholders.
+        output: RawString,
+    },
+}
+
+/// One entry of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TreeEntry {
+    /// Beneath the manifest's directory; never `.` and never empty.
+    pub path: RawString,
+    /// What stands there.
+    pub kind: TreeKind,
+}
+
+/// What an entry of a manifest is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TreeKind {
+    /// A regular file.
+    File {
+        /// Its bytes.
+        blob: BlobRef,
+        /// Whether its owner may execute it.
+        executable: bool,
+    },
+    /// A directory. Parents of other entries need none of their own.
+    Directory,
+    /// A symbolic link to something beneath the manifest's directory; its target is relative.
+    Symlink(RawString),
+}
+
+/// One output of a task as it was found when the task had ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputFile {
+    /// Its path beneath the working directory.
+    pub name: RawString,
+    /// What stood there.
+    pub content: Content,
+}
+
+/// How the bytes of a blob came to a worker, or an output's to the dispatcher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// What was moved.
+    pub blob: BlobRef,
+    /// The name of the node that it came from.
+    pub from: String,
+    /// By which way.
+    pub path: TransferPath,
+}
+
+/// The ways by which bytes come to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransferPath {
+    /// They were there already.
+    Local,
+    /// From another worker, straight.
+    Direct,
+    /// From another worker, through the dispatcher.
+    Relay,
+    /// From the dispatcher's own store.
+    Dispatcher,
+}
+
+// Millions of them are in one spec. The order is part of the protocol.
+as_array!(BlobRef { digest, bytes });
+as_array!(TreeEntry { path, kind });
+as_array!(OutputFile { name, content });
+as_array!(Transfer { blob, from, path });
