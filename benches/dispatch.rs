@@ -113,6 +113,7 @@ async fn work(worker: &mut Peer, tasks: u64) {
                         ended_at: octaskly::model::Timestamp(1),
                         peak_memory_bytes: 0,
                         output: OutputSummary::default(),
+                        files: None,
                     },
                 });
                 worker.send.send(&WorkerMessage::Ended(ended.collect())).await.unwrap();

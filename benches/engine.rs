@@ -153,6 +153,7 @@ fn ended(now: Timestamp, assignment: &Assignment) -> EndedAttempt {
         ended_at: now,
         peak_memory_bytes: 0,
         output: OutputSummary::default(),
+        files: None,
     };
     EndedAttempt { id: assignment.id(), fence: assignment.fence, report }
 }

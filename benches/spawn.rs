@@ -135,7 +135,14 @@ mod linux {
                 let task = TaskId::new(1, index.into());
                 let assignment = Assignment { task, attempt: AttemptNo(1), fence, gpus: Vec::new() };
                 let worker = "worker-1".parse().unwrap();
-                executor.run(StartAttempt { assignment, spec: spec.clone(), worker, attached: None });
+                executor.run(StartAttempt {
+                    assignment,
+                    spec: spec.clone(),
+                    worker,
+                    attached: None,
+                    directory: None,
+                    keep_directory: false,
+                });
             };
             let total = tasks / slots * slots;
             (0..slots.min(total)).for_each(start);

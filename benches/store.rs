@@ -66,6 +66,7 @@ fn lifecycle(job: u64, index: u64) -> [Record; 4] {
         ended_at: at,
         peak_memory_bytes: 3 << 20,
         output: OutputSummary::default(),
+        files: None,
     };
     let worker_name = "worker-1".parse().expect("a name");
     let counts = TaskCounts { attempts: 1, failures: 0, lost: 0 };

@@ -44,6 +44,7 @@ fn ended(count: u64) -> WorkerMessage {
                 stderr_bytes: 0,
                 kept: KeptOutput::Inline("log frames here".into()),
             },
+            files: None,
         };
         EndedAttempt { id: of.id, fence: of.fence, report }
     };

@@ -138,6 +138,7 @@ async fn a_restart_keeps_the_queue_and_the_worker_finishes_what_it_holds() {
             ended_at: octaskly::model::Timestamp(1),
             peak_memory_bytes: 0,
             output: OutputSummary::default(),
+            files: None,
         },
     };
     send.send(&WorkerMessage::Ended(vec![ended])).await.expect("says how it ended");

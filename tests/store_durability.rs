@@ -426,7 +426,7 @@ fn kept(index: u64, epoch: u32) -> EndedAttempt {
     let id = AttemptId { task: TaskId::new(1, index), attempt: AttemptNo(1) };
     let output = OutputSummary::default();
     let (outcome, ended_at) = (Outcome::Exited(0), Timestamp(index));
-    let report = AttemptReport { outcome, started_at: None, ended_at, peak_memory_bytes: 0, output };
+    let report = AttemptReport { outcome, started_at: None, ended_at, peak_memory_bytes: 0, output, files: None };
     EndedAttempt { id, fence: Fence { epoch: Epoch(epoch), counter: 1 }, report }
 }
 

@@ -107,6 +107,7 @@ fn ended(id: AttemptId, outcome: Outcome, kept: KeptOutput, at: u64) -> Record {
         ended_at: Timestamp(at),
         peak_memory_bytes: 4096,
         output: OutputSummary { stdout_bytes: 3, stderr_bytes: 0, kept },
+        files: None,
     };
     Record::AttemptEnded { id, report }
 }

@@ -114,6 +114,7 @@ fn ended(outcome: Outcome, kept: KeptOutput) -> EndedAttempt {
         ended_at: Timestamp(1_700_000_000_250_000),
         peak_memory_bytes: 1 << 20,
         output: OutputSummary { stdout_bytes: 10, stderr_bytes: 0, kept },
+        files: None,
     };
     EndedAttempt { id: id(), fence: fence(), report }
 }
@@ -485,7 +486,32 @@ fn full_spec() -> JobSpec {
         no_retry: false,
         isolation: Isolation::Strict,
         after: vec![Dependency { job: JobId(4), condition: DependencyCondition::Succeeded }],
+        inputs: vec![
+            InputSpec { name: "data.csv".into(), source: InputSource::Shared(file()) },
+            InputSpec { name: "{}".into(), source: InputSource::PerTask(vec![file(), tree()]) },
+            InputSpec {
+                name: "model".into(),
+                source: InputSource::Output { job: JobId(4), index: Some(TaskIndex(2)), output: "model.bin".into() },
+            },
+        ],
+        outputs: vec!["{}.png".into()],
     }
+}
+
+fn blob(byte: u8) -> BlobRef {
+    BlobRef { digest: Digest([byte; 32]), bytes: 3 << 20 }
+}
+
+fn file() -> Content {
+    Content::File { blob: blob(7), executable: true }
+}
+
+fn tree() -> Content {
+    Content::Tree { manifest: blob(8), total_bytes: 1 << 40 }
+}
+
+fn wish() -> BlobWish {
+    BlobWish { blob: blob(7), pieces: IntervalSet::from_range(0, 2) }
 }
 
 golden!(job_spec_keeps_its_bytes, "job_spec.hex", JobSpec, {

@@ -86,6 +86,7 @@ fn report() -> impl Strategy<Value = AttemptReport> {
             ended_at,
             peak_memory_bytes,
             output,
+            files: None,
         },
     )
 }

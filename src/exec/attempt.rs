@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::workplace::Scratch;
 use crate::model::messages::Assignment;
 use crate::model::{AttemptId, NodeName, Outcome, RawString, SealedSpec};
 use crate::wire::OutputStream;
@@ -21,6 +22,10 @@ pub struct StartAttempt {
     pub worker: NodeName,
     /// The ends of an attached client, for a spec whose output or stdin is attached.
     pub attached: Option<AttachedIo>,
+    /// Where it runs, with its inputs in place; `None` takes an empty directory.
+    pub directory: Option<Scratch>,
+    /// Whether its directory is wanted when it has ended, for the outputs in it.
+    pub keep_directory: bool,
 }
 
 /// The live channels of an attempt whose client is attached.
@@ -79,12 +84,16 @@ pub struct Ending {
     pub stderr_bytes: u64,
     /// Its stored output.
     pub kept: Kept,
+    /// Where it ran, when that was asked for and it had a process.
+    pub directory: Option<Scratch>,
 }
 
 impl Ending {
     /// The end of an attempt that never had a process.
-    pub(super) fn before_start(outcome: Outcome) -> Self {
-        Self { outcome, peak_memory_bytes: 0, stdout_bytes: 0, stderr_bytes: 0, kept: Kept::Nothing }
+    #[must_use]
+    pub fn before_start(outcome: Outcome) -> Self {
+        let kept = Kept::Nothing;
+        Self { outcome, peak_memory_bytes: 0, stdout_bytes: 0, stderr_bytes: 0, kept, directory: None }
     }
 }
 

@@ -144,6 +144,8 @@ mod tests {
             spec: SealedSpec::seal(spec),
             worker: "worker-1".parse().expect("a name"),
             attached: None,
+            directory: None,
+            keep_directory: false,
         }
     }
 

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::environment::BaseEnvironment;
 use super::slot::{self, Slot};
 use super::spool::Spool;
-use super::workplace::{self, Workplace};
+use super::workplace::{self, Scratch, Workplace};
 use super::{Ending, ExecError, ExecEvent, Kept, LogReader, Presence, StartAttempt, family, program};
 use crate::model::outcome::SpawnFailureKind;
 use crate::model::{AttemptId, Millis, Outcome};
@@ -180,6 +180,14 @@ impl Executor {
         registry.spools.insert(id, Arc::clone(&attempt.spool));
         drop(registry);
         self.shared.dispatch(attempt);
+    }
+
+    /// An empty directory for an attempt that is to find something in it.
+    ///
+    /// # Errors
+    /// When the file system makes none.
+    pub fn new_directory(&self) -> std::io::Result<Scratch> {
+        self.shared.workplace.new_scratch()
     }
 
     /// SIGTERM to the attempt's whole process tree, and SIGKILL to what is left of it after `grace`.

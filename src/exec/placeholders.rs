@@ -6,6 +6,23 @@
 //! without one has no placeholders either, and its braces stay as typed.
 
 use super::allowance::{Allowance, TooLong};
+use crate::model::RawString;
+use crate::model::limits::MAX_PATH_BYTES;
+
+/// Fills in a path that belongs to the task with this item and number; without an item it stays as it is.
+///
+/// `None` when it comes out longer than [`MAX_PATH_BYTES`].
+#[must_use]
+pub fn fill(item: Option<&RawString>, index: u64, path: &RawString) -> Option<RawString> {
+    let filled = match item {
+        Some(item) => {
+            let mut allowance = Allowance::whole();
+            RawString(Placeholders::new(item.as_bytes(), index).render(path.as_bytes(), &mut allowance).ok()?)
+        }
+        None => path.clone(),
+    };
+    (filled.len() <= MAX_PATH_BYTES).then_some(filled)
+}
 
 /// What one task's placeholders stand for.
 #[derive(Debug, Clone)]

@@ -43,6 +43,8 @@ pub(super) struct Slot {
     buffer: Option<Box<[u8]>>,
     /// Where the next attempt runs, when there is a directory left that none has touched.
     scratch: Option<Scratch>,
+    /// The directory that was left, while an attempt runs in one that was prepared for it.
+    spare: Option<Scratch>,
 }
 
 impl Slot {
@@ -55,7 +57,17 @@ impl Slot {
     ) -> io::Result<Self> {
         let shim = ShimProcess::start(&shared.config)?;
         let closing = shared.closing.subscribe();
-        Ok(Self { shared: Arc::clone(shared), number, shim, door, attempts, closing, buffer: None, scratch: None })
+        Ok(Self {
+            shared: Arc::clone(shared),
+            number,
+            shim,
+            door,
+            attempts,
+            closing,
+            buffer: None,
+            scratch: None,
+            spare: None,
+        })
     }
 }
 
@@ -121,7 +133,10 @@ impl Slot {
     async fn run(&mut self, attempt: &mut Attempt) -> (Option<ExecEvent>, Ending) {
         let prepared = match self.prepare(attempt) {
             Ok(prepared) => prepared,
-            Err(failure) => return (None, Ending::before_start(Outcome::SpawnFailed(failure))),
+            Err(failure) => {
+                self.clear_directory().await;
+                return (None, Ending::before_start(Outcome::SpawnFailed(failure)));
+            }
         };
         let Prepared { stdin, outputs: [stdout, stderr], mut capture, feed } = prepared;
         let descriptors = [stdin.as_ref().unwrap_or(&self.shared.null).as_fd(), stdout.as_fd(), stderr.as_fd()];
@@ -135,15 +150,24 @@ impl Slot {
             Err(_) => self.bury().await,
         };
         feeding.as_ref().map(JoinHandle::abort);
-        if let Some(scratch) = self.scratch.take() {
-            self.scratch = renewed(scratch, &self.shared).await;
-        }
+        let directory = self.scratch.take_if(|_| attempt.start.keep_directory);
+        self.clear_directory().await;
         let kept = attempt.spool.finish().await;
         let (stdout_bytes, stderr_bytes, buffer) = capture.finish();
         self.buffer = Some(buffer);
         let Over { outcome, untold, peak_memory_bytes } = over;
         let started = untold.map(|ago| ExecEvent::Started { id: attempt.id(), ago });
-        (started, Ending { outcome, peak_memory_bytes, stdout_bytes, stderr_bytes, kept })
+        (started, Ending { outcome, peak_memory_bytes, stdout_bytes, stderr_bytes, kept, directory })
+    }
+
+    /// Has nothing of an attempt left in the directory that the next one gets.
+    async fn clear_directory(&mut self) {
+        let used = match self.scratch.take() {
+            Some(scratch) => renewed(scratch, &self.shared).await,
+            None => None,
+        };
+        // An unused one more is rare, and goes with the executor's folder.
+        self.scratch = self.spare.take().or(used);
     }
 
     /// Makes the directory and the pipes, works out what to run, and has the order for it ready to be sent.
@@ -154,6 +178,9 @@ impl Slot {
             }
         };
         let attached = attempt.start.attached.take();
+        if let Some(prepared) = attempt.start.directory.take() {
+            self.spare = self.scratch.replace(prepared);
+        }
         let start = &attempt.start;
         let spec = start.spec.spec();
         let scratch = match self.scratch.take() {

@@ -84,7 +84,7 @@ impl Workplace {
 /// for each costs more than everything else an executor does: some file systems
 /// wait for the disk in it.
 #[derive(Debug)]
-pub(super) struct Scratch {
+pub struct Scratch {
     path: PathBuf,
     /// Open, so that looking at it is one call, and looks at it even when something else has taken its path.
     directory: File,
@@ -116,7 +116,8 @@ impl Fingerprint {
 
 impl Scratch {
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -126,7 +127,10 @@ impl Scratch {
     }
 
     /// Removes it with all that is in it. Blocks.
-    pub(super) fn remove(self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When something in it resists; the end of its executor removes it then.
+    pub fn remove(self) -> io::Result<()> {
         remove_tree(&self.path)
     }
 }

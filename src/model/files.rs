@@ -9,7 +9,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::compact::{as_array, tasks};
-use super::{Digest, JobId, RawString, TaskIndex};
+use super::limits::PIECE_BYTES;
+use super::{Digest, IntervalSet, JobId, RawString, TaskIndex};
 
 /// Some bytes, named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +19,14 @@ pub struct BlobRef {
     pub digest: Digest,
     /// How many.
     pub bytes: u64,
+}
+
+impl BlobRef {
+    /// Number of its pieces; even nothing is one.
+    #[must_use]
+    pub fn pieces(&self) -> u64 {
+        self.bytes.div_ceil(PIECE_BYTES).max(1)
+    }
 }
 
 /// What stands at a path: one file, or a directory with all that is in it.
@@ -121,6 +130,37 @@ pub struct OutputFile {
     pub content: Content,
 }
 
+/// What an attempt moved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskFiles {
+    /// What it left of its declared outputs, in order of their names.
+    pub outputs: Vec<OutputFile>,
+    /// How its inputs came to its worker.
+    pub transfers: Vec<Transfer>,
+}
+
+/// A blob and the pieces of it that somebody lacks or is to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobWish {
+    /// Which.
+    pub blob: BlobRef,
+    /// Numbers of its pieces, [`PIECE_BYTES`](super::limits::PIECE_BYTES) each.
+    pub pieces: IntervalSet,
+}
+
+impl BlobWish {
+    /// Whether its pieces are some that the blob has, each once. A peer may say otherwise.
+    #[must_use]
+    pub fn is_sane(&self) -> bool {
+        let mut next = 0;
+        self.pieces.ranges().all(|(first, last)| {
+            let follows = first >= next && first <= last && last < self.blob.pieces();
+            next = last.saturating_add(1);
+            follows
+        })
+    }
+}
+
 /// How the bytes of a blob came to a worker, or an output's to the dispatcher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transfer {
@@ -150,4 +190,6 @@ pub enum TransferPath {
 as_array!(BlobRef { digest, bytes });
 as_array!(TreeEntry { path, kind });
 as_array!(OutputFile { name, content });
+as_array!(TaskFiles { outputs, transfers });
+as_array!(BlobWish { blob, pieces });
 as_array!(Transfer { blob, from, path });

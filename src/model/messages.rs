@@ -8,7 +8,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::compact::{as_array, batch};
-use super::{AttemptId, AttemptNo, AttemptReport, Fence, JobId, Millis, SealedSpec, TaskId, Timestamp};
+use super::files::{BlobRef, BlobWish, OutputFile};
+use super::requests::Failure;
+use super::{AttemptId, AttemptNo, AttemptReport, Fence, JobId, Millis, RawString, SealedSpec, TaskId, Timestamp};
 
 /// From a worker to its dispatcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,6 +177,49 @@ pub enum StreamPurpose {
         /// Keep sending as it grows, until it ends.
         follow: bool,
     },
+    /// Worker → dispatcher: send these pieces, which an attempt that it holds needs. Answered by
+    /// [`FilesReply::Follows`] and then the pieces in order, or by a refusal.
+    BlobFetch {
+        /// Which attempt.
+        id: AttemptId,
+        /// What is wanted.
+        #[serde(deserialize_with = "batch")]
+        wishes: Vec<BlobWish>,
+    },
+    /// Worker → dispatcher: these blobs are outputs of an attempt that it holds. Answered by
+    /// [`FilesReply::Wanted`]; then the pieces follow in that order, and [`FilesReply::Kept`] ends it.
+    BlobOffer {
+        /// Which attempt.
+        id: AttemptId,
+        /// What there is.
+        #[serde(deserialize_with = "batch")]
+        blobs: Vec<BlobRef>,
+    },
+    /// Worker → dispatcher: which outputs of another job an input of this attempt means. Answered by
+    /// [`FilesReply::Found`].
+    OutputsOf {
+        /// Which attempt.
+        id: AttemptId,
+        /// Place of the input in its job's spec.
+        input: u32,
+        /// The output's name with its placeholders filled in.
+        output: RawString,
+    },
+}
+
+/// What a dispatcher answers on a stream about files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FilesReply {
+    /// The pieces follow.
+    Follows,
+    /// Send these, in this order.
+    Wanted(#[serde(deserialize_with = "batch")] Vec<BlobWish>),
+    /// All of them are kept, and would be after a power loss.
+    Kept,
+    /// These outputs are meant, in order of their names.
+    Found(#[serde(deserialize_with = "batch")] Vec<OutputFile>),
+    /// It cannot be done.
+    Refused(Failure),
 }
 
 // Hot: they travel as arrays. The order is part of the protocol.

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::compact::as_array;
+use super::files::TaskFiles;
 use super::{Millis, RawString, Timestamp};
 
 /// How one attempt ended. Everything a person is told about a failure derives from this.
@@ -21,8 +22,7 @@ pub enum Outcome {
     OutOfMemory,
     /// It could not be started.
     SpawnFailed(SpawnFailure),
-    /// An input could not be brought to the worker, or an output back. Comes with the transfer of files; until
-    /// then nothing ends so.
+    /// An input could not be brought to the worker, or an output not be kept.
     TransferFailed(String),
     /// Its worker was lost and it may not (or no longer) be tried again.
     Lost,
@@ -228,6 +228,8 @@ pub struct AttemptReport {
     pub peak_memory_bytes: u64,
     /// Its output.
     pub output: OutputSummary,
+    /// The files that it moved; `None` for the many that have none.
+    pub files: Option<Box<TaskFiles>>,
 }
 
 /// What is known of an attempt's output.
@@ -254,7 +256,7 @@ pub enum KeptOutput {
 }
 
 // Hot: they travel as arrays. The order is part of the protocol.
-as_array!(AttemptReport { outcome, started_at, ended_at, peak_memory_bytes, output });
+as_array!(AttemptReport { outcome, started_at, ended_at, peak_memory_bytes, output, files });
 as_array!(OutputSummary { stdout_bytes, stderr_bytes, kept });
 
 #[cfg(test)]

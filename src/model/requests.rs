@@ -6,7 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::compact::{rows, states};
+use super::compact::{batch, rows, states};
+use super::files::{BlobRef, BlobWish};
 use super::outcome::Cancellation;
 use super::selector::Selector;
 use super::trust::{ClientView, TokenId, TokenView};
@@ -51,6 +52,18 @@ pub enum Request {
     Explain(Selector),
     /// Output of tasks, stored or live.
     Logs(LogRequest),
+    /// Which of these blobs the dispatcher lacks; answered by `Wanted`. What it has it keeps while the link stands.
+    Blobs(#[serde(deserialize_with = "batch")] Vec<BlobRef>),
+    /// The pieces of these blobs follow, in this order; answered by `Done` when all are kept for good.
+    UploadBlobs(#[serde(deserialize_with = "batch")] Vec<BlobWish>),
+    /// Send these pieces of a task's outputs; answered by `Streaming` and then the pieces in order.
+    FetchOutput {
+        /// Whose.
+        task: TaskId,
+        /// What is wanted.
+        #[serde(deserialize_with = "batch")]
+        wishes: Vec<BlobWish>,
+    },
     /// The roster.
     Workers,
     /// The cluster on one screen.
@@ -162,6 +175,8 @@ pub enum Reply {
     Progress(#[serde(deserialize_with = "rows")] Vec<JobView>),
     /// Data frames follow.
     Streaming,
+    /// These pieces of blobs are not there.
+    Wanted(#[serde(deserialize_with = "batch")] Vec<BlobWish>),
     /// How many tasks (cancel, retry) or jobs (forget) it touched.
     Done {
         /// That many.

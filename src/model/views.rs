@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::files::TaskFiles;
 use super::records::TaskCounts;
 use super::{AttemptId, Fence, JobId, JobState, NodeId, NodeName, Outcome, SealedSpec, TaskId, TaskState, Timestamp};
 
@@ -115,6 +116,9 @@ pub struct AttemptView {
     pub stdout_bytes: u64,
     /// Bytes written to stderr.
     pub stderr_bytes: u64,
+    /// What it moved; `None` when nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Box<TaskFiles>>,
 }
 
 /// What a worker is doing, as the roster shows it.

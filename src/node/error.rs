@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::blob::BlobError;
 use crate::exec::ExecError;
 use crate::model::handshake::Refusal;
 use crate::store::StoreError;
@@ -44,6 +45,9 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+    /// Its folder of inputs and outputs could not be opened.
+    #[error(transparent)]
+    Files(#[from] BlobError),
     /// The disk did not take what was left to be written when the node was stopped.
     #[error("write everything before stopping: the disk does not answer")]
     DiskStuck,

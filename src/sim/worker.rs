@@ -328,7 +328,8 @@ impl Cluster {
             Stage::Gone(outcome, ended_at) => {
                 node.processes.remove(&fence);
                 let output = OutputSummary::default();
-                let report = AttemptReport { outcome, started_at: None, ended_at, peak_memory_bytes: 0, output };
+                let report =
+                    AttemptReport { outcome, started_at: None, ended_at, peak_memory_bytes: 0, output, files: None };
                 self.with_worker(number, |engine, now| engine.handle_exec(now, ExecFact::Ended { id, report }));
             }
         }

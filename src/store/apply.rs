@@ -140,8 +140,8 @@ impl Records {
         }
         run(
             connection,
-            "INSERT OR REPLACE INTO specs (job, spec) VALUES (?1, ?2)",
-            params![number, job.spec.encoded()],
+            "INSERT OR REPLACE INTO specs (job, spec, has_files) VALUES (?1, ?2, ?3)",
+            params![number, job.spec.encoded(), !spec.inputs.is_empty()],
         )?;
         run(
             connection,
@@ -183,7 +183,7 @@ fn rest_changed(
 /// Removes a bounded number of a forgotten job's rows, and the mark when none are left.
 fn forget_some(connection: &Connection, job: i64) -> Result<(), StoreError> {
     let mut removed = 0;
-    for table in ["logs", "attempts", "tasks"] {
+    for table in ["logs", "outputs", "attempts", "tasks"] {
         // All rows of the first few tasks that have any.
         removed += connection
             .prepare_cached(&format!(

@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 
 use super::StoreError;
 use super::apply::run;
+use super::files;
 use super::rows::{fence, int, name_from, node_from, outcome, time};
 use crate::model::outcome::{AttemptReport, KeptOutput};
 use crate::model::{AttemptId, Fence, NodeId, NodeName, Timestamp};
@@ -84,7 +85,8 @@ pub(super) fn ended(connection: &Connection, id: AttemptId, report: &AttemptRepo
     let updated = connection
         .prepare_cached(
             "UPDATE attempts SET started_at = coalesce(?4, started_at), ended_at = ?5, outcome = ?6, outcome_number = ?7,
-                outcome_text = ?8, peak_memory_bytes = ?9, stdout_bytes = ?10, stderr_bytes = ?11, kept_bytes = ?12
+                outcome_text = ?8, peak_memory_bytes = ?9, stdout_bytes = ?10, stderr_bytes = ?11, kept_bytes = ?12,
+                files = ?13
              WHERE job = ?1 AND task = ?2 AND attempt = ?3",
         )?
         .execute(params![
@@ -99,8 +101,12 @@ pub(super) fn ended(connection: &Connection, id: AttemptId, report: &AttemptRepo
             int(report.peak_memory_bytes),
             int(report.output.stdout_bytes),
             int(report.output.stderr_bytes),
-            kept_bytes
+            kept_bytes,
+            files::encoded(report.files.as_deref())?
         ])?;
+    if let Some(files) = report.files.as_deref().filter(|_| updated > 0) {
+        files::brought(connection, id, &files.outputs)?;
+    }
     match &report.output.kept {
         KeptOutput::Inline(frames) if updated > 0 => run(
             connection,

@@ -10,7 +10,7 @@ use super::read::{Resolution, Viewer};
 use super::rows::{int, state, state_from, uint};
 use crate::model::outcome::KeptOutput;
 use crate::model::selector::{Part, Selector, whole_jobs};
-use crate::model::{AttemptId, JobId, JobState, RawString, TaskId, TaskState};
+use crate::model::{AttemptId, JobId, JobState, RawString, SealedSpec, TaskId, TaskState};
 
 /// What `selector` means now.
 pub(super) fn resolve(connection: &Connection, selector: &Selector, viewer: Viewer) -> Result<Resolution, StoreError> {
@@ -124,6 +124,14 @@ pub(super) fn job_by_key(connection: &Connection, key: &str) -> Result<Option<Jo
     let mut select = connection.prepare_cached("SELECT job FROM jobs WHERE idempotency_key = ?1")?;
     let job: Option<i64> = select.query_row([key], |row| row.get(0)).optional()?;
     Ok(job.map(|job| JobId(uint(job))))
+}
+
+/// What a job is to run.
+pub(super) fn spec(connection: &Connection, job: JobId) -> Result<Option<SealedSpec>, StoreError> {
+    let mut select = connection.prepare_cached("SELECT spec FROM specs WHERE job = ?1")?;
+    let encoded: Option<Vec<u8>> = select.query_row([int(job.0)], |row| row.get(0)).optional()?;
+    let Some(encoded) = encoded else { return Ok(None) };
+    SealedSpec::open(&encoded).map(Some).map_err(|_| StoreError::BadValue { column: "spec" })
 }
 
 /// Where the stored output of an attempt is.

@@ -12,6 +12,7 @@ mod boot;
 mod checkpoint;
 mod error;
 mod file;
+mod files;
 mod jobs;
 mod lookup;
 mod membership;
@@ -27,6 +28,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 pub use error::StoreError;
+pub use files::Live;
 pub use outbox::Outbox;
 pub use read::{Reader, Resolution, Viewer};
 pub use writer::{Durability, OnProgress, Progress};

@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, Transaction};
 
-use super::{StoreError, file, jobs, lookup, restore, tasks};
+use super::files::Live;
+use super::{StoreError, file, files, jobs, lookup, restore, tasks};
+use crate::model::files::{Content, OutputFile};
 use crate::model::outcome::KeptOutput;
 use crate::model::records::RestoredJob;
 use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::{Part, Selector};
 use crate::model::views::{AttemptView, JobView, TaskView};
-use crate::model::{AttemptId, JobId, JobState, NodeId, RawString, TaskId};
+use crate::model::{AttemptId, JobId, JobState, NodeId, RawString, SealedSpec, TaskId, TaskIndex};
 
 /// Who asks: what is not his does not exist for him, unless he sees all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +129,52 @@ impl Reader {
     /// When the file is damaged or cannot be read.
     pub fn inline_log(&self, id: AttemptId) -> Result<Option<RawString>, StoreError> {
         lookup::inline_log(&self.connection, id)
+    }
+
+    /// Outputs of a job by their name, with the task that each is of: of `task` alone, or of whichever task has one.
+    /// At most `MAX_BATCH`, in order of the tasks.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn outputs(
+        &self,
+        job: JobId,
+        task: Option<TaskIndex>,
+        name: &RawString,
+    ) -> Result<Vec<(TaskIndex, OutputFile)>, StoreError> {
+        files::outputs(&self.connection, job, task, name)
+    }
+
+    /// The outputs of a task, in order of their names.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn outputs_of(&self, task: TaskId) -> Result<Vec<OutputFile>, StoreError> {
+        files::outputs_of(&self.connection, task)
+    }
+
+    /// What a job's tasks have brought back, or one task of it, each content once.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn output_contents(&self, job: JobId, task: Option<TaskIndex>) -> Result<Vec<Content>, StoreError> {
+        files::contents(&self.connection, job, task)
+    }
+
+    /// The spec of a job.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn spec(&self, job: JobId) -> Result<Option<SealedSpec>, StoreError> {
+        lookup::spec(&self.connection, job)
+    }
+
+    /// Which blobs jobs of the store still need or have brought back.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn live_blobs(&self) -> Result<Live, StoreError> {
+        files::live(&*self.snapshot()?)
     }
 
     /// Bytes of the store's files.

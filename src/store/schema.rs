@@ -21,7 +21,8 @@ impl Schema {
 }
 
 /// The dispatcher's file; its id reads `OKds`.
-pub(super) const DISPATCHER: Schema = Schema { application_id: 0x4f4b_6473, migrations: &[DISPATCHER_1, DISPATCHER_2] };
+pub(super) const DISPATCHER: Schema =
+    Schema { application_id: 0x4f4b_6473, migrations: &[DISPATCHER_1, DISPATCHER_2, DISPATCHER_3] };
 
 /// The worker's outbox; its id reads `OKob`.
 pub(super) const OUTBOX: Schema = Schema { application_id: 0x4f4b_6f62, migrations: &[OUTBOX_1] };
@@ -188,6 +189,29 @@ CREATE TABLE power_losses (
     epoch INTEGER PRIMARY KEY,
     next_job INTEGER NOT NULL
 ) STRICT;
+";
+
+// Files that travel with tasks.
+const DISPATCHER_3: &str = "
+-- What a task's last recorded attempt left of its declared outputs, by name.
+CREATE TABLE outputs (
+    job INTEGER NOT NULL,
+    name BLOB NOT NULL,
+    task INTEGER NOT NULL,
+    -- 0: a file; 1: an executable file; 2: a directory, and the digest is its manifest's.
+    kind INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    bytes INTEGER NOT NULL,
+    total_bytes INTEGER NOT NULL,
+    PRIMARY KEY (job, name, task)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX outputs_of_task ON outputs (job, task);
+
+-- What an attempt moved: its outputs, and how its inputs came. NULL: nothing.
+ALTER TABLE attempts ADD COLUMN files BLOB;
+
+-- Whether the spec names blobs, so that those who look for them need not read every spec.
+ALTER TABLE specs ADD COLUMN has_files INTEGER NOT NULL DEFAULT 0;
 ";
 
 const OUTBOX_1: &str = "

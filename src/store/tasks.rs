@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::StoreError;
+use super::files;
 use super::jobs::{ranges, rows_wanted};
 use super::read::Viewer;
 use super::rows::{fence_from, int, name_from, outcome_from, state, state_from, time_from, uint};
@@ -267,7 +268,7 @@ pub(super) fn outcome(connection: &Connection, task: TaskId) -> Result<Option<Ou
 pub(super) fn attempts(connection: &Connection, task: TaskId) -> Result<Vec<AttemptView>, StoreError> {
     let mut select = connection.prepare_cached(
         "SELECT attempt, fence, name, assigned_at, started_at, ended_at, outcome, outcome_number, outcome_text,
-            peak_memory_bytes, stdout_bytes, stderr_bytes
+            peak_memory_bytes, stdout_bytes, stderr_bytes, files
          FROM attempts JOIN workers USING (worker) WHERE job = ?1 AND task = ?2 ORDER BY attempt",
     )?;
     let mut rows = select.query(params![int(task.job.0), int(task.index.0)])?;
@@ -285,6 +286,9 @@ pub(super) fn attempts(connection: &Connection, task: TaskId) -> Result<Vec<Atte
             peak_memory_bytes: number(9)?,
             stdout_bytes: number(10)?,
             stderr_bytes: number(11)?,
+            files: files::decoded(
+                row.get_ref(12)?.as_blob_or_null().map_err(|_| StoreError::BadValue { column: "files" })?,
+            )?,
         });
     }
     Ok(attempts)

@@ -15,6 +15,7 @@ mod error;
 mod gate;
 mod handshake;
 mod link;
+mod piece;
 mod probe;
 mod settings;
 mod socket;
@@ -25,6 +26,7 @@ pub use endpoint::Endpoint;
 pub use error::TransportError;
 pub use handshake::{Incoming, ask_to_join, hello};
 pub use link::Link;
+pub use piece::{MAX_ENCODED_PIECE, Piece};
 pub use stream::{FrameRecv, FrameSend};
 
 pub use crate::trust::Alpn;

@@ -1,4 +1,4 @@
-//! Data frames: raw bytes of output, input and stored logs.
+//! Data frames: raw bytes of output, input, stored logs and pieces of blobs.
 //!
 //! `u32` big-endian length of what follows, one byte of kind, the payload as it
 //! is. Invariant: a payload of bytes is at most [`DATA_FRAME`] long, so nobody
@@ -50,6 +50,17 @@ pub enum DataFrame<'a> {
         /// That many.
         received: u64,
     },
+    /// A piece of a blob follows, as [`DataFrame::Bytes`] of this length in all.
+    PieceBegins {
+        /// Place of its blob in the list that opened the stream.
+        blob: u32,
+        /// Number of the piece.
+        piece: u64,
+        /// Bytes of its verified encoding.
+        length: u32,
+    },
+    /// Bytes of a piece.
+    Bytes(Cow<'a, [u8]>),
 }
 
 /// The byte that names a frame's kind. Never reused for another meaning.
@@ -64,6 +75,8 @@ enum Kind {
     Stdin = 6,
     StdinEnd = 7,
     Ack = 8,
+    PieceBegins = 9,
+    Bytes = 10,
 }
 
 impl Kind {
@@ -77,6 +90,8 @@ impl Kind {
             6 => Self::Stdin,
             7 => Self::StdinEnd,
             8 => Self::Ack,
+            9 => Self::PieceBegins,
+            10 => Self::Bytes,
             other => return Err(WireError::UnknownKind(other)),
         })
     }
@@ -84,9 +99,9 @@ impl Kind {
     /// Whether a payload of `length` bytes can be of this kind.
     fn admits(self, length: usize) -> bool {
         match self {
-            Self::Stdout | Self::Stderr | Self::Stdin => length <= DATA_FRAME,
+            Self::Stdout | Self::Stderr | Self::Stdin | Self::Bytes => length <= DATA_FRAME,
             Self::Cut | Self::Ack => length == 8,
-            Self::TaskBegins => length == 16,
+            Self::TaskBegins | Self::PieceBegins => length == 16,
             Self::End | Self::StdinEnd => length == 0,
         }
     }
@@ -145,6 +160,11 @@ impl<'a> DataFrame<'a> {
             Kind::Stdin => Self::Stdin(bytes),
             Kind::StdinEnd => Self::StdinEnd,
             Kind::Ack => Self::Ack { received: number(0).ok_or(wrong)? },
+            Kind::PieceBegins => {
+                let (Some(piece), Some(both)) = (number(0), number(8)) else { return Err(wrong) };
+                Self::PieceBegins { piece, blob: (both >> 32) as u32, length: both as u32 }
+            }
+            Kind::Bytes => Self::Bytes(bytes),
         })
     }
 
@@ -168,12 +188,12 @@ impl<'a> DataFrame<'a> {
     /// Appends the frame to `out`; bytes beyond [`DATA_FRAME`] go into further frames of the same kind.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Output { bytes, .. } | Self::Stdin(bytes) if bytes.len() > DATA_FRAME => {
+            Self::Output { bytes, .. } | Self::Stdin(bytes) | Self::Bytes(bytes) if bytes.len() > DATA_FRAME => {
                 for chunk in bytes.chunks(DATA_FRAME) {
                     put(self.kind(), chunk, out);
                 }
             }
-            Self::Output { bytes, .. } | Self::Stdin(bytes) => put(self.kind(), bytes, out),
+            Self::Output { bytes, .. } | Self::Stdin(bytes) | Self::Bytes(bytes) => put(self.kind(), bytes, out),
             Self::Cut { omitted: number } | Self::Ack { received: number } => {
                 put(self.kind(), &number.to_be_bytes(), out);
             }
@@ -184,6 +204,13 @@ impl<'a> DataFrame<'a> {
                 put(self.kind(), &payload, out);
             }
             Self::End | Self::StdinEnd => put(self.kind(), &[], out),
+            Self::PieceBegins { blob, piece, length } => {
+                let mut payload = [0; 16];
+                payload[..8].copy_from_slice(&piece.to_be_bytes());
+                payload[8..12].copy_from_slice(&blob.to_be_bytes());
+                payload[12..].copy_from_slice(&length.to_be_bytes());
+                put(self.kind(), &payload, out);
+            }
         }
     }
 
@@ -207,11 +234,14 @@ impl<'a> DataFrame<'a> {
             Self::End => DataFrame::End,
             Self::StdinEnd => DataFrame::StdinEnd,
             Self::Ack { received } => DataFrame::Ack { received },
+            Self::PieceBegins { blob, piece, length } => DataFrame::PieceBegins { blob, piece, length },
+            Self::Bytes(bytes) => DataFrame::Bytes(Cow::Owned(bytes.into_owned())),
         }
     }
 
     /// The kind's byte, for error texts.
-    pub(super) fn kind_byte(&self) -> u8 {
+    #[must_use]
+    pub fn kind_byte(&self) -> u8 {
         self.kind() as u8
     }
 
@@ -225,6 +255,8 @@ impl<'a> DataFrame<'a> {
             Self::Stdin(_) => Kind::Stdin,
             Self::StdinEnd => Kind::StdinEnd,
             Self::Ack { .. } => Kind::Ack,
+            Self::PieceBegins { .. } => Kind::PieceBegins,
+            Self::Bytes(_) => Kind::Bytes,
         }
     }
 }
@@ -272,7 +304,7 @@ mod tests {
         assert_eq!(front(u32::MAX, 6), Err(WireError::WrongLength { kind: 6, length: u32::MAX as usize }));
         assert_eq!(front(0, 5), Err(WireError::WrongLength { kind: 5, length: 0 }), "a length counts its kind");
         assert_eq!(front(2, 5), Err(WireError::WrongLength { kind: 5, length: 2 }), "an end carries nothing");
-        assert_eq!(front(1, 9), Err(WireError::UnknownKind(9)));
+        assert_eq!(front(1, 11), Err(WireError::UnknownKind(11)));
         assert_eq!(front(1, 0), Err(WireError::UnknownKind(0)));
     }
 
@@ -297,7 +329,7 @@ mod tests {
         }
 
         #[test]
-        fn frames_read_back_as_they_were_written(kind in 1u8..=8, number: u64, other: u64, bytes: Vec<u8>) {
+        fn frames_read_back_as_they_were_written(kind in 1u8..=10, number: u64, other: u64, bytes: Vec<u8>) {
             let frame = match kind {
                 1 => output(&bytes),
                 2 => DataFrame::Output { stream: OutputStream::Stderr, bytes: (&bytes[..]).into() },
@@ -306,7 +338,9 @@ mod tests {
                 5 => DataFrame::End,
                 6 => DataFrame::Stdin((&bytes[..]).into()),
                 7 => DataFrame::StdinEnd,
-                _ => DataFrame::Ack { received: number },
+                8 => DataFrame::Ack { received: number },
+                9 => DataFrame::PieceBegins { blob: other as u32, piece: number, length: (other >> 32) as u32 },
+                _ => DataFrame::Bytes((&bytes[..]).into()),
             };
             let mut wire = Vec::new();
             frame.encode(&mut wire);

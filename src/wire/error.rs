@@ -46,6 +46,12 @@ pub enum WireError {
         /// Its payload's length.
         length: usize,
     },
+    /// A data frame that has no place where it came.
+    #[error("read a data frame of kind {kind} where none of them belongs")]
+    Unexpected {
+        /// The kind.
+        kind: u8,
+    },
     /// A data frame that has no place in a log.
     #[error("read a log that holds a data frame of kind {0}")]
     NotInLogs(u8),

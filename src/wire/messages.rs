@@ -2,9 +2,10 @@
 
 use super::WireError;
 use super::frame::Message;
+use crate::model::files::{BlobWish, TaskFiles};
 use crate::model::handshake::{Answer, Hello};
 use crate::model::limits::{MAX_BATCH, MAX_ROWS};
-use crate::model::messages::{DispatcherMessage, EndedAttempt, StreamPurpose, WorkerMessage};
+use crate::model::messages::{DispatcherMessage, EndedAttempt, FilesReply, StreamPurpose, WorkerMessage};
 use crate::model::requests::{Reply, Request};
 use crate::model::selector::Selector;
 use crate::model::trust::{JoinNews, JoinReply};
@@ -13,7 +14,33 @@ impl Message for Hello {}
 impl Message for Answer {}
 impl Message for JoinNews {}
 impl Message for JoinReply {}
-impl Message for StreamPurpose {}
+impl Message for StreamPurpose {
+    fn check_bounds(&self) -> Result<(), WireError> {
+        match self {
+            Self::BlobFetch { wishes, .. } => sane(wishes),
+            Self::BlobOffer { blobs, .. } => at_most("offered blobs", blobs.len(), MAX_BATCH),
+            Self::Attached { .. } | Self::LogUpload { .. } | Self::LogRead { .. } | Self::OutputsOf { .. } => Ok(()),
+        }
+    }
+}
+
+// Alone it is a column of the store.
+impl Message for TaskFiles {
+    fn check_bounds(&self) -> Result<(), WireError> {
+        at_most("outputs", self.outputs.len(), MAX_BATCH)?;
+        at_most("transfers", self.transfers.len(), MAX_BATCH)
+    }
+}
+
+impl Message for FilesReply {
+    fn check_bounds(&self) -> Result<(), WireError> {
+        match self {
+            Self::Wanted(wishes) => sane(wishes),
+            Self::Found(outputs) => at_most("outputs", outputs.len(), MAX_BATCH),
+            Self::Follows | Self::Kept | Self::Refused(_) => Ok(()),
+        }
+    }
+}
 // Alone it is an entry of the worker's outbox.
 impl Message for EndedAttempt {}
 
@@ -22,7 +49,10 @@ impl Message for WorkerMessage {
         match self {
             Self::Holding(held) => at_most("held attempts", held.len(), MAX_BATCH),
             Self::Started(started) => at_most("started attempts", started.len(), MAX_BATCH),
-            Self::Ended(ended) => at_most("ended attempts", ended.len(), MAX_BATCH),
+            Self::Ended(ended) => {
+                at_most("ended attempts", ended.len(), MAX_BATCH)?;
+                ended.iter().filter_map(|ended| ended.report.files.as_deref()).try_for_each(TaskFiles::check_bounds)
+            }
             Self::Returned(returned) => at_most("returned attempts", returned.len(), MAX_BATCH),
             Self::Heartbeat { .. } | Self::SpecMissing(_) | Self::Stopping => Ok(()),
         }
@@ -52,6 +82,8 @@ impl Message for Request {
             Self::Jobs(filter) => filter.only.as_ref().map_or(Ok(()), selector),
             Self::Tasks(filter) => selector(&filter.of),
             Self::Logs(request) => selector(&request.of),
+            Self::Blobs(blobs) => at_most("blobs", blobs.len(), MAX_BATCH),
+            Self::UploadBlobs(wishes) | Self::FetchOutput { wishes, .. } => sane(wishes),
             Self::Submit(_)
             | Self::Attach { .. }
             | Self::Workers
@@ -77,6 +109,7 @@ impl Message for Reply {
             Self::Workers(workers) => at_most("workers", workers.len(), MAX_ROWS as usize),
             Self::Clients(clients) => at_most("clients", clients.len(), MAX_ROWS as usize),
             Self::Tokens(tokens) => at_most("tokens", tokens.len(), MAX_ROWS as usize),
+            Self::Wanted(wishes) => sane(wishes),
             _ => Ok(()),
         }
     }
@@ -86,6 +119,15 @@ fn selector(selector: &Selector) -> Result<(), WireError> {
     match selector {
         Selector::These(parts) => at_most("parts of a selector", parts.len(), MAX_ROWS as usize),
         Selector::All | Selector::Last => Ok(()),
+    }
+}
+
+/// A bounded list of wishes for pieces that their blobs have.
+fn sane(wishes: &[BlobWish]) -> Result<(), WireError> {
+    at_most("wanted blobs", wishes.len(), MAX_BATCH)?;
+    match wishes.iter().find(|wish| !wish.is_sane()) {
+        Some(wish) => Err(WireError::Malformed(format!("blob {} has no such pieces", wish.blob.digest.short()))),
+        None => Ok(()),
     }
 }
 

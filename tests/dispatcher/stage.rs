@@ -379,6 +379,7 @@ impl Worker {
             ended_at: self.welcome.now,
             peak_memory_bytes: 4096,
             output,
+            files: None,
         };
         self.says(WorkerMessage::Ended(vec![EndedAttempt { id: assignment.id(), fence: assignment.fence, report }]))
             .await;

@@ -70,7 +70,14 @@ impl Rig {
         let assignment = Assignment { task, attempt: AttemptNo(1), fence, gpus: Vec::new() };
         let id = assignment.id();
         let worker = "worker-1".parse().expect("a name");
-        self.executor.run(StartAttempt { assignment, spec: SealedSpec::seal(spec), worker, attached });
+        self.executor.run(StartAttempt {
+            assignment,
+            spec: SealedSpec::seal(spec),
+            worker,
+            attached,
+            directory: None,
+            keep_directory: false,
+        });
         id
     }
 

@@ -190,5 +190,6 @@ pub(super) fn lost_report(now: Timestamp, attempt: &Attempt) -> AttemptReport {
         ended_at: now,
         peak_memory_bytes: 0,
         output: OutputSummary::default(),
+        files: None,
     }
 }

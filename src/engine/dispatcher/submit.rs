@@ -10,13 +10,14 @@ use super::job::{Attendance, Job};
 use super::placement::{ClassId, Requirement};
 use super::requests::failure;
 use super::{DispatcherEngine, Notice, Peer};
+use crate::model::files::InputSource;
 use crate::model::limits::{
-    MAX_BATCH, MAX_IDEMPOTENCY_KEY_BYTES, MAX_INLINE_STDIN, MAX_ITEMS_BYTES, MAX_RETRIES, MAX_SPEC_BYTES,
-    MAX_TASK_INDEX, MAX_TASKS_PER_JOB,
+    MAX_BATCH, MAX_IDEMPOTENCY_KEY_BYTES, MAX_INLINE_STDIN, MAX_INPUTS, MAX_ITEMS_BYTES, MAX_PATH_BYTES, MAX_RETRIES,
+    MAX_SPEC_BYTES, MAX_TASK_INDEX, MAX_TASKS_PER_JOB,
 };
 use crate::model::records::{Record, SubmittedJob};
 use crate::model::requests::{Failure, FailureCode, Reply, Submission};
-use crate::model::spec::{DependencyCondition, OutputMode, StdinSource};
+use crate::model::spec::{DependencyCondition, OutputMode, StdinSource, Workdir};
 use crate::model::{Items, JobId, JobSpec, JobState, LinkId, RawString, TaskState, Timestamp};
 
 /// Most jobs that may wait or run at once: what a gigabyte of memory holds of single tasks.
@@ -61,7 +62,42 @@ pub fn check_submission(submission: &Submission) -> Result<(), Failure> {
     if matches!(&spec.items, Items::List(items) if items.iter().map(RawString::len).sum::<usize>() > MAX_ITEMS_BYTES) {
         return invalid(format!("the job's items have more than {} MiB", MAX_ITEMS_BYTES >> 20));
     }
-    Ok(())
+    match files_fault(spec) {
+        Some(fault) => invalid(fault),
+        None => Ok(()),
+    }
+}
+
+/// What is wrong with the files that a job names.
+fn files_fault(spec: &JobSpec) -> Option<String> {
+    if spec.inputs.len() > MAX_INPUTS || spec.outputs.len() > MAX_INPUTS {
+        return Some(format!("the job has more than {MAX_INPUTS} inputs or outputs; name a directory instead"));
+    }
+    if !spec.inputs.is_empty() && spec.workdir != Workdir::Fresh {
+        return Some("a job with inputs runs in a directory of its own, not in one that the worker has".to_owned());
+    }
+    let is_path = |path: &RawString| (1..=MAX_PATH_BYTES).contains(&path.len()) && !path.as_bytes().contains(&0);
+    for input in &spec.inputs {
+        if !is_path(&input.name) {
+            return Some(format!("an input cannot be put at {:?}", input.name));
+        }
+        match &input.source {
+            InputSource::Shared(_) => {}
+            InputSource::PerTask(contents) if contents.len() as u64 == spec.items.count() => {}
+            InputSource::PerTask(contents) => {
+                return Some(format!("an input has {} contents for {} tasks", contents.len(), spec.items.count()));
+            }
+            InputSource::Output { job, output, .. } => {
+                if !is_path(output) {
+                    return Some(format!("no output is called {output:?}"));
+                }
+                if !spec.after.iter().any(|dependency| dependency.job == *job) {
+                    return Some(format!("the job takes an output of job {job} and does not wait for it"));
+                }
+            }
+        }
+    }
+    spec.outputs.iter().find(|output| !is_path(output)).map(|output| format!("{output:?} is no path of an output"))
 }
 
 /// Whether a client has to be there while the job runs.

@@ -117,7 +117,7 @@ impl WorkerEngine {
         }
         let ended_at = self.link.dispatcher_time(now);
         let output = OutputSummary::default();
-        let report = AttemptReport { outcome, started_at: None, ended_at, peak_memory_bytes: 0, output };
+        let report = AttemptReport { outcome, started_at: None, ended_at, peak_memory_bytes: 0, output, files: None };
         let ended = EndedAttempt { id: attempt.id, fence: attempt.fence, report };
         self.outbox.keep_unstarted(ended.clone());
         if self.link.is_up() {

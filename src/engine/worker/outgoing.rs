@@ -101,6 +101,7 @@ mod tests {
                 ended_at: Timestamp(1),
                 peak_memory_bytes: 0,
                 output: OutputSummary::default(),
+                files: None,
             },
         }
     }

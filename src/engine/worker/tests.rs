@@ -53,7 +53,14 @@ fn spec() -> JobSpec {
 }
 
 fn report(outcome: Outcome, now: Timestamp) -> AttemptReport {
-    AttemptReport { outcome, started_at: None, ended_at: now, peak_memory_bytes: 0, output: OutputSummary::default() }
+    AttemptReport {
+        outcome,
+        started_at: None,
+        ended_at: now,
+        peak_memory_bytes: 0,
+        output: OutputSummary::default(),
+        files: None,
+    }
 }
 
 impl Bench {

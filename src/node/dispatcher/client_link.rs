@@ -15,7 +15,12 @@ use super::{requests, worker_link};
 use crate::transport::Link;
 
 /// Serves a client until its link ends.
-pub(super) async fn serve(shell: &Arc<Shell>, asker: Asker, link: &Link, mut queue: mpsc::Receiver<LinkOut>) {
+pub(super) async fn serve(shell: &Arc<Shell>, asker: Asker, link: &Link, queue: mpsc::Receiver<LinkOut>) {
+    answer(shell, asker, link, queue).await;
+    shell.files.link_ended(asker.link);
+}
+
+async fn answer(shell: &Arc<Shell>, asker: Asker, link: &Link, mut queue: mpsc::Receiver<LinkOut>) {
     // The transport bounds how many streams a peer may have open.
     let mut streams = JoinSet::new();
     loop {

@@ -23,6 +23,7 @@ mod chronicle;
 mod client_link;
 mod directory;
 mod event;
+mod files;
 mod history;
 mod joining;
 mod live;
@@ -100,7 +101,8 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
     let to_open = options.clone();
     let opening = tokio::task::spawn_blocking(move || start::open(&to_open, clock));
     let opened = opening.await.map_err(|_| NodeError::Crashed("the start of the dispatcher"))??;
-    let start::Opened { folder, access_file, node, access, endpoint, store, progress, engine, log_files } = opened;
+    let start::Opened { folder, access_file, node, access, endpoint, store, progress, engine, log_files, files } =
+        opened;
 
     let (events, queue) = mpsc::channel(EVENT_QUEUE);
     let shell = Arc::new(Shell {
@@ -109,6 +111,7 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         live: live::Live::default(),
         directory: directory::Directory::new(),
         log_files: log_files.clone(),
+        files: files.clone(),
         access: access.clone(),
         address: endpoint.local_addr(),
         stopping: Shutdown::new(),
@@ -127,6 +130,7 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         events: queue,
         live: shell.live.clone(),
         log_files,
+        files,
         chronicle: chronicle::Chronicle::default(),
         release: release::Release::new(),
         ports: ports::Ports::default(),

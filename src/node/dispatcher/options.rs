@@ -33,6 +33,8 @@ pub struct DispatcherOptions {
     pub heartbeat_timeout: Millis,
     /// `--store`: the database file; `None` is `dispatcher/store.sqlite` in the home.
     pub store: Option<PathBuf>,
+    /// `--file-quota`: bytes of inputs and outputs to keep; `None` is what the disk has room for.
+    pub file_quota: Option<u64>,
     /// `--p2p-enabled`: whether workers may talk to each other; default true. Nothing does yet.
     pub p2p_enabled: bool,
     /// `--discovery-port`: where beacons go; default 5555. Nothing sends any yet.
@@ -55,6 +57,7 @@ impl DispatcherOptions {
             task_retries: TASK_RETRIES,
             heartbeat_timeout: LOST_AFTER,
             store: None,
+            file_quota: None,
             p2p_enabled: true,
             discovery_port: DISCOVERY_PORT,
             embedded: false,

@@ -33,6 +33,11 @@ impl Outlet {
         self.open()?.flush().await
     }
 
+    /// The stream itself, for what is no reply.
+    pub(super) fn stream(&mut self) -> Result<&mut FrameSend, TransportError> {
+        self.open()
+    }
+
     /// Says that this was all.
     pub(super) async fn finish(&mut self) -> Result<(), TransportError> {
         self.open()?.finish().await?;

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::event::Question;
 use super::outlet::Outlet;
 use super::shell::{Asker, Shell};
-use super::{administration, bulk, logs, relay};
+use super::{administration, bulk, files, logs, relay};
 use crate::engine::dispatcher::{Call, check_submission};
 use crate::model::limits::{MAX_FRAME, MAX_ROWS};
 use crate::model::requests::{Failure, FailureCode, JobFilter, Reply, Request, Submission, TaskFilter};
@@ -76,6 +76,11 @@ pub(super) async fn serve(shell: Arc<Shell>, asker: Asker, send: FrameSend, mut 
     let served = match request {
         Request::Watch(jobs) => watch(&shell, &asker, jobs, &mut outlet).await,
         Request::Logs(wish) => logs::serve(&shell, &asker, wish, &mut outlet).await,
+        Request::FetchOutput { task, wishes } => files::fetch_output(&shell, &asker, task, wishes, &mut outlet).await,
+        Request::UploadBlobs(wishes) => match files::upload_blobs(&shell, &asker, wishes, &mut recv).await {
+            Ok(reply) => finish(&mut outlet, &reply).await,
+            Err(trouble) => Err(trouble),
+        },
         other => match answer(&shell, &asker, other).await {
             Ok(reply) => {
                 if let Reply::Failed(failure) = &reply {
@@ -140,6 +145,7 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
         Request::Jobs(filter) => jobs(shell, viewer, filter).await,
         Request::Tasks(filter) => tasks(shell, viewer, filter).await,
         Request::Explain(what) => explain(shell, asker, what).await,
+        Request::Blobs(blobs) => files::blobs(shell, asker, blobs).await,
         Request::Workers => match put(shell, asker, Call::Workers).await? {
             Reply::Workers(mut workers) => {
                 shell.directory.complete(&mut workers);
@@ -167,7 +173,11 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
         Request::Drain(name) => put(shell, asker, Call::Drain { name, draining: true }).await,
         Request::Resume(name) => put(shell, asker, Call::Drain { name, draining: false }).await,
         // Served before: they have more than one reply.
-        Request::Watch(_) | Request::Attach { .. } | Request::Logs(_) => Err(Trouble::CutOff),
+        Request::Watch(_)
+        | Request::Attach { .. }
+        | Request::Logs(_)
+        | Request::UploadBlobs(_)
+        | Request::FetchOutput { .. } => Err(Trouble::CutOff),
     }
 }
 
@@ -179,6 +189,7 @@ pub(super) async fn put(shell: &Shell, asker: &Asker, question: impl Into<Questi
 async fn submit(shell: &Shell, asker: &Asker, submission: Submission) -> Result<Reply, Trouble> {
     // Before anything is looked up for it.
     check_submission(&submission).map_err(Trouble::Refused)?;
+    files::check_inputs(shell, asker, submission.spec.spec()).await?;
     let node = asker.node;
     let key = submission.idempotency_key.clone();
     let after: Vec<JobId> = submission.spec.spec().after.iter().map(|dependency| dependency.job).collect();

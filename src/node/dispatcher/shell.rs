@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::attendance::Register;
 use super::directory::Directory;
 use super::event::{Event, Question, REPLY_QUEUE};
+use super::files::Files;
 use super::history::History;
 use super::joining::Joiners;
 use super::live::Live;
@@ -30,6 +31,7 @@ pub(super) struct Shell {
     pub(super) live: Live,
     pub(super) directory: Directory,
     pub(super) log_files: LogFiles,
+    pub(super) files: Files,
     pub(super) access: AccessFile,
     /// Where it listens.
     pub(super) address: SocketAddr,

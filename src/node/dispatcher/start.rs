@@ -8,8 +8,10 @@
 use std::path::PathBuf;
 
 use super::DispatcherOptions;
+use super::files::Files;
 use super::log_files::LogFiles;
 use super::progress::StoreProgress;
+use crate::blob::BlobStore;
 use crate::engine::dispatcher::{DispatcherConfig, DispatcherEngine};
 use crate::model::limits::{HEARTBEAT_INTERVAL, SUSPECT_AFTER};
 use crate::model::selector::{Part, Selector};
@@ -23,6 +25,8 @@ use crate::trust::{AccessFile, Home, Identity, NodeDir, TrustError};
 const STORE: &str = "store.sqlite";
 /// The log folder's name there.
 const LOGS: &str = "logs";
+/// The name of the folder of blobs there.
+const FILES: &str = "files";
 /// Log folders that are looked up at once.
 const LOOK_UP_AT_ONCE: usize = 1000;
 
@@ -38,6 +42,7 @@ pub(super) struct Opened {
     pub(super) progress: StoreProgress,
     pub(super) engine: DispatcherEngine,
     pub(super) log_files: LogFiles,
+    pub(super) files: Files,
 }
 
 /// Opens all of it. Blocks on disks.
@@ -64,11 +69,12 @@ pub(super) fn open(options: &DispatcherOptions, clock: Clock) -> Result<Opened, 
     let log_files =
         LogFiles::open(logs.clone()).map_err(|source| NodeError::LogFolder { path: logs.clone(), source })?;
     remove_orphans(&store, &log_files, logs)?;
+    let files = Files::new(BlobStore::open(&folder.path().join(FILES), options.file_quota.unwrap_or(u64::MAX))?);
 
     let engine = DispatcherEngine::restore(config(options, identity.id()), clock.now(), state);
     let access = AccessFile::new(identity.id(), endpoint.local_addr())?;
     let (access_file, node) = (home.access_file(), identity.id());
-    Ok(Opened { folder, access_file, node, access, endpoint, store, progress, engine, log_files })
+    Ok(Opened { folder, access_file, node, access, endpoint, store, progress, engine, log_files, files })
 }
 
 fn config(options: &DispatcherOptions, node: NodeId) -> DispatcherConfig {

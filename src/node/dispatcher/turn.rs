@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::chronicle::Chronicle;
 use super::event::{Arrival, Event, Question, TURN_EVENTS};
+use super::files::Files;
 use super::live::Live;
 use super::log_files::LogFiles;
 use super::ports::Ports;
@@ -31,6 +32,7 @@ pub(super) struct Turns {
     pub(super) events: mpsc::Receiver<Event>,
     pub(super) live: Live,
     pub(super) log_files: LogFiles,
+    pub(super) files: Files,
     pub(super) chronicle: Chronicle,
     pub(super) release: Release<Due>,
     pub(super) ports: Ports,
@@ -172,11 +174,13 @@ impl Turns {
     fn perform(&mut self) -> Result<(), NodeError> {
         let effects = self.engine.take_effects();
         let mut after_sync: Vec<Due> = effects.messages_after_sync.into_iter().map(send).collect();
-        let mut forgotten = Vec::new();
+        let (mut forgotten, mut over) = (Vec::new(), Vec::new());
         for notice in &effects.notices {
             self.chronicle.tell(self.clock.now(), notice);
-            if let Notice::JobForgotten { job } = notice {
-                forgotten.push(*job);
+            match notice {
+                Notice::JobForgotten { job } => forgotten.push(*job),
+                Notice::AttemptOver { id } => over.push(*id),
+                _ => {}
             }
         }
         if !forgotten.is_empty() {
@@ -194,6 +198,7 @@ impl Turns {
         for notice in &effects.notices {
             self.live.note(notice);
         }
+        over.into_iter().for_each(|id| self.files.attempt_over(id));
         self.let_go();
         Ok(())
     }

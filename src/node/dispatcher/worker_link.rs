@@ -13,9 +13,10 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::event::{Event, LinkOut};
+use super::files;
 use super::live::WorkerStream;
 use super::shell::Shell;
-use crate::model::limits::{CLIENT_GONE_AFTER, MAX_FRAME, MAX_FRAME_UNAUTHENTICATED};
+use crate::model::limits::{CLIENT_GONE_AFTER, MAX_FRAME};
 use crate::model::messages::{DispatcherMessage, StreamPurpose, WorkerMessage};
 use crate::model::{AttemptId, LinkId, NodeName};
 use crate::store::StoreError;
@@ -126,7 +127,7 @@ async fn take_streams(shell: &Arc<Shell>, link: &Link, name: &NodeName) -> Trans
         tokio::select! {
             opened = link.accept_bi() => match opened {
                 Ok((send, recv)) => {
-                    drop(streams.spawn(attached(Arc::clone(shell), link.clone(), name.clone(), send, recv)));
+                    drop(streams.spawn(both_ways(Arc::clone(shell), link.clone(), name.clone(), send, recv)));
                 }
                 Err(error) => return error,
             },
@@ -139,9 +140,56 @@ async fn take_streams(shell: &Arc<Shell>, link: &Link, name: &NodeName) -> Trans
     }
 }
 
+/// Serves a stream of which both directions are used.
+async fn both_ways(shell: Arc<Shell>, link: Link, name: NodeName, send: FrameSend, mut recv: FrameRecv) {
+    match purpose(&mut recv).await {
+        Some(StreamPurpose::Attached { id, from }) => {
+            attached(shell, link, name, WorkerStream { id, from, send, recv }).await
+        }
+        Some(
+            about @ (StreamPurpose::BlobFetch { .. }
+            | StreamPurpose::BlobOffer { .. }
+            | StreamPurpose::OutputsOf { .. }),
+        ) => {
+            about_files(&shell, &name, about, send, recv).await;
+        }
+        Some(StreamPurpose::LogUpload { .. } | StreamPurpose::LogRead { .. }) | None => {}
+    }
+}
+
+/// Moves files of an attempt that the worker holds.
+async fn about_files(shell: &Shell, name: &NodeName, about: StreamPurpose, mut send: FrameSend, mut recv: FrameRecv) {
+    let (StreamPurpose::BlobFetch { id, .. }
+    | StreamPurpose::BlobOffer { id, .. }
+    | StreamPurpose::OutputsOf { id, .. }) = about
+    else {
+        return;
+    };
+    let is_recorded = match standing(shell, id, name).await {
+        Ok(Standing::Live) => false,
+        Ok(Standing::Ended) => true,
+        Ok(Standing::NotIts) => return warn!("Worker {name} asks for files of task {id}, which it was not given"),
+        Err(error) => return warn!("The files of task {id} cannot be moved: failed to {error}"),
+    };
+    let moved = match about {
+        StreamPurpose::BlobFetch { wishes, .. } => files::give(shell, id, wishes, &mut send).await,
+        StreamPurpose::BlobOffer { blobs, .. } => {
+            files::take(shell, id, blobs, is_recorded, &mut send, &mut recv).await
+        }
+        StreamPurpose::OutputsOf { input, output, .. } => {
+            files::name_outputs(shell, id, input, output, &mut send).await
+        }
+        _ => return,
+    };
+    if let Err(error) = moved {
+        debug!(worker = name.as_str(), "Files of task {id} stay where they are for now: failed to {error}");
+        send.abandon();
+    }
+}
+
 /// Leaves an attached attempt's stream for its client, for as long as one may come.
-async fn attached(shell: Arc<Shell>, link: Link, name: NodeName, send: FrameSend, mut recv: FrameRecv) {
-    let Some(StreamPurpose::Attached { id, from }) = purpose(&mut recv).await else { return };
+async fn attached(shell: Arc<Shell>, link: Link, name: NodeName, stream: WorkerStream) {
+    let id = stream.id;
     match standing(&shell, id, &name).await {
         Ok(Standing::Live) => {}
         Ok(Standing::Ended) if shell.live.is_awaited(id.task) => {}
@@ -149,7 +197,7 @@ async fn attached(shell: Arc<Shell>, link: Link, name: NodeName, send: FrameSend
         Ok(Standing::NotIts) => return warn!("Worker {name} offers output of task {id}, which it was not given"),
         Err(error) => return warn!("The output of task {id} cannot be passed on: failed to {error}"),
     }
-    let parking = shell.live.park(WorkerStream { id, from, send, recv });
+    let parking = shell.live.park(stream);
     let abandoned = async {
         parking.ended().await;
         tokio::time::sleep(CLIENT_GONE_AFTER.as_duration()).await;
@@ -180,7 +228,7 @@ async fn upload(shell: Arc<Shell>, name: NodeName, mut recv: FrameRecv) {
 }
 
 async fn purpose(recv: &mut FrameRecv) -> Option<StreamPurpose> {
-    let first = tokio::time::timeout(PURPOSE_PATIENCE, recv.recv(MAX_FRAME_UNAUTHENTICATED)).await;
+    let first = tokio::time::timeout(PURPOSE_PATIENCE, recv.recv(MAX_FRAME)).await;
     first.ok()?.ok()?
 }
 

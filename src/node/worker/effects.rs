@@ -2,10 +2,12 @@
 //! to. Split from the loop (`shell`) only for its length; one thought a method.
 
 use super::attached::Attached;
+use super::files_turn::Staging;
 use super::logs;
 use super::shell::{Event, Running, Shell, Up};
 use crate::engine::worker::{ExecFact, ExecOrder, WorkerLinkChange, WorkerNotice};
-use crate::exec::{Ending, ExecEvent, Kept, StartAttempt};
+use crate::exec::{AttachedIo, Ending, ExecEvent, Kept, Scratch, StartAttempt};
+use crate::model::files::TaskFiles;
 use crate::model::limits::MAX_BATCH;
 use crate::model::messages::{Assignment, WorkerMessage};
 use crate::model::outcome::{KeptOutput, OutputSummary};
@@ -40,7 +42,7 @@ impl Shell {
         for message in effects.messages {
             match message {
                 WorkerMessage::Ended(ended) => {
-                    let ready: Vec<_> = ended.into_iter().filter_map(|ended| self.reports.release(ended)).collect();
+                    let ready: Vec<_> = ended.into_iter().filter_map(|ended| self.release(ended)).collect();
                     self.queue(WorkerMessage::Ended(ready));
                 }
                 other => self.queue(other),
@@ -76,10 +78,13 @@ impl Shell {
             ExecOrder::Start { assignment, spec } => self.start(now, assignment, spec),
             ExecOrder::Terminate { id, grace } => {
                 self.executor.terminate(id, if self.hurried { Millis(0) } else { grace });
+                self.unstage(now, id);
             }
             ExecOrder::ForgetLog(id) => {
                 self.executor.forget_log(id);
                 self.reports.forget(id);
+                self.moved.remove(&id);
+                self.kept.remove(&id);
                 // Dropping the sender tells the stream that the result is recorded.
                 self.attached.remove(&id);
             } // Specs live in the engine and in the attempts that need them.
@@ -95,8 +100,27 @@ impl Shell {
             self.attached.insert(id, recorded);
             io
         });
-        self.running.insert(id, Running { ordered_at: now, started_at: None });
-        self.executor.run(StartAttempt { assignment, spec, worker: self.name.clone(), attached });
+        if spec.spec().inputs.is_empty() {
+            self.run_now(now, assignment, spec, attached, None);
+        } else {
+            self.stage(Staging { assignment, spec, attached });
+        }
+    }
+
+    /// Hands an attempt to the executor.
+    pub(super) fn run_now(
+        &mut self,
+        now: Timestamp,
+        assignment: Assignment,
+        spec: SealedSpec,
+        attached: Option<AttachedIo>,
+        directory: Option<Scratch>,
+    ) {
+        let keep_directory = !spec.spec().outputs.is_empty();
+        let running = Running { ordered_at: now, started_at: None, spec: keep_directory.then(|| spec.clone()) };
+        self.running.insert(assignment.id(), running);
+        let worker = self.name.clone();
+        self.executor.run(StartAttempt { assignment, spec, worker, attached, directory, keep_directory });
     }
 
     /// Turns what the executor says into facts for the engine.
@@ -110,15 +134,24 @@ impl Shell {
                 }
                 ExecFact::Started { id, at }
             }
-            ExecEvent::Ended { id, ending } => {
-                let running = self.running.remove(&id);
-                ExecFact::Ended { id, report: self.report(now, id, running, ending) }
-            }
+            ExecEvent::Ended { id, mut ending } => match ending.directory.take() {
+                Some(directory) => return self.collect(id, ending, directory),
+                None => {
+                    let running = self.running.remove(&id);
+                    ExecFact::Ended { id, report: self.report(now, id, running, ending) }
+                }
+            },
         };
         self.engine.handle_exec(now, fact);
     }
 
-    fn report(&mut self, now: Timestamp, id: AttemptId, running: Option<Running>, ending: Ending) -> AttemptReport {
+    pub(super) fn report(
+        &mut self,
+        now: Timestamp,
+        id: AttemptId,
+        running: Option<Running>,
+        ending: Ending,
+    ) -> AttemptReport {
         let ran = !matches!(ending.outcome, Outcome::SpawnFailed(_));
         // A task that is over before its start was told started when it was ordered to.
         let started_at = running.filter(|_| ran).map(|running| running.started_at.unwrap_or(running.ordered_at));
@@ -136,12 +169,13 @@ impl Shell {
             ended_at: now,
             peak_memory_bytes: ending.peak_memory_bytes,
             output: OutputSummary { stdout_bytes: ending.stdout_bytes, stderr_bytes: ending.stderr_bytes, kept },
+            files: self.moved.get(&id).filter(|files| **files != TaskFiles::default()).cloned().map(Box::new),
         }
     }
 
     /// Sends stored output ahead of the report that will name it.
     fn upload(&mut self, id: AttemptId, bytes: u64) {
-        self.reports.upload_started(id);
+        self.reports.log_started(id);
         let upload = logs::upload(id, bytes, self.executor.clone(), self.wires.live.clone());
         let events = self.wires.events.clone();
         self.tasks.spawn(async move {

@@ -14,11 +14,13 @@ use tokio::task::JoinHandle;
 use super::StopWishes;
 use super::connector::{Connector, Pauses};
 use super::dial::Dialler;
+use super::files::Stock;
 use super::join::{Applicant, ApprovalAsked};
 use super::last_words::Briefer;
 use super::outbox::ResultKeeper;
 use super::shell::{Event, Inbox, LoopEnd, Shell, Up, Wires};
 use super::ways::Knowledge;
+use crate::blob::BlobStore;
 use crate::engine::worker::{WorkerConfig, WorkerEngine};
 use crate::exec::{ExecConfig, ExecEvent, Executor, Guard, GuardConfig, Presence};
 use crate::model::limits::HEARTBEAT_INTERVAL;
@@ -31,6 +33,8 @@ use crate::store::{Outbox, Progress, StoreError};
 use crate::transport::Link;
 use crate::trust::{Identity, NodeDir, TrustError};
 
+/// The folder of blobs in the worker's.
+const FILES: &str = "files";
 /// Events from the connector and from uploads between two turns of the loop;
 /// beyond that the connector reads no more from its link.
 const EVENTS: usize = 256;
@@ -57,6 +61,8 @@ pub(super) struct Setup {
     pub(super) program: PathBuf,
     /// Scratch directories and spools.
     pub(super) work_root: PathBuf,
+    /// Bytes of inputs and outputs that it keeps; `None` is what the disk has room for.
+    pub(super) file_quota: Option<u64>,
     /// The worker's folder; an embedded worker has none, and neither guard nor outbox.
     pub(super) folder: Option<NodeDir>,
     pub(super) stop: StopWishes,
@@ -158,7 +164,8 @@ impl Setup {
         let briefer = self.briefer(parts, first.dispatcher);
         let wires = Wires { events: parts.events.clone(), live: parts.live.clone(), briefer };
         let keeper = ResultKeeper::new(outbox);
-        let mut shell = Shell::new(self.clock, engine, parts.executor.clone(), keeper, &first, wires);
+        let stock = self.stock(parts)?;
+        let mut shell = Shell::new(self.clock, engine, parts.executor.clone(), keeper, &first, wires, stock);
         let mut inbox = Inbox { events, exec, synced, failed, stop: self.stop.clone() };
         let ended = shell.run(&mut inbox, Event::Up(first)).await;
         if matches!(ended, Ok(LoopEnd::Stopped)) && !shell.hurried {
@@ -197,6 +204,13 @@ impl Setup {
         };
         let (outbox, unsettled) = Outbox::open(&path, Box::new(progress))?;
         Ok((Some(outbox), unsettled))
+    }
+
+    /// What this worker has of files. An embedded worker's go with its work directory.
+    fn stock(&self, parts: &Parts) -> Result<Stock, NodeError> {
+        let place = self.folder.as_ref().map_or(self.work_root.as_path(), |folder| folder.path());
+        let store = BlobStore::open(&place.join(FILES), self.file_quota.unwrap_or(u64::MAX))?;
+        Ok(Stock::new(store, parts.live.clone()))
     }
 
     fn briefer(&self, parts: &Parts, dispatcher: NodeId) -> Option<Briefer> {

@@ -19,6 +19,8 @@ mod attached;
 mod connector;
 mod dial;
 mod effects;
+mod files;
+mod files_turn;
 mod join;
 pub mod last_words;
 mod life;
@@ -78,6 +80,7 @@ pub async fn run(options: WorkerOptions, shutdown: Shutdown) -> Result<(), NodeE
         program: program(options.program),
         // Beside the worker's folder and not in it: that one may be renamed while tasks run.
         work_root: home.root().join("work"),
+        file_quota: options.file_quota,
         folder: Some(folder),
         stop: StopWishes::by_signals(shutdown),
     };
@@ -117,6 +120,7 @@ pub(super) async fn run_embedded(
         profile: options.profile(&Hardware::detect()),
         program: program(binary),
         work_root,
+        file_quota: None,
         folder: None,
         stop: StopWishes { wanted: shutdown.clone(), hurry: shutdown },
     };

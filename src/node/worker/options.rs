@@ -40,6 +40,8 @@ pub struct WorkerOptions {
     pub labels: BTreeMap<String, String>,
     /// `--resource k=N`.
     pub resources: BTreeMap<String, u64>,
+    /// `--file-quota`: bytes of inputs and outputs to keep; `None` is what the disk has room for.
+    pub file_quota: Option<u64>,
     /// The `octaskly` binary that guard and shims are started from; `None` is the running one.
     pub program: Option<PathBuf>,
     /// Where to show what is to be typed for this worker's approval; `None` is the terminal. What does not
@@ -71,6 +73,7 @@ impl WorkerOptions {
             gpu: false,
             labels: BTreeMap::new(),
             resources: BTreeMap::new(),
+            file_quota: None,
             program: None,
             show_approval: None,
         }

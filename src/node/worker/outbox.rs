@@ -143,6 +143,7 @@ mod tests {
                 ended_at: Timestamp(1),
                 peak_memory_bytes: 0,
                 output: crate::model::outcome::OutputSummary::default(),
+                files: None,
             },
         })
     }

@@ -10,18 +10,22 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::StopWishes;
+use super::files::{Staged, Stock};
+use super::files_turn::Staging;
 use super::last_words::Briefer;
 use super::outbox::ResultKeeper;
 use super::reports::Reports;
+use crate::blob::{Collected, Pins};
 use crate::engine::worker::{WorkerEngine, WorkerLinkChange};
-use crate::exec::{ExecEvent, Executor};
+use crate::exec::{Ending, ExecEvent, Executor};
+use crate::model::files::TaskFiles;
 use crate::model::handshake::Welcome;
 use crate::model::messages::{DispatcherMessage, WorkerMessage};
 use crate::model::records::BatchNo;
-use crate::model::{AttemptId, Millis, NodeId, NodeName, Timestamp};
+use crate::model::{AttemptId, Millis, NodeId, NodeName, SealedSpec, Timestamp};
 use crate::node::{Clock, NodeError};
 use crate::store::StoreError;
 use crate::transport::Link;
@@ -49,6 +53,29 @@ pub(super) enum Event {
         id: AttemptId,
         /// Whether the dispatcher has it.
         arrived: bool,
+    },
+    /// An attempt's directory is ready, or cannot be made so.
+    Staged {
+        /// Whose.
+        id: AttemptId,
+        /// The directory, or why there is none.
+        staged: Result<Staged, String>,
+    },
+    /// What an ended attempt left of its outputs is taken up.
+    Collected {
+        /// Whose.
+        id: AttemptId,
+        /// How it ended.
+        ending: Box<Ending>,
+        /// Its outputs, or why there are none.
+        collected: Result<Collected, String>,
+    },
+    /// The dispatcher has an attempt's outputs, or refused them for this reason.
+    Offered {
+        /// Whose.
+        id: AttemptId,
+        /// Why not.
+        refused: Option<String>,
     },
     /// The outbox has every batch up to this one on disk.
     Synced(BatchNo),
@@ -103,6 +130,8 @@ pub(super) struct Running {
     pub(super) ordered_at: Timestamp,
     /// When its process started, if that was heard.
     pub(super) started_at: Option<Timestamp>,
+    /// Its job's spec, when outputs are to be taken up.
+    pub(super) spec: Option<SealedSpec>,
 }
 
 /// How the loop ended, where no error did it.
@@ -140,6 +169,12 @@ pub(super) struct Shell {
     pub(super) pending: Outgoing,
     pub(super) running: BTreeMap<AttemptId, Running>,
     pub(super) reports: Reports,
+    pub(super) stock: Stock,
+    /// Attempts whose inputs are on their way.
+    pub(super) staging: BTreeMap<AttemptId, (Staging, AbortHandle)>,
+    /// What attempts moved, until their results are recorded; and what keeps their outputs here.
+    pub(super) moved: BTreeMap<AttemptId, TaskFiles>,
+    pub(super) kept: BTreeMap<AttemptId, Pins>,
     /// Attached attempts whose results are not recorded yet.
     pub(super) attached: BTreeMap<AttemptId, oneshot::Sender<()>>,
     /// Streams and uploads underway.
@@ -157,6 +192,7 @@ impl Shell {
         keeper: ResultKeeper,
         first: &Up,
         wires: Wires,
+        stock: Stock,
     ) -> Self {
         Self {
             clock,
@@ -170,6 +206,10 @@ impl Shell {
             pending: Outgoing::new(),
             running: BTreeMap::new(),
             reports: Reports::default(),
+            stock,
+            staging: BTreeMap::new(),
+            moved: BTreeMap::new(),
+            kept: BTreeMap::new(),
             attached: BTreeMap::new(),
             tasks: JoinSet::new(),
             stopping: false,
@@ -240,7 +280,14 @@ impl Shell {
             }
             Event::Exec(event) => self.executed(now, event),
             Event::Uploaded { id, arrived } => {
-                if let Some(ended) = self.reports.upload_ended(id, arrived) {
+                if let Some(ended) = self.reports.log_ended(id, arrived) {
+                    self.queue(WorkerMessage::Ended(vec![ended]));
+                }
+            }
+            Event::Staged { id, staged } => self.staged(now, id, staged),
+            Event::Collected { id, ending, collected } => self.collected(now, id, *ending, collected),
+            Event::Offered { id, refused } => {
+                if let Some(ended) = self.reports.files_ended(id, refused) {
                     self.queue(WorkerMessage::Ended(vec![ended]));
                 }
             }

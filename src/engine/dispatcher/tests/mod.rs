@@ -359,6 +359,7 @@ impl Scene {
             ended_at: self.now,
             peak_memory_bytes: 0,
             output: OutputSummary::default(),
+            files: None,
         }
     }
 

@@ -1,0 +1,128 @@
+//! What clients ask about files: what is missing before a submission, the
+//! bytes of it, and the outputs of their tasks.
+//!
+//! The one invariant: a client gets the bytes of no blob that is not an output
+//! of a task that it may see. Absent: the command line's paths.
+
+use super::allowed::is_output;
+use super::{FilesError, blocking, bytes_of, make_room, receive, send};
+use crate::model::TaskId;
+use crate::model::files::{BlobRef, BlobWish, Content, InputSource};
+use crate::model::requests::{FailureCode, Reply};
+use crate::model::selector::{Part, Selector};
+use crate::model::spec::JobSpec;
+use crate::node::dispatcher::outlet::Outlet;
+use crate::node::dispatcher::requests::{Trouble, resolve};
+use crate::node::dispatcher::shell::{Asker, Shell};
+use crate::transport::FrameRecv;
+
+/// Which of `blobs` the dispatcher lacks; those that it has stay while the client's link stands.
+pub(in crate::node::dispatcher) async fn blobs(
+    shell: &Shell,
+    asker: &Asker,
+    blobs: Vec<BlobRef>,
+) -> Result<Reply, Trouble> {
+    let files = shell.files.clone();
+    let link = asker.link;
+    let lacking = blocking(move || {
+        files.hold_for_link(link, files.store.pin(blobs.iter().map(|blob| blob.digest)));
+        Ok(files.lacking(&blobs))
+    });
+    Ok(Reply::Wanted(lacking.await?))
+}
+
+/// Takes the pieces of `wishes` from the client.
+pub(in crate::node::dispatcher) async fn upload_blobs(
+    shell: &Shell,
+    asker: &Asker,
+    wishes: Vec<BlobWish>,
+    recv: &mut FrameRecv,
+) -> Result<Reply, Trouble> {
+    make_room(shell, bytes_of(&wishes)).await?;
+    shell.files.hold_for_link(asker.link, shell.files.store.pin(wishes.iter().map(|wish| wish.blob.digest)));
+    let affected = wishes.len() as u64;
+    receive(&shell.files.store, wishes, recv).await?;
+    Ok(Reply::Done { affected })
+}
+
+/// Sends pieces of a task's outputs.
+pub(in crate::node::dispatcher) async fn fetch_output(
+    shell: &Shell,
+    asker: &Asker,
+    task: TaskId,
+    wishes: Vec<BlobWish>,
+    outlet: &mut Outlet,
+) -> Result<(), Trouble> {
+    resolve(shell, asker.viewer(), Selector::These(vec![Part::Task(task)])).await?;
+    let files = shell.files.clone();
+    let asked: Vec<BlobRef> = wishes.iter().map(|wish| wish.blob).collect();
+    let check = move |reader: &crate::store::Reader| {
+        let outputs: Vec<Content> = reader.outputs_of(task)?.into_iter().map(|output| output.content).collect();
+        Ok(is_output(&files, &outputs, &asked))
+    };
+    if let Some(stranger) = shell.history.read_fresh(check).await? {
+        let text = format!("{} is no output of task {task}", stranger.digest.short());
+        return Err(Trouble::refused(FailureCode::NotFound, text, None));
+    }
+    let files = shell.files.clone();
+    let blobs: Vec<BlobRef> = wishes.iter().map(|wish| wish.blob).collect();
+    let (pins, gone) = blocking(move || {
+        let pins = files.store.pin(blobs.iter().map(|blob| blob.digest));
+        Ok((pins, blobs.into_iter().find(|blob| !files.store.has(blob.digest))))
+    })
+    .await?;
+    if let Some(gone) = gone {
+        let text = format!("output {} of task {task} is not kept any more", gone.digest.short());
+        return Err(Trouble::refused(FailureCode::NotFound, text, Some(&format!("octaskly retry {task}"))));
+    }
+    outlet.reply(&Reply::Streaming).await?;
+    send(&shell.files.store, wishes, outlet.stream()?).await?;
+    outlet.finish().await?;
+    drop(pins);
+    Ok(())
+}
+
+/// Refuses a job whose inputs are not all here, or are somebody else's outputs.
+pub(in crate::node::dispatcher) async fn check_inputs(
+    shell: &Shell,
+    asker: &Asker,
+    spec: &JobSpec,
+) -> Result<(), Trouble> {
+    let mut others: Vec<Part> = Vec::new();
+    let mut contents: Vec<Content> = Vec::new();
+    for input in &spec.inputs {
+        match &input.source {
+            InputSource::Shared(content) => contents.push(*content),
+            InputSource::PerTask(each) => contents.extend(each),
+            InputSource::Output { job, .. } => others.push(Part::Jobs(*job, *job)),
+        }
+    }
+    if !others.is_empty() {
+        resolve(shell, asker.viewer(), Selector::These(others)).await?;
+    }
+    let files = shell.files.clone();
+    let missing = blocking(move || first_missing(&files, contents)).await?;
+    match missing {
+        None => Ok(()),
+        Some(blob) => {
+            let text = format!("input {} did not come before its job", blob.digest.short());
+            Err(Trouble::refused(FailureCode::Conflict, text, Some("submit it again")))
+        }
+    }
+}
+
+/// A blob that some of `contents` consists of and that is not here.
+fn first_missing(files: &super::Files, contents: Vec<Content>) -> Result<Option<BlobRef>, FilesError> {
+    for content in contents {
+        let blob = content.blob();
+        if !files.store.has(blob.digest) {
+            return Ok(Some(blob));
+        }
+        if let Content::Tree { manifest, .. } = content
+            && let Some(digest) = files.listed(manifest)?.into_iter().find(|digest| !files.store.has(*digest))
+        {
+            return Ok(Some(BlobRef { digest, bytes: 0 }));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,124 @@
+//! What workers ask about files: the inputs of attempts they hold, and a place
+//! for their outputs.
+//!
+//! The one invariant: a worker is given what its own live attempts need, and
+//! nothing else. Absent: who holds which attempt (`worker_link` asks the store).
+
+use super::allowed::{inputs_of, is_output};
+use super::{FilesError, blocking, bytes_of, failure, make_room, receive, send};
+use crate::model::files::{BlobRef, BlobWish, InputSource};
+use crate::model::messages::FilesReply;
+use crate::model::requests::{Failure, FailureCode};
+use crate::model::{AttemptId, RawString};
+use crate::node::dispatcher::shell::Shell;
+use crate::store::Reader;
+use crate::transport::{FrameRecv, FrameSend};
+
+/// Sends pieces of the inputs of `id`.
+pub(in crate::node::dispatcher) async fn give(
+    shell: &Shell,
+    id: AttemptId,
+    wishes: Vec<BlobWish>,
+    stream: &mut FrameSend,
+) -> Result<(), FilesError> {
+    let files = shell.files.clone();
+    let asked: Vec<BlobRef> = wishes.iter().map(|wish| wish.blob).collect();
+    let check = move |reader: &Reader| {
+        let Some(spec) = files.spec(reader, id.task.job)? else { return Ok(asked.first().copied()) };
+        Ok(is_output(&files, &inputs_of(reader, spec.spec(), id.task)?, &asked))
+    };
+    if let Some(stranger) = shell.history.read(check).await? {
+        return refuse(stream, not_its(stranger, id)).await;
+    }
+    let files = shell.files.clone();
+    let blobs: Vec<BlobRef> = wishes.iter().map(|wish| wish.blob).collect();
+    let (pins, gone) = blocking(move || {
+        let pins = files.store.pin(blobs.iter().map(|blob| blob.digest));
+        Ok((pins, blobs.into_iter().find(|blob| !files.store.has(blob.digest))))
+    })
+    .await?;
+    if let Some(gone) = gone {
+        let text = format!("{} is not kept any more", gone.digest.short());
+        return refuse(stream, Failure { code: FailureCode::NotFound, text, hint: None }).await;
+    }
+    stream.send(&FilesReply::Follows).await?;
+    send(&shell.files.store, wishes, stream).await?;
+    stream.finish().await?;
+    drop(pins);
+    Ok(())
+}
+
+/// Takes the outputs of `id`, as far as they are not here. `is_recorded`: its result is known, so nothing is wanted.
+pub(in crate::node::dispatcher) async fn take(
+    shell: &Shell,
+    id: AttemptId,
+    blobs: Vec<BlobRef>,
+    is_recorded: bool,
+    stream: &mut FrameSend,
+    recv: &mut FrameRecv,
+) -> Result<(), FilesError> {
+    let files = shell.files.clone();
+    let wishes = match is_recorded {
+        true => Vec::new(),
+        false => {
+            blocking(move || {
+                files.hold_for_attempt(id, files.store.pin(blobs.iter().map(|blob| blob.digest)));
+                Ok(files.lacking(&blobs))
+            })
+            .await?
+        }
+    };
+    if let Err(error) = make_room(shell, bytes_of(&wishes)).await {
+        return refuse(stream, failure(&error)).await;
+    }
+    stream.send(&FilesReply::Wanted(wishes.clone())).await?;
+    match receive(&shell.files.store, wishes, recv).await {
+        Ok(()) => stream.send(&FilesReply::Kept).await?,
+        Err(FilesError::Blob(error)) => return refuse(stream, failure(&error.into())).await,
+        Err(other) => return Err(other),
+    }
+    Ok(stream.finish().await?)
+}
+
+/// Says which outputs of another job an input of `id` means.
+pub(in crate::node::dispatcher) async fn name_outputs(
+    shell: &Shell,
+    id: AttemptId,
+    input: u32,
+    output: RawString,
+    stream: &mut FrameSend,
+) -> Result<(), FilesError> {
+    let files = shell.files.clone();
+    let look_up = move |reader: &Reader| {
+        let spec = files.spec(reader, id.task.job)?;
+        let source = spec.as_ref().and_then(|spec| spec.spec().inputs.get(input as usize)).map(|input| &input.source);
+        let Some(InputSource::Output { job, index, .. }) = source else { return Ok(None) };
+        let found = reader.outputs(*job, *index, &output)?;
+        Ok(Some((*job, output, found.into_iter().map(|(_, output)| output).collect::<Vec<_>>())))
+    };
+    let reply = match shell.history.read(look_up).await? {
+        None => FilesReply::Refused(Failure {
+            code: FailureCode::Invalid,
+            text: format!("input {input} of task {id} is no output of a job"),
+            hint: None,
+        }),
+        Some((job, output, found)) if found.is_empty() => FilesReply::Refused(Failure {
+            code: FailureCode::NotFound,
+            text: format!("job {job} has no output {output}"),
+            hint: None,
+        }),
+        Some((_, _, found)) => FilesReply::Found(found),
+    };
+    stream.send(&reply).await?;
+    Ok(stream.finish().await?)
+}
+
+fn not_its(blob: BlobRef, id: AttemptId) -> Failure {
+    let text = format!("{} is no input of task {id}", blob.digest.short());
+    Failure { code: FailureCode::Forbidden, text, hint: None }
+}
+
+async fn refuse(stream: &mut FrameSend, why: Failure) -> Result<(), FilesError> {
+    stream.send(&FilesReply::Refused(why)).await?;
+    Ok(stream.finish().await?)
+}

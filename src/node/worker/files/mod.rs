@@ -1,0 +1,215 @@
+//! The files of a worker's attempts: inputs are fetched and put into place
+//! before a start, outputs are taken up and offered to the dispatcher after an
+//! end.
+//!
+//! The one invariant: a task sees only bytes that were verified, and a result
+//! that names outputs leaves when the dispatcher has them. What is under way
+//! outlives a lost link and goes on over the next one. Absent: keeping and
+//! verifying bytes (`blob`), and when an attempt starts (the engine's).
+
+mod fetch;
+mod offer;
+mod stage;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub(super) use stage::Staged;
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_blocking;
+
+use crate::blob::{BlobError, BlobStore, Collected, Take, collect};
+use crate::exec::{Scratch, fill};
+use crate::model::files::{BlobRef, OutputFile, TreeKind};
+use crate::model::limits::MAX_MANIFEST_BYTES;
+use crate::model::requests::Failure;
+use crate::model::spec::Workdir;
+use crate::model::{Content, Digest, JobSpec, NodeName, RawString, TaskId};
+use crate::transport::{Link, TransportError};
+use crate::wire::manifest;
+
+/// First pause before something is tried again that failed on a link that stands; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// A worker's blobs and the way to more of them. Clones share everything.
+#[derive(Clone)]
+pub(super) struct Stock {
+    pub(super) store: BlobStore,
+    /// The current link, if there is one.
+    link: watch::Receiver<Option<Link>>,
+    under_way: Arc<UnderWay>,
+}
+
+/// Blobs that some attempt is fetching: others wait for it instead of fetching them again.
+#[derive(Default)]
+struct UnderWay {
+    digests: Mutex<BTreeSet<Digest>>,
+    released: Notify,
+}
+
+/// Why files could not be moved; the text completes "failed to …".
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FilesError {
+    /// This worker's own blobs, or the task's directory.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// A manifest that lists nothing one could use.
+    #[error("read the manifest {0}")]
+    Manifest(Digest, #[source] crate::wire::WireError),
+    /// The link, which may come back.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The dispatcher says no.
+    #[error("get them from the dispatcher: {}", .0.text)]
+    Refused(Failure),
+    /// It answered with something else than it was asked for.
+    #[error("understand the dispatcher's answer")]
+    Unexpected,
+    /// The same name, and not the same content.
+    #[error("tell {count} outputs called {name} of job {job} apart: name the task, as {job}.1:{name}")]
+    Ambiguous {
+        /// How many.
+        count: usize,
+        /// Whose.
+        job: crate::model::JobId,
+        /// Called so.
+        name: RawString,
+    },
+    /// Bytes that are not what their name says, again and again.
+    #[error("get {0} whole: what the dispatcher sends of it is damaged")]
+    Damaged(Digest),
+    /// A placeholder made a path of it that is too long.
+    #[error("use {0}: the path is too long")]
+    TooLong(RawString),
+    /// The directory for it.
+    #[error("make its directory")]
+    Directory(#[source] std::io::Error),
+    /// The worker is stopping.
+    #[error("go on: the worker is stopping")]
+    Stopping,
+}
+
+impl FilesError {
+    /// Whether it may go better on the next link, or on this one later.
+    fn is_passing(&self) -> bool {
+        matches!(self, Self::Transport(_))
+    }
+}
+
+impl Stock {
+    pub(super) fn new(store: BlobStore, link: watch::Receiver<Option<Link>>) -> Self {
+        Self { store, link, under_way: Arc::default() }
+    }
+
+    /// The current link; waits until there is one.
+    async fn link(&self) -> Result<Link, FilesError> {
+        let mut link = self.link.clone();
+        let standing = link.wait_for(Option::is_some).await.map_err(|_| FilesError::Stopping)?;
+        standing.clone().ok_or(FilesError::Stopping)
+    }
+
+    /// The files that a content consists of, its manifest first.
+    fn parts(&self, content: &Content) -> Result<Vec<BlobRef>, FilesError> {
+        let Content::Tree { manifest, .. } = content else { return Ok(vec![content.blob()]) };
+        let bytes = self.store.read(*manifest, MAX_MANIFEST_BYTES)?;
+        let entries = manifest::decode(&bytes).map_err(|error| FilesError::Manifest(manifest.digest, error))?;
+        let files = entries.into_iter().filter_map(|entry| match entry.kind {
+            TreeKind::File { blob, .. } => Some(blob),
+            TreeKind::Directory | TreeKind::Symlink(_) => None,
+        });
+        let mut parts: Vec<BlobRef> = files.collect();
+        parts.sort_unstable();
+        parts.dedup();
+        parts.insert(0, *manifest);
+        Ok(parts)
+    }
+
+    /// Takes up what a task left of its declared outputs, and removes its directory.
+    pub(super) async fn collect(
+        &self,
+        task: TaskId,
+        spec: &JobSpec,
+        directory: Scratch,
+    ) -> Result<Collected, FilesError> {
+        let item = spec.items.item(task.index);
+        let filled = |output: &RawString| {
+            fill(item.as_ref(), task.index.0, output).ok_or_else(|| FilesError::TooLong(output.clone()))
+        };
+        let patterns: Vec<RawString> = spec.outputs.iter().map(filled).collect::<Result<_, _>>()?;
+        // What lies in a directory of the worker's own stays there.
+        let (root, how) = match &spec.workdir {
+            Workdir::Fresh => (directory.path().to_owned(), Take::Move),
+            Workdir::Existing(existing) => (existing.as_os_str().into(), Take::Copy),
+        };
+        let store = self.store.clone();
+        blocking(move || {
+            let collected = collect(&store, &root, &patterns, how);
+            let path = directory.path().to_owned();
+            if let Err(error) = directory.remove() {
+                tracing::warn!(path = %path.display(), %error, "failed to remove a task's directory");
+            }
+            store.sync()?;
+            Ok(collected?)
+        })
+        .await
+    }
+
+    /// Keeps the blobs of these outputs, and of what they list, from being collected.
+    pub(super) fn pin(&self, outputs: &[OutputFile]) -> crate::blob::Pins {
+        let parts = outputs.iter().flat_map(|output| self.parts(&output.content).unwrap_or_default());
+        self.store.pin(parts.map(|blob| blob.digest))
+    }
+}
+
+/// Says where an attempt's inputs come from in its report.
+fn source_name(name: &NodeName) -> String {
+    name.as_str().to_owned()
+}
+
+/// Runs what waits for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FilesError> + Send + 'static,
+) -> Result<T, FilesError> {
+    spawn_blocking(work).await.unwrap_or(Err(FilesError::Stopping))
+}
+
+/// Waits a little longer each time.
+struct Pause(Duration);
+
+impl Pause {
+    fn new() -> Self {
+        Self(FIRST_PAUSE)
+    }
+
+    async fn wait(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// A list of blobs, claimed by one attempt until it is dropped.
+struct Claim<'a> {
+    under_way: &'a UnderWay,
+    digests: Vec<Digest>,
+}
+
+impl UnderWay {
+    /// Claims those of `wanted` that nobody else has claimed.
+    fn claim(&self, wanted: impl Iterator<Item = Digest>) -> Claim<'_> {
+        let mut claimed = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        let digests = wanted.filter(|digest| claimed.insert(*digest)).collect();
+        Claim { under_way: self, digests }
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut claimed = self.under_way.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        self.digests.iter().for_each(|digest| _ = claimed.remove(digest));
+        drop(claimed);
+        self.under_way.released.notify_waiters();
+    }
+}

@@ -1,0 +1,78 @@
+//! Bringing outputs to the dispatcher, as far as it does not have them.
+
+use super::{FilesError, Pause, Stock, blocking};
+use crate::model::AttemptId;
+use crate::model::files::{BlobRef, OutputFile};
+use crate::model::limits::{MAX_BATCH, MAX_FRAME};
+use crate::model::messages::{FilesReply, StreamPurpose};
+use crate::transport::TransportError;
+use crate::wire::DataFrame;
+
+impl Stock {
+    /// Returns when the dispatcher has every byte of `outputs`, for as long as that takes.
+    ///
+    /// # Errors
+    /// When it refuses them, or they are not here any more.
+    pub(in crate::node::worker) async fn offer(
+        &self,
+        id: AttemptId,
+        outputs: Vec<OutputFile>,
+    ) -> Result<(), FilesError> {
+        let stock = self.clone();
+        let blobs = blocking(move || {
+            let mut blobs = Vec::new();
+            for output in &outputs {
+                blobs.append(&mut stock.parts(&output.content)?);
+            }
+            blobs.sort_unstable();
+            blobs.dedup();
+            Ok(blobs)
+        })
+        .await?;
+        for some in blobs.chunks(MAX_BATCH) {
+            let mut pause = Pause::new();
+            while let Err(error) = self.offer_some(id, some).await {
+                if !error.is_passing() {
+                    return Err(error);
+                }
+                tracing::debug!("Bringing outputs of task {id} starts again: failed to {error}");
+                pause.wait().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// One stream's worth.
+    async fn offer_some(&self, id: AttemptId, blobs: &[BlobRef]) -> Result<(), FilesError> {
+        let link = self.link().await?;
+        let (mut send, mut recv) = link.open_bi().await?;
+        send.send(&StreamPurpose::BlobOffer { id, blobs: blobs.to_vec() }).await?;
+        let wishes = match recv.recv::<FilesReply>(MAX_FRAME).await? {
+            Some(FilesReply::Wanted(wishes)) => wishes,
+            other => return Err(unexpected(other)),
+        };
+        for (place, wish) in wishes.into_iter().enumerate() {
+            if !blobs.contains(&wish.blob) {
+                return Err(FilesError::Unexpected);
+            }
+            for number in wish.pieces.iter() {
+                let store = self.store.clone();
+                let encoded = blocking(move || Ok(store.encode(wish.blob, number)?)).await?;
+                send.feed_piece(place as u32, number, &encoded).await?;
+            }
+        }
+        send.send_data(&DataFrame::End).await?;
+        match recv.recv::<FilesReply>(MAX_FRAME).await? {
+            Some(FilesReply::Kept) => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+}
+
+fn unexpected(reply: Option<FilesReply>) -> FilesError {
+    match reply {
+        Some(FilesReply::Refused(failure)) => FilesError::Refused(failure),
+        Some(_) => FilesError::Unexpected,
+        None => TransportError::StreamClosed.into(),
+    }
+}

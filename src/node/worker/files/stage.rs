@@ -1,0 +1,135 @@
+//! Getting a task's directory ready: its inputs fetched, verified and in place.
+//!
+//! The one invariant: a directory comes out of here with every input of its
+//! task, or is removed.
+
+use super::{FilesError, Stock, blocking, source_name};
+use crate::blob::{Pins, place};
+use crate::exec::{Executor, Scratch, fill};
+use crate::model::files::{BlobRef, InputSource, OutputFile, Transfer, TransferPath};
+use crate::model::limits::{MAX_BATCH, MAX_FRAME};
+use crate::model::messages::{FilesReply, StreamPurpose};
+use crate::model::{AttemptId, Content, JobSpec, NodeName, RawString, SealedSpec};
+use crate::transport::TransportError;
+
+/// What bytes from the dispatcher are said to come from.
+const DISPATCHER: &str = "dispatcher";
+
+/// A directory with a task's inputs in it.
+pub(in crate::node::worker) struct Staged {
+    pub(in crate::node::worker) directory: Scratch,
+    /// How they came.
+    pub(in crate::node::worker) transfers: Vec<Transfer>,
+}
+
+impl Stock {
+    /// Gets everything ready for one attempt of a job with inputs. Waits as long as the dispatcher is away.
+    pub(in crate::node::worker) async fn stage(
+        &self,
+        id: AttemptId,
+        spec: &SealedSpec,
+        worker: &NodeName,
+        executor: &Executor,
+    ) -> Result<Staged, FilesError> {
+        let inputs = self.inputs(id, spec.spec()).await?;
+        let (mut transfers, mut pins) = (Vec::new(), Vec::new());
+        for (_, content) in &inputs {
+            let moved = self.bring(id, content, &mut pins).await?;
+            let total = content.total_bytes();
+            let mut note = |bytes: u64, from: String, path| {
+                if transfers.len() < MAX_BATCH {
+                    let blob = BlobRef { digest: content.blob().digest, bytes };
+                    transfers.push(Transfer { blob, from, path });
+                }
+            };
+            if moved > 0 {
+                note(moved.min(total), DISPATCHER.to_owned(), TransferPath::Dispatcher);
+            }
+            if moved < total || moved == 0 {
+                note(total.saturating_sub(moved), source_name(worker), TransferPath::Local);
+            }
+        }
+        let directory = executor.new_directory().map_err(FilesError::Directory)?;
+        let store = self.store.clone();
+        blocking(move || {
+            // Held until everything is a copy.
+            let _pins: Vec<Pins> = pins;
+            for (name, content) in &inputs {
+                if let Err(error) = place(&store, directory.path(), name.as_bytes(), content) {
+                    let _ = directory.remove();
+                    return Err(error.into());
+                }
+            }
+            Ok(Staged { directory, transfers })
+        })
+        .await
+    }
+
+    /// What goes where, in the order of the spec.
+    async fn inputs(&self, id: AttemptId, spec: &JobSpec) -> Result<Vec<(RawString, Content)>, FilesError> {
+        let index = id.task.index;
+        let item = spec.items.item(index);
+        let filled =
+            |path: &RawString| fill(item.as_ref(), index.0, path).ok_or_else(|| FilesError::TooLong(path.clone()));
+        let mut inputs = Vec::new();
+        for (place, input) in spec.inputs.iter().enumerate() {
+            let content = match &input.source {
+                InputSource::Shared(content) => *content,
+                InputSource::PerTask(contents) => {
+                    let position = spec.items.position_of(index).and_then(|position| usize::try_from(position).ok());
+                    // The dispatcher has checked that there is one for each task.
+                    *position.and_then(|position| contents.get(position)).ok_or(FilesError::Unexpected)?
+                }
+                InputSource::Output { job, output, .. } => {
+                    let output = filled(output)?;
+                    let found = self.outputs(id, place as u32, output.clone()).await?;
+                    let mut contents: Vec<Content> = found.into_iter().map(|output| output.content).collect();
+                    contents.dedup();
+                    match contents[..] {
+                        [content] => content,
+                        _ => return Err(FilesError::Ambiguous { count: contents.len(), job: *job, name: output }),
+                    }
+                }
+            };
+            inputs.push((filled(&input.name)?, content));
+        }
+        Ok(inputs)
+    }
+
+    /// Has the files of a content here and keeps them; says how many bytes had to come.
+    async fn bring(&self, id: AttemptId, content: &Content, pins: &mut Vec<Pins>) -> Result<u64, FilesError> {
+        let blob = content.blob();
+        pins.push(self.store.pin([blob.digest]));
+        let mut moved = self.fetch(id, &[blob]).await?;
+        if let Content::Tree { .. } = content {
+            let (stock, content) = (self.clone(), *content);
+            let parts = blocking(move || stock.parts(&content)).await?;
+            pins.push(self.store.pin(parts.iter().map(|blob| blob.digest)));
+            moved += self.fetch(id, &parts).await?;
+        }
+        Ok(moved)
+    }
+
+    /// Asks the dispatcher which outputs of another job are meant; waits until it can be asked.
+    async fn outputs(&self, id: AttemptId, input: u32, output: RawString) -> Result<Vec<OutputFile>, FilesError> {
+        let mut pause = super::Pause::new();
+        loop {
+            match self.ask_outputs(id, input, output.clone()).await {
+                Err(error) if error.is_passing() => pause.wait().await,
+                other => return other,
+            }
+        }
+    }
+
+    async fn ask_outputs(&self, id: AttemptId, input: u32, output: RawString) -> Result<Vec<OutputFile>, FilesError> {
+        let link = self.link().await?;
+        let (mut send, mut recv) = link.open_bi().await?;
+        send.send(&StreamPurpose::OutputsOf { id, input, output }).await?;
+        match recv.recv::<FilesReply>(MAX_FRAME).await? {
+            Some(FilesReply::Found(found)) => Ok(found),
+            Some(FilesReply::Refused(failure)) => Err(FilesError::Refused(failure)),
+            Some(_) => Err(FilesError::Unexpected),
+            None => Err(TransportError::StreamClosed.into()),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The worker's loop and its files: what happens around a start and an end
+//! when an attempt has inputs or outputs.
+//!
+//! ```text
+//! order ─▶ stage ─▶ Staged ─▶ executor ─▶ Ended ─▶ collect ─▶ Collected ─▶ engine
+//!                                                                └─▶ offer ─▶ Offered ─▶ report leaves
+//! ```
+//!
+//! The one invariant: every attempt that was ordered to start ends in exactly
+//! one fact for the engine. Absent: moving bytes (`files`).
+
+use super::files::Staged;
+use super::reports::Release;
+use super::shell::{Event, Shell};
+use crate::blob::Collected;
+use crate::engine::worker::ExecFact;
+use crate::exec::{AttachedIo, Ending, Scratch};
+use crate::model::files::{OutputFile, TaskFiles};
+use crate::model::messages::{Assignment, EndedAttempt};
+use crate::model::{AttemptId, Outcome, RawString, SealedSpec, Timestamp};
+
+/// An attempt that waits for its inputs.
+pub(super) struct Staging {
+    pub(super) assignment: Assignment,
+    pub(super) spec: SealedSpec,
+    pub(super) attached: Option<AttachedIo>,
+}
+
+impl Shell {
+    /// Has the inputs of an attempt brought.
+    pub(super) fn stage(&mut self, staging: Staging) {
+        let id = staging.assignment.id();
+        let (stock, spec, worker) = (self.stock.clone(), staging.spec.clone(), self.name.clone());
+        let (executor, events) = (self.executor.clone(), self.wires.events.clone());
+        let bringing = self.tasks.spawn(async move {
+            let staged = stock.stage(id, &spec, &worker, &executor).await.map_err(|error| error.to_string());
+            let _ = events.send(Event::Staged { id, staged }).await;
+        });
+        if let Some((_, earlier)) = self.staging.insert(id, (staging, bringing)) {
+            earlier.abort();
+        }
+    }
+
+    /// The inputs are there, or cannot be had.
+    pub(super) fn staged(&mut self, now: Timestamp, id: AttemptId, staged: Result<Staged, String>) {
+        let Some((staging, _)) = self.staging.remove(&id) else {
+            // It was ended meanwhile.
+            if let Ok(staged) = staged {
+                tokio::task::spawn_blocking(move || staged.directory.remove());
+            }
+            return;
+        };
+        match staged {
+            Ok(Staged { directory, transfers }) => {
+                self.moved.insert(id, TaskFiles { outputs: Vec::new(), transfers });
+                self.run_now(now, staging.assignment, staging.spec, staging.attached, Some(directory));
+            }
+            Err(reason) => self.never_started(now, id, Outcome::TransferFailed(format!("failed to {reason}"))),
+        }
+    }
+
+    /// An attempt that still waits for its inputs is to end.
+    pub(super) fn unstage(&mut self, now: Timestamp, id: AttemptId) {
+        if let Some((_, bringing)) = self.staging.remove(&id) {
+            bringing.abort();
+            // The engine knows why.
+            self.never_started(now, id, Outcome::TransferFailed("it was ended before its inputs came".to_owned()));
+        }
+    }
+
+    fn never_started(&mut self, now: Timestamp, id: AttemptId, outcome: Outcome) {
+        let report = self.report(now, id, None, Ending::before_start(outcome));
+        self.engine.handle_exec(now, ExecFact::Ended { id, report });
+    }
+
+    /// Takes up what an ended attempt left in its directory.
+    pub(super) fn collect(&mut self, id: AttemptId, ending: Ending, directory: Scratch) {
+        let spec = self.running.get_mut(&id).and_then(|running| running.spec.take());
+        let (stock, events, ending) = (self.stock.clone(), self.wires.events.clone(), Box::new(ending));
+        self.tasks.spawn(async move {
+            let collected = match spec {
+                Some(spec) => stock.collect(id.task, spec.spec(), directory).await.map_err(|error| error.to_string()),
+                None => Err("find its outputs: nobody knows what they are called".to_owned()),
+            };
+            let _ = events.send(Event::Collected { id, ending, collected }).await;
+        });
+    }
+
+    /// The outputs are taken up: now the attempt has ended.
+    pub(super) fn collected(
+        &mut self,
+        now: Timestamp,
+        id: AttemptId,
+        mut ending: Ending,
+        collected: Result<Collected, String>,
+    ) {
+        let running = self.running.remove(&id);
+        let fault = match collected {
+            Ok(Collected { outputs, missing }) => {
+                if !outputs.is_empty() {
+                    self.offer(id, &outputs);
+                }
+                self.moved.entry(id).or_default().outputs = outputs;
+                missing.first().map(|first| not_made(first, missing.len()))
+            }
+            Err(reason) => Some(format!("failed to {reason}")),
+        };
+        // A task that failed by itself need not have made everything.
+        if let Some(fault) = fault.filter(|_| ending.outcome.is_success()) {
+            ending.outcome = Outcome::TransferFailed(fault);
+        }
+        let report = self.report(now, id, running, ending);
+        self.engine.handle_exec(now, ExecFact::Ended { id, report });
+    }
+
+    /// Brings outputs to the dispatcher; their report waits for it.
+    fn offer(&mut self, id: AttemptId, outputs: &[OutputFile]) {
+        self.reports.files_started(id);
+        self.kept.insert(id, self.stock.pin(outputs));
+        let (stock, events, outputs) = (self.stock.clone(), self.wires.events.clone(), outputs.to_vec());
+        self.tasks.spawn(async move {
+            let refused = stock.offer(id, outputs).await.err().map(|error| error.to_string());
+            let _ = events.send(Event::Offered { id, refused }).await;
+        });
+    }
+
+    /// Lets a report leave, now or when what it promises has left.
+    pub(super) fn release(&mut self, ended: EndedAttempt) -> Option<EndedAttempt> {
+        match self.reports.release(ended) {
+            Release::Now(ended) => Some(ended),
+            Release::Waits => None,
+            Release::OfferFirst(ended) => {
+                let outputs = ended.report.files.as_ref().map_or_else(Vec::new, |files| files.outputs.clone());
+                self.offer(ended.id, &outputs);
+                let released = self.reports.release(ended);
+                debug_assert_eq!(released, Release::Waits, "an offer is under way");
+                None
+            }
+        }
+    }
+}
+
+/// What a success that left less than it said is told.
+fn not_made(first: &RawString, count: usize) -> String {
+    match count {
+        1 => format!("there is no output {first}"),
+        more => format!("there is no output {first}, and {} more are missing", more - 1),
+    }
+}

@@ -1,0 +1,175 @@
+//! Rows of the files that tasks moved, and what they keep alive.
+//!
+//! Invariant: `outputs` has of each task what its last recorded attempt left,
+//! and nothing of the attempts before it. Absent: the bytes (the dispatcher's
+//! blob folder has them).
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, Row, params};
+
+use super::StoreError;
+use super::apply::run;
+use super::rows::{digest_from, int, uint};
+use crate::model::files::{BlobRef, Content, InputSource, OutputFile, TaskFiles};
+use crate::model::limits::{MAX_BATCH, MAX_FRAME};
+use crate::model::{AttemptId, Digest, JobId, RawString, SealedSpec, TaskId, TaskIndex};
+use crate::wire::frame;
+
+/// `outputs.kind`, one number a kind of content.
+const FILE: i64 = 0;
+const EXECUTABLE: i64 = 1;
+const TREE: i64 = 2;
+
+/// What an attempt moved, as the value of its column.
+pub(super) fn encoded(files: Option<&TaskFiles>) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(files) = files else { return Ok(None) };
+    let mut bytes = Vec::new();
+    frame::encode(files, &mut bytes, MAX_FRAME).map_err(StoreError::TooLarge)?;
+    bytes.drain(..frame::HEADER_BYTES);
+    Ok(Some(bytes))
+}
+
+/// What an attempt moved, from its column.
+pub(super) fn decoded(column: Option<&[u8]>) -> Result<Option<Box<TaskFiles>>, StoreError> {
+    let Some(bytes) = column else { return Ok(None) };
+    frame::decode(bytes).map(|files| Some(Box::new(files))).map_err(|_| StoreError::BadValue { column: "files" })
+}
+
+/// The outputs of an attempt take the place of those of the attempts before it.
+pub(super) fn brought(connection: &Connection, id: AttemptId, outputs: &[OutputFile]) -> Result<(), StoreError> {
+    let (job, task) = (int(id.task.job.0), int(id.task.index.0));
+    run(connection, "DELETE FROM outputs WHERE job = ?1 AND task = ?2", params![job, task])?;
+    for output in outputs {
+        let blob = output.content.blob();
+        let kind = match output.content {
+            Content::File { executable: false, .. } => FILE,
+            Content::File { executable: true, .. } => EXECUTABLE,
+            Content::Tree { .. } => TREE,
+        };
+        run(
+            connection,
+            "INSERT OR REPLACE INTO outputs (job, name, task, kind, digest, bytes, total_bytes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
+                job,
+                output.name.as_bytes(),
+                task,
+                kind,
+                blob.digest.0,
+                int(blob.bytes),
+                int(output.content.total_bytes())
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Outputs of a job by name, of one task or of whichever have one, in order of the tasks; at most [`MAX_BATCH`].
+pub(super) fn outputs(
+    connection: &Connection,
+    job: JobId,
+    task: Option<TaskIndex>,
+    name: &RawString,
+) -> Result<Vec<(TaskIndex, OutputFile)>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT task, name, kind, digest, bytes, total_bytes FROM outputs
+         WHERE job = ?1 AND name = ?2 AND (?3 IS NULL OR task = ?3) ORDER BY task LIMIT ?4",
+    )?;
+    let task = task.map(|index| int(index.0));
+    let mut rows = select.query(params![int(job.0), name.as_bytes(), task, MAX_BATCH as i64])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(output(row)?);
+    }
+    Ok(found)
+}
+
+/// The outputs of a task, in order of their names.
+pub(super) fn outputs_of(connection: &Connection, task: TaskId) -> Result<Vec<OutputFile>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT task, name, kind, digest, bytes, total_bytes FROM outputs WHERE job = ?1 AND task = ?2 ORDER BY name",
+    )?;
+    let mut rows = select.query(params![int(task.job.0), int(task.index.0)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(output(row)?.1);
+    }
+    Ok(found)
+}
+
+/// What a job's tasks have brought back, or one task of it: each content once.
+pub(super) fn contents(
+    connection: &Connection,
+    job: JobId,
+    task: Option<TaskIndex>,
+) -> Result<Vec<Content>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT DISTINCT 0, x'', kind, digest, bytes, total_bytes FROM outputs
+         WHERE job = ?1 AND (?2 IS NULL OR task = ?2)",
+    )?;
+    let mut rows = select.query(params![int(job.0), task.map(|index| int(index.0))])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(output(row)?.1.content);
+    }
+    Ok(found)
+}
+
+/// One row: task, name, kind, digest, bytes, total_bytes.
+fn output(row: &Row<'_>) -> Result<(TaskIndex, OutputFile), StoreError> {
+    let blob = BlobRef { digest: digest_from(&row.get::<_, Vec<u8>>(3)?)?, bytes: uint(row.get(4)?) };
+    let content = match row.get::<_, i64>(2)? {
+        FILE => Content::File { blob, executable: false },
+        EXECUTABLE => Content::File { blob, executable: true },
+        TREE => Content::Tree { manifest: blob, total_bytes: uint(row.get(5)?) },
+        _ => return Err(StoreError::BadValue { column: "kind" }),
+    };
+    Ok((TaskIndex(uint(row.get(0)?)), OutputFile { name: RawString(row.get(1)?), content }))
+}
+
+/// The contents that jobs of the store still need or have brought back, each once.
+pub(super) fn live(connection: &Connection) -> Result<Live, StoreError> {
+    let mut live = Live::default();
+    let mut select = connection.prepare("SELECT spec FROM specs WHERE has_files = 1")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let spec = row.get_ref(0)?.as_blob().ok().and_then(|bytes| SealedSpec::open(bytes).ok());
+        let spec = spec.ok_or(StoreError::BadValue { column: "spec" })?;
+        for input in &spec.spec().inputs {
+            match &input.source {
+                InputSource::Shared(content) => live.add(content),
+                InputSource::PerTask(contents) => contents.iter().for_each(|content| live.add(content)),
+                InputSource::Output { .. } => {}
+            }
+        }
+    }
+    let mut select = connection.prepare("SELECT DISTINCT digest, bytes, kind FROM outputs")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let blob = BlobRef { digest: digest_from(&row.get::<_, Vec<u8>>(0)?)?, bytes: uint(row.get(1)?) };
+        if row.get::<_, i64>(2)? == TREE {
+            live.manifests.insert(blob);
+        }
+        live.blobs.insert(blob.digest);
+    }
+    Ok(live)
+}
+
+/// What must not be removed from the blob folder.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    /// Files and manifests.
+    pub blobs: BTreeSet<Digest>,
+    /// Those that are manifests: what they list is live too.
+    pub manifests: BTreeSet<BlobRef>,
+}
+
+impl Live {
+    fn add(&mut self, content: &Content) {
+        self.blobs.insert(content.blob().digest);
+        if let Content::Tree { manifest, .. } = content {
+            self.manifests.insert(*manifest);
+        }
+    }
+}
