@@ -17,10 +17,11 @@ const TABLE: &[(&str, &[&str])] = &[
     ("store", &["model", "wire"]),
     ("trust", &["model", "wire"]),
     ("transport", &["model", "wire", "trust"]),
+    ("blob", &["model", "wire"]),
     ("exec", &["model", "wire"]),
     ("telemetry", &["model"]),
-    ("node", &["model", "engine", "wire", "store", "trust", "transport", "exec", "telemetry"]),
-    ("client", &["model", "wire", "trust", "transport"]),
+    ("node", &["model", "engine", "wire", "store", "trust", "transport", "blob", "exec", "telemetry"]),
+    ("client", &["model", "wire", "trust", "transport", "blob"]),
     ("sim", &["model", "engine", "wire"]),
     ("cli", &["model", "engine", "wire", "store", "trust", "transport", "exec", "telemetry", "node", "client", "sim"]),
 ];

@@ -13,7 +13,9 @@ use std::path::PathBuf;
 use super::exit;
 use super::value::ValueError;
 use crate::client::ClientError;
-use crate::model::NodeName;
+use crate::blob::BlobError;
+use crate::model::{NodeName, RawString, TaskId};
+use crate::wire::WireError;
 use crate::model::requests::FailureCode;
 use crate::node::NodeError;
 use crate::telemetry::TelemetryError;
@@ -95,6 +97,30 @@ pub(crate) enum CliError {
         option: &'static str,
         /// What the system said.
         source: io::Error,
+    },
+    /// A file of this machine cannot be sent, or one from a task not be written.
+    #[error("failed to {0}")]
+    Files(#[from] BlobError),
+    /// The files of a directory cannot be listed for others.
+    #[error("failed to list the files")]
+    Manifest(#[source] WireError),
+    /// A task offers a file that it was not asked for.
+    #[error("task {task} has an output {name:?} that nobody asked it for; it was not fetched")]
+    Unasked {
+        /// Which task.
+        task: TaskId,
+        /// What it offers.
+        name: RawString,
+    },
+    /// Two tasks bring back the same path.
+    #[error("tasks {first} and {second} both bring back {name:?}")]
+    Twice {
+        /// One.
+        first: TaskId,
+        /// The other.
+        second: TaskId,
+        /// Which path.
+        name: RawString,
     },
     /// The standard input kept with a job is too large for that.
     #[error("{origin} is too large to be kept with the job: more than {limit}")]
@@ -187,7 +213,11 @@ impl CliError {
             Self::Trust(source) => return source.hint(),
             Self::Node(source) => return source.hint(),
             Self::Bug { .. } => "please report this line and what led to it",
+            Self::Twice { .. } => "bring them into folders of their own: octaskly get ID.TASK -C DIR",
             Self::TooManyItems { .. }
+            | Self::Files(_)
+            | Self::Manifest(_)
+            | Self::Unasked { .. }
             | Self::Unreadable { .. }
             | Self::Resumed(_)
             | Self::Telemetry(_)
@@ -218,7 +248,12 @@ impl CliError {
                 _ => exit::FAILURE,
             },
             Self::Client(_) | Self::Trust(_) | Self::Bug { .. } => exit::OURS,
-            Self::NothingSelected(_) | Self::Resumed(_) => exit::FAILURE,
+            Self::NothingSelected(_)
+            | Self::Resumed(_)
+            | Self::Files(_)
+            | Self::Manifest(_)
+            | Self::Unasked { .. }
+            | Self::Twice { .. } => exit::FAILURE,
             Self::Telemetry(_) | Self::Node(_) | Self::Runtime(_) | Self::Random(_) | Self::Output(_) => exit::FAILURE,
             Self::PipeClosed => exit::PIPE_CLOSED,
         }

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::ExpectedBy;
+use crate::blob::BlobError;
 use crate::model::handshake::RefusalCode;
 use crate::model::requests::Failure;
 use crate::transport::TransportError;
@@ -80,6 +81,9 @@ pub enum ClientError {
     /// The link broke after the welcome; a reconnect may help.
     #[error("talk to the dispatcher: {0}")]
     LinkLost(TransportError),
+    /// A file here could not be read, or what came could not be kept.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
     /// The dispatcher will not do what was asked.
     #[error("{}", .0.text)]
     Failed(Failure),
@@ -117,7 +121,11 @@ impl ClientError {
             Self::UnknownHost { .. } => Some("check the spelling, or give its IP address".to_owned()),
             Self::Refused { hint, .. } => hint.clone(),
             Self::Failed(failure) => failure.hint.clone(),
-            Self::BadAddress(_) | Self::LinkLost(_) | Self::UnexpectedReply(_) | Self::NoReply => None,
+            Self::BadAddress(_)
+            | Self::LinkLost(_)
+            | Self::Blob(_)
+            | Self::UnexpectedReply(_)
+            | Self::NoReply => None,
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod connect;
 pub mod error;
+pub mod files;
 pub mod members;
 pub mod streams;
 pub mod target;

@@ -68,6 +68,22 @@ impl Content {
     }
 }
 
+/// A path without the parts that mean nothing: `./a//b/` is `a/b`. A leading `/` stays, and so does `..`.
+///
+/// The directory itself is `.`.
+#[must_use]
+pub fn tidy(path: &[u8]) -> RawString {
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(part, b"" | b"."));
+    let mut tidied = parts.collect::<Vec<_>>().join(&b'/');
+    if path.first() == Some(&b'/') {
+        tidied.insert(0, b'/');
+    }
+    if tidied.is_empty() {
+        tidied.push(b'.');
+    }
+    RawString(tidied)
+}
+
 /// One input of a job: what each of its tasks finds at `name` in its directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputSpec {

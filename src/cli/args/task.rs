@@ -105,6 +105,12 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "TIME", help_heading = "When it runs")]
     pub(crate) time_limit: Option<OsString>,
 
+    /// File, directory or pattern that the task finds in its directory, under NAME; JOB:OUTPUT is another job's output
+    #[arg(long = "in", value_name = "PATH[=NAME]", help_heading = "What it sees")]
+    pub(crate) inputs: Vec<OsString>,
+    /// File, directory or pattern that is kept when the task has ended; `run` brings it back here
+    #[arg(long = "out", value_name = "PATH", help_heading = "What it sees")]
+    pub(crate) outputs: Vec<OsString>,
     /// Variable that the task sees; without a value: this one's, when it is set here
     #[arg(long, value_name = "KEY[=VALUE]", help_heading = "What it sees")]
     pub(crate) env: Vec<OsString>,

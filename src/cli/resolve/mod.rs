@@ -7,6 +7,7 @@
 mod command;
 mod dispatcher;
 mod environment;
+mod inputs;
 mod intake;
 mod selection;
 mod submission;

@@ -5,15 +5,17 @@
 //! that a missing one is noticed before anybody is asked. Absent: the
 //! submission itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 
 use super::command::{self, ITEMS_FOLLOW, Manner};
+use super::inputs::{self, Files};
 use super::intake::{self, StdinPlan};
 use super::{Environment, option, read};
 use crate::cli::args::{JsonForm, TaskArgs};
 use crate::cli::error::{CliError, Place};
 use crate::cli::value::{self, ValueError};
+use crate::client::files::Luggage;
 use crate::model::limits::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_ITEMS_BYTES, MAX_ROWS, MAX_TASKS_PER_JOB};
 use crate::model::selector::{Part, Selector};
 use crate::model::spec::{Dependency, DependencyCondition, JobSpec, OutputMode, RetryPolicy, Workdir};
@@ -26,6 +28,10 @@ pub(crate) struct JobPlan {
     pub(crate) spec: JobSpec,
     /// What it waits for.
     pub(crate) after: Vec<After>,
+    /// The files that have to be at the dispatcher first.
+    pub(crate) luggage: Luggage,
+    /// Places among its inputs of outputs of the job that this client submitted last.
+    pub(crate) of_last: Vec<usize>,
     /// What feeds an attached task's standard input.
     pub(crate) stdin: StdinPlan,
     /// Refuse it when no connected worker could ever run it.
@@ -43,6 +49,16 @@ pub(crate) enum After {
     Job(Dependency),
     /// The job that this client submitted last.
     Last(DependencyCondition),
+}
+
+impl After {
+    /// The job, when it is known which.
+    fn job(&self) -> Option<JobId> {
+        match self {
+            Self::Job(dependency) => Some(dependency.job),
+            Self::Last(_) => None,
+        }
+    }
 }
 
 /// Who sees the output of the job's tasks.
@@ -94,9 +110,25 @@ pub(crate) fn job(args: &TaskArgs, output: Output, environment: &Environment) ->
     }
     let mut after = dependencies("--after", &args.after, DependencyCondition::Succeeded)?;
     after.extend(dependencies("--after-any", &args.after_any, DependencyCondition::Ended)?);
+    if !args.inputs.is_empty() && args.cwd.is_some() {
+        return Err(CliError::Conflict("--in", "--cwd"));
+    }
+    let Files { inputs, outputs, luggage, producers, of_last } =
+        inputs::files(&args.inputs, &args.outputs, &spec.items, output == Output::Live)?;
+    spec.inputs = inputs;
+    spec.outputs = outputs;
+    // Whoever takes an output waits for it.
+    let condition = DependencyCondition::Succeeded;
+    let named: BTreeSet<JobId> = after.iter().filter_map(After::job).collect();
+    after.extend(producers.difference(&named).map(|job| After::Job(Dependency { job: *job, condition })));
+    if !of_last.is_empty() && !after.iter().any(|one| matches!(one, After::Last(_))) {
+        after.push(After::Last(condition));
+    }
     Ok(JobPlan {
         spec,
         after,
+        luggage,
+        of_last,
         stdin,
         strict: args.strict,
         idempotency_key: option("--idempotency-key", args.idempotency_key.as_deref(), |text| {

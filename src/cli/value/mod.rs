@@ -21,6 +21,7 @@ pub(crate) use retry::{backoff, retry_on};
 pub(crate) use size::size;
 pub(crate) use trust::{approval_code, token, token_id, token_lifetime, token_role, token_uses};
 
+use crate::model::paths::PathFault;
 use crate::model::limits::{MAX_RETRIES, SUSPECT_AFTER};
 use crate::model::selector::{Selector, SelectorError};
 use crate::model::spec::Isolation;
@@ -143,6 +144,24 @@ pub(crate) enum ValueError {
     /// All jobs where some are needed.
     #[error("a job cannot wait for all jobs, itself among them")]
     AllJobs,
+    /// A path that says nothing about what it is called beneath a directory.
+    #[error("it has no name that a task could find it by")]
+    NeedsName,
+    /// A pattern without a match.
+    #[error("no file matches it")]
+    NoMatch,
+    /// With its placeholders filled in it is no path any more.
+    #[error("the path gets too long")]
+    PathTooLong,
+    /// A name outside of the task's directory.
+    #[error("{0:?} {1}")]
+    BadPath(String, PathFault),
+    /// An output outside of the task's directory.
+    #[error("the output {0:?} {1}")]
+    BadOutput(String, PathFault),
+    /// Every task would leave the same file.
+    #[error("every task would bring back the same file")]
+    SameForAll,
     /// A task where a job is needed.
     #[error("it names a task, and a whole job is needed")]
     TaskForJob,
@@ -155,6 +174,7 @@ impl ValueError {
             Self::NotText | Self::Empty | Self::TooLarge(_) | Self::TooLong(_) | Self::TooManyTasks { .. } => {
                 return None;
             }
+            Self::PathTooLong => return None,
             Self::NotOneOf { allowed, .. } => return Some(format!("it can be {allowed}")),
             Self::TooSmall(_) => "give a greater one, or leave the option out",
             Self::NotNumber | Self::NotWhole => "write a number, or leave the option out",
@@ -185,6 +205,11 @@ impl ValueError {
             Self::NotCode => "a code is 16 letters and digits, as the waiting worker shows it: abcd-efgh-ijkl-mnop",
             Self::Selector(_) => "name jobs and tasks as 5, 5.3, 1-3,7, last or all",
             Self::NotCommand => "`octaskly --help` lists the commands",
+            Self::NeedsName => "say what the task is to find it as: --in PATH=NAME",
+            Self::NoMatch => "patterns are matched here, where the job is submitted; quote them",
+            Self::BadPath(..) => "a name is a path beneath the task's directory, as in data/a.csv",
+            Self::BadOutput(..) => "an output is a path beneath the task's directory; {/} is an item without its directory",
+            Self::SameForAll => "put {} or {#} into it: --out 'result-{#}.txt'",
             Self::AllJobs => "name the jobs: 5, 1-3,7 or last",
             Self::TaskForJob => "name the job alone: 5 instead of 5.3",
         };

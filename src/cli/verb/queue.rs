@@ -7,9 +7,11 @@ use crate::cli::error::CliError;
 use crate::cli::resolve::{After, JobPlan};
 use crate::cli::session::Session;
 use crate::client::Submitted;
+use crate::client::files::Luggage;
+use crate::model::files::InputSource;
 use crate::model::requests::{JobFilter, Submission};
 use crate::model::selector::Selector;
-use crate::model::spec::{Dependency, DependencyCondition, JobSpec};
+use crate::model::spec::{Dependency, DependencyCondition};
 use crate::model::{JobId, SealedSpec, ids};
 
 /// Bytes of chance in a key that nobody gave: never twice the same.
@@ -21,15 +23,41 @@ pub(super) async fn queue(session: &mut Session, plan: JobPlan) -> Result<Submit
         Some(key) => key,
         None => random_key()?,
     };
-    let after = dependencies(session, plan.after).await?;
-    let spec = SealedSpec::seal(JobSpec { after, ..plan.spec });
+    let mut spec = plan.spec;
+    spec.after = dependencies(session, plan.after).await?;
+    if !plan.of_last.is_empty() {
+        let last = last(session, DependencyCondition::Succeeded).await?.job;
+        for input in plan.of_last.into_iter().filter_map(|place| spec.inputs.get_mut(place)) {
+            if let InputSource::Output { job, .. } = &mut input.source {
+                *job = last;
+            }
+        }
+    }
+    let spec = SealedSpec::seal(spec);
     let submission = Submission { spec, idempotency_key, strict: plan.strict };
     loop {
+        bring(session, &plan.luggage).await?;
         match session.client().submit(submission.clone()).await {
             Ok(submitted) => return Ok(submitted),
             Err(error) => session.reopen(error).await?,
         }
     }
+}
+
+/// Has the dispatcher have every file that the job needs, and keep it while this link stands.
+async fn bring(session: &mut Session, luggage: &Luggage) -> Result<(), CliError> {
+    while !luggage.is_empty() {
+        let client = session.client();
+        let brought = async {
+            let missing = client.missing(luggage.keys().copied()).await?;
+            client.upload(missing, luggage, |_| ()).await
+        };
+        match brought.await {
+            Ok(()) => break,
+            Err(error) => session.reopen(error).await?,
+        }
+    }
+    Ok(())
 }
 
 /// What the plan waits for, `last` looked up.

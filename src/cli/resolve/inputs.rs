@@ -1,0 +1,362 @@
+//! `--in` and `--out`, as the contents that a job needs and the paths that it
+//! leaves.
+//!
+//! The one invariant: every file that a job needs has been read and named by
+//! its content before anybody is asked for anything, so a missing one costs no
+//! submission. Absent: sending them (`client/files`).
+//!
+//! What is typed is `PATH`, `PATH=NAME` or `JOB:OUTPUT[=NAME]`; a path that is
+//! there as it was typed is that path, whatever else it might mean.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use crate::blob::{digest_of, has_glob, hash_file, match_files, scan_tree};
+use crate::cli::error::{CliError, Place};
+use crate::cli::value::ValueError;
+use crate::client::files::{Luggage, Origin};
+use crate::exec::fill;
+use crate::model::files::{BlobRef, Content, InputSource, InputSpec, TreeEntry, TreeKind, tidy};
+use crate::model::paths::check_path;
+use crate::model::{Items, JobId, RawString, TaskIndex};
+use crate::wire::manifest;
+
+/// Where the whole working directory is meant.
+const HERE: &[u8] = b".";
+
+/// The files of a job.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    pub(super) inputs: Vec<InputSpec>,
+    pub(super) outputs: Vec<RawString>,
+    /// What has to be at the dispatcher first.
+    pub(super) luggage: Luggage,
+    /// Jobs whose outputs are inputs.
+    pub(super) producers: BTreeSet<JobId>,
+    /// Places among the inputs of outputs of the job that was submitted last, whichever that is.
+    pub(super) of_last: Vec<usize>,
+}
+
+/// Reads and names the files that `inputs` name, for a job over `items`; `is_live`: outputs come back at its end.
+pub(super) fn files(
+    inputs: &[OsString],
+    outputs: &[OsString],
+    items: &Items,
+    is_live: bool,
+) -> Result<Files, CliError> {
+    let mut packing = Packing { items, files: Files::default(), known: BTreeMap::new() };
+    for text in inputs {
+        packing.input(text)?;
+    }
+    for text in outputs {
+        packing.output(text, is_live)?;
+    }
+    Ok(packing.files)
+}
+
+struct Packing<'a> {
+    items: &'a Items,
+    files: Files,
+    /// Paths that were read, for those that many tasks name.
+    known: BTreeMap<RawString, Content>,
+}
+
+/// What a text behind `--in` means.
+enum Meaning<'t> {
+    /// `PATH` or `PATH=NAME`.
+    Path(&'t [u8], Option<&'t [u8]>),
+    /// `JOB:OUTPUT` or `JOB:OUTPUT=NAME`; no job is the last one.
+    Output(Option<JobId>, Option<TaskIndex>, &'t [u8], Option<&'t [u8]>),
+}
+
+impl Packing<'_> {
+    fn input(&mut self, text: &OsStr) -> Result<(), CliError> {
+        let bytes = text.as_bytes();
+        let refused = |error| CliError::value(Place::Option("--in"), text, error);
+        if bytes.is_empty() {
+            return Err(refused(ValueError::Empty));
+        }
+        match meaning(bytes) {
+            Meaning::Output(job, index, output, name) => self.others_output(job, index, output, name).map_err(refused),
+            Meaning::Path(path, name) if self.varies(path) => self.one_a_task(text, path, name),
+            Meaning::Path(path, name) if has_glob(path) && !exists(path) => self.matches(text, path, name),
+            Meaning::Path(path, name) => {
+                let content = self.content(path)?;
+                let name = match name {
+                    Some(name) => given_name(name).map_err(refused)?,
+                    None => own_name(path, &content).ok_or_else(|| refused(ValueError::NeedsName))?,
+                };
+                self.add(name, InputSource::Shared(content));
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a path is another one for each task.
+    fn varies(&self, path: &[u8]) -> bool {
+        // Different in every part that a placeholder may stand for.
+        let (one, other) = (RawString::from("a/1.x"), RawString::from("b/2.y"));
+        let path = RawString(path.to_vec());
+        *self.items != Items::Single && fill(Some(&one), 1, &path) != fill(Some(&other), 2, &path)
+    }
+
+    /// A file or directory for each task.
+    fn one_a_task(&mut self, text: &OsStr, path: &[u8], name: Option<&[u8]>) -> Result<(), CliError> {
+        let refused = |error| CliError::value(Place::Option("--in"), text, error);
+        let template = RawString(path.to_vec());
+        let mut contents = Vec::new();
+        for path in self.filled(&template).ok_or_else(|| refused(ValueError::PathTooLong))? {
+            contents.push(self.content(path.as_bytes())?);
+        }
+        let name = match name {
+            Some(name) => self.valid(vec![given_name(name).map_err(refused)?]),
+            None => self.valid(own_templates(path)),
+        };
+        let name = name.ok_or_else(|| refused(ValueError::NeedsName))?;
+        self.add(name, InputSource::PerTask(contents));
+        Ok(())
+    }
+
+    /// The files that a pattern matches: for each task the one that is its item, where all items are matched ones;
+    /// otherwise all of them for every task.
+    fn matches(&mut self, text: &OsStr, pattern: &[u8], name: Option<&[u8]>) -> Result<(), CliError> {
+        let refused = |error| CliError::value(Place::Option("--in"), text, error);
+        let matched = match_files(Path::new(HERE_PATH), pattern)?;
+        if matched.is_empty() {
+            return Err(refused(ValueError::NoMatch));
+        }
+        let name = name.map(given_name).transpose().map_err(refused)?;
+        let beneath = |path: &[u8]| match &name {
+            Some(name) => [name.as_bytes(), b"/", path].concat(),
+            None => path.to_vec(),
+        };
+        if let Items::List(items) = self.items {
+            let set: BTreeSet<&RawString> = matched.iter().collect();
+            if items.iter().all(|item| set.contains(item)) {
+                let templates = own_templates(b"{}").into_iter().map(|own| RawString(beneath(own.as_bytes())));
+                let name = self.valid(templates.collect()).ok_or_else(|| refused(ValueError::NeedsName))?;
+                let contents = items.iter().map(|item| self.content(item.as_bytes())).collect::<Result<_, _>>()?;
+                self.add(name, InputSource::PerTask(contents));
+                return Ok(());
+            }
+        }
+        let mut entries = BTreeMap::new();
+        for path in matched {
+            let content = self.content(path.as_bytes())?;
+            let own = own_name(path.as_bytes(), &content).ok_or_else(|| refused(ValueError::NeedsName))?;
+            self.unpack(&own, &content, &mut entries)?;
+        }
+        let tree = self.tree(entries.into_values().collect())?;
+        self.add(name.unwrap_or(RawString(HERE.to_vec())), InputSource::Shared(tree));
+        Ok(())
+    }
+
+    /// An output of a job that was submitted before.
+    fn others_output(
+        &mut self,
+        job: Option<JobId>,
+        index: Option<TaskIndex>,
+        output: &[u8],
+        name: Option<&[u8]>,
+    ) -> Result<(), ValueError> {
+        let output = tidy(output);
+        let name = match name {
+            Some(name) => given_name(name)?,
+            None => self.valid(own_templates(output.as_bytes())).ok_or(ValueError::NeedsName)?,
+        };
+        match job {
+            Some(job) => _ = self.files.producers.insert(job),
+            None => self.files.of_last.push(self.files.inputs.len()),
+        }
+        let source = InputSource::Output { job: job.unwrap_or(JobId(0)), index, output };
+        self.add(name, source);
+        Ok(())
+    }
+
+    fn output(&mut self, text: &OsStr, is_live: bool) -> Result<(), CliError> {
+        let refused = |error| CliError::value(Place::Option("--out"), text, error);
+        if text.is_empty() {
+            return Err(refused(ValueError::Empty));
+        }
+        let output = tidy(text.as_bytes());
+        let all = self.filled(&output).ok_or_else(|| refused(ValueError::PathTooLong))?;
+        for path in all {
+            let path = tidy(path.as_bytes());
+            if path.as_bytes() != HERE {
+                check_path(path.as_bytes()).map_err(|fault| refused(ValueError::BadOutput(path.to_string(), fault)))?;
+            }
+        }
+        // Patterns may match other files in each.
+        if is_live && self.items.count() > 1 && !self.varies(output.as_bytes()) && !has_glob(output.as_bytes()) {
+            return Err(refused(ValueError::SameForAll));
+        }
+        self.files.outputs.push(output);
+        Ok(())
+    }
+
+    fn add(&mut self, name: RawString, source: InputSource) {
+        self.files.inputs.push(InputSpec { name, source });
+    }
+
+    /// What a template comes to for every task; `None` when one is too long.
+    fn filled(&self, template: &RawString) -> Option<Vec<RawString>> {
+        if !self.varies(template.as_bytes()) {
+            return Some(vec![template.clone()]);
+        }
+        let indices = (0..self.items.count()).map(|position| self.items.index_at(position));
+        indices.map(|index| fill(self.items.item(index).as_ref(), index.0, template)).collect()
+    }
+
+    /// The first of `templates` that is a proper path for every task.
+    fn valid(&self, templates: Vec<RawString>) -> Option<RawString> {
+        let is_valid = |template: &RawString| {
+            let all = self.filled(template)?;
+            all.iter().all(|path| check_path(tidy(path.as_bytes()).as_bytes()).is_ok()).then_some(())
+        };
+        templates.into_iter().find(|template| is_valid(template).is_some())
+    }
+
+    /// Reads what is at a path, once.
+    fn content(&mut self, path: &[u8]) -> Result<Content, CliError> {
+        let key = RawString(path.to_vec());
+        if let Some(known) = self.known.get(&key) {
+            return Ok(*known);
+        }
+        let place = Path::new(key.as_os_str());
+        let content = if place.is_dir() {
+            let scanned = scan_tree(place)?;
+            for (blob, path) in scanned.files {
+                self.files.luggage.insert(blob, Origin::File(path));
+            }
+            self.tree(scanned.entries)?
+        } else {
+            let (blob, executable) = hash_file(place)?;
+            self.files.luggage.insert(blob, Origin::File(place.to_owned()));
+            Content::File { blob, executable }
+        };
+        self.known.insert(key, content);
+        Ok(content)
+    }
+
+    /// The content that these entries are.
+    fn tree(&mut self, entries: Vec<TreeEntry>) -> Result<Content, CliError> {
+        let total_bytes = entries.iter().fold(0u64, |total, entry| match &entry.kind {
+            TreeKind::File { blob, .. } => total.saturating_add(blob.bytes),
+            TreeKind::Directory | TreeKind::Symlink(_) => total,
+        });
+        let bytes = manifest::encode(&entries).map_err(CliError::Manifest)?;
+        let blob = BlobRef { digest: digest_of(&bytes), bytes: bytes.len() as u64 };
+        self.files.luggage.insert(blob, Origin::Bytes(bytes));
+        Ok(Content::Tree { manifest: blob, total_bytes })
+    }
+
+    /// Puts a content into a tree that is being made, beneath `name`.
+    fn unpack(
+        &self,
+        name: &RawString,
+        content: &Content,
+        entries: &mut BTreeMap<RawString, TreeEntry>,
+    ) -> Result<(), CliError> {
+        let mut put = |path: RawString, kind| _ = entries.insert(path.clone(), TreeEntry { path, kind });
+        match content {
+            Content::File { blob, executable } => {
+                put(name.clone(), TreeKind::File { blob: *blob, executable: *executable });
+            }
+            Content::Tree { manifest, .. } => {
+                let Some(Origin::Bytes(bytes)) = self.files.luggage.get(manifest) else { return Ok(()) };
+                put(name.clone(), TreeKind::Directory);
+                for entry in manifest::decode(bytes).map_err(CliError::Manifest)? {
+                    put(RawString([name.as_bytes(), b"/", entry.path.as_bytes()].concat()), entry.kind);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The directory that patterns are matched in.
+const HERE_PATH: &str = ".";
+
+/// What the user meant. A `=` separates the name only where the whole is not there.
+fn meaning(text: &[u8]) -> Meaning<'_> {
+    if exists(text) {
+        return Meaning::Path(text, None);
+    }
+    let split = text.iter().rposition(|byte| *byte == b'=').filter(|at| *at > 0);
+    let (path, name) = split.map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])));
+    match producer(path) {
+        Some((job, index, output)) if !exists(path) => Meaning::Output(job, index, output, name),
+        _ => Meaning::Path(path, name),
+    }
+}
+
+fn exists(path: &[u8]) -> bool {
+    Path::new(OsStr::from_bytes(path)).symlink_metadata().is_ok()
+}
+
+/// `5:OUT`, `5.3:OUT` or `last:OUT`.
+fn producer(text: &[u8]) -> Option<(Option<JobId>, Option<TaskIndex>, &[u8])> {
+    let colon = text.iter().position(|byte| *byte == b':')?;
+    let (id, output) = (std::str::from_utf8(&text[..colon]).ok()?, &text[colon + 1..]);
+    if output.is_empty() {
+        return None;
+    }
+    if id == "last" {
+        return Some((None, None, output));
+    }
+    let (job, index) = match id.split_once('.') {
+        Some((job, index)) => (job, Some(TaskIndex(index.parse().ok()?))),
+        None => (id, None),
+    };
+    Some((Some(JobId(job.parse().ok()?)), index, output))
+}
+
+/// A name as it was typed.
+fn given_name(name: &[u8]) -> Result<RawString, ValueError> {
+    let name = tidy(name);
+    if name.as_bytes() != HERE {
+        check_path(name.as_bytes()).map_err(|fault| ValueError::BadPath(name.to_string(), fault))?;
+    }
+    Ok(name)
+}
+
+/// What a file is called when no name is given: its path, where that stays beneath the directory, else its last part.
+fn own_name(path: &[u8], content: &Content) -> Option<RawString> {
+    let tidied = tidy(path);
+    if tidied.as_bytes() == HERE {
+        return matches!(content, Content::Tree { .. }).then_some(tidied);
+    }
+    if check_path(tidied.as_bytes()).is_ok() {
+        return Some(tidied);
+    }
+    let last = tidied.as_bytes().rsplit(|byte| *byte == b'/').next()?;
+    check_path(last).is_ok().then(|| RawString(last.to_vec()))
+}
+
+/// The same with placeholders in it, best first.
+fn own_templates(path: &[u8]) -> Vec<RawString> {
+    let tidied = tidy(path);
+    // `{//}` has slashes of its own.
+    let last = tidied.as_bytes().windows(2).rposition(|pair| pair[0] == b'/' && !b"/.}".contains(&pair[1]));
+    let last = RawString(last.map_or(tidied.as_bytes(), |slash| &tidied.as_bytes()[slash + 1..]).to_vec());
+    let base = RawString(replaced(last.as_bytes()));
+    vec![tidied, last, base]
+}
+
+/// `{}` as `{/}` and `{.}` as `{/.}`.
+fn replaced(template: &[u8]) -> Vec<u8> {
+    let mut rest = template;
+    let mut result = Vec::new();
+    while let Some(first) = rest.first() {
+        let (taken, put): (&[u8], &[u8]) = match rest {
+            [b'{', b'}', ..] => (b"{}", b"{/}"),
+            [b'{', b'.', b'}', ..] => (b"{.}", b"{/.}"),
+            _ => (std::slice::from_ref(first), std::slice::from_ref(first)),
+        };
+        result.extend_from_slice(put);
+        rest = &rest[taken.len()..];
+    }
+    result
+}

@@ -1,0 +1,168 @@
+//! Files of jobs between this machine and the dispatcher: what it lacks goes
+//! up before a submission, outputs come down after an end.
+//!
+//! The one invariant: nothing is sent that the other side has, and nothing is
+//! kept that was not verified. What was moved before a link broke is not moved
+//! again: whoever goes on asks anew what is missing. Absent: paths that people
+//! type, and when files are moved (`cli/`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tokio::task::spawn_blocking;
+
+use super::{Client, ClientError, unexpected};
+use crate::blob::{BlobError, Source};
+use crate::model::TaskId;
+use crate::model::files::{BlobRef, BlobWish};
+use crate::model::limits::{MAX_BATCH, MAX_FRAME};
+use crate::model::requests::{Reply, Request};
+use crate::transport::{FrameRecv, FrameSend, Piece};
+use crate::wire::DataFrame;
+
+/// Bytes that one upload stream carries: a link that breaks costs little, and a refusal comes early.
+const BYTES_A_STREAM: u64 = 1 << 30;
+/// Blobs that one stream carries, or is asked for.
+pub const BLOBS_A_STREAM: usize = 1024;
+
+/// Where the bytes of a blob are read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A file of this machine.
+    File(PathBuf),
+    /// Bytes that were made here: a manifest.
+    Bytes(Vec<u8>),
+}
+
+/// The blobs that a job needs, and where they are.
+pub type Luggage = BTreeMap<BlobRef, Origin>;
+
+impl Client {
+    /// What the dispatcher lacks of these blobs. What it has it keeps as long as this link stands.
+    ///
+    /// # Errors
+    /// When it refuses, or the link breaks.
+    pub async fn missing(&self, blobs: impl IntoIterator<Item = BlobRef>) -> Result<Vec<BlobWish>, ClientError> {
+        let all: Vec<BlobRef> = blobs.into_iter().collect();
+        let mut missing = Vec::new();
+        for some in all.chunks(MAX_BATCH) {
+            match self.ask(&Request::Blobs(some.to_vec())).await? {
+                Reply::Wanted(mut wishes) => missing.append(&mut wishes),
+                other => return Err(unexpected("blobs", other)),
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Sends what was said to be missing; `sent` is told of the bytes as they leave.
+    ///
+    /// # Errors
+    /// When a file has changed or cannot be read, the dispatcher has no room, or the link breaks.
+    pub async fn upload(
+        &self,
+        wishes: Vec<BlobWish>,
+        luggage: &Luggage,
+        mut sent: impl FnMut(u64),
+    ) -> Result<(), ClientError> {
+        let mut rest = wishes.into_iter().peekable();
+        while rest.peek().is_some() {
+            let (mut some, mut bytes) = (Vec::new(), 0);
+            while some.len() < BLOBS_A_STREAM
+                && bytes < BYTES_A_STREAM
+                && let Some(wish) = rest.next()
+            {
+                bytes += wish.blob.bytes;
+                some.push(wish);
+            }
+            self.upload_some(some, luggage, &mut sent).await?;
+        }
+        Ok(())
+    }
+
+    async fn upload_some(
+        &self,
+        wishes: Vec<BlobWish>,
+        luggage: &Luggage,
+        sent: &mut impl FnMut(u64),
+    ) -> Result<(), ClientError> {
+        let (mut send, mut recv) = self.open(&Request::UploadBlobs(wishes.clone())).await?;
+        let feeding = async {
+            for (place, wish) in wishes.into_iter().enumerate() {
+                // The dispatcher asks for nothing that it was not told of.
+                let Some(origin) = luggage.get(&wish.blob).cloned() else {
+                    return Err(ClientError::UnexpectedReply("blobs"));
+                };
+                let blob = wish.blob;
+                let mut source = blocking(move || match origin {
+                    Origin::File(path) => Source::open(&path, blob),
+                    Origin::Bytes(bytes) => Source::of_bytes(bytes, blob),
+                })
+                .await?;
+                for number in wish.pieces.iter() {
+                    let encoded;
+                    (source, encoded) = blocking(move || {
+                        let encoded = source.encode(number)?;
+                        Ok((source, encoded))
+                    })
+                    .await?;
+                    send.feed_piece(place as u32, number, &encoded).await?;
+                    sent(encoded.len() as u64);
+                }
+            }
+            send.send_data(&DataFrame::End).await?;
+            Ok(())
+        };
+        // A refusal comes while we still send.
+        let answer = recv.recv::<Reply>(MAX_FRAME);
+        tokio::pin!(answer);
+        tokio::select! {
+            fed = feeding => fed?,
+            early = &mut answer => return kept(early?),
+        }
+        kept(answer.await?)
+    }
+
+    /// Asks for pieces of the outputs of `task`, at most [`BLOBS_A_STREAM`] blobs at once.
+    ///
+    /// # Errors
+    /// When they are no outputs of that task or not kept any more, the task is somebody else's, or the link breaks.
+    pub async fn fetch_output(&self, task: TaskId, wishes: Vec<BlobWish>) -> Result<Pieces, ClientError> {
+        let (send, mut recv) = self.open(&Request::FetchOutput { task, wishes }).await?;
+        super::streaming(&mut recv, "fetch").await?;
+        Ok(Pieces { _send: send, recv })
+    }
+}
+
+fn kept(reply: Option<Reply>) -> Result<(), ClientError> {
+    match reply {
+        Some(Reply::Done { .. }) => Ok(()),
+        Some(other) => Err(unexpected("upload", other)),
+        None => Err(ClientError::NoReply),
+    }
+}
+
+/// Pieces on their way down, in the order in which they were asked for.
+pub struct Pieces {
+    _send: FrameSend,
+    recv: FrameRecv,
+}
+
+impl Pieces {
+    /// The next piece; `None` after the last.
+    ///
+    /// # Errors
+    /// When the link breaks.
+    pub async fn next(&mut self) -> Result<Option<Piece>, ClientError> {
+        Ok(self.recv.recv_piece().await?)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
+) -> Result<T, ClientError> {
+    match spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        // The runtime ends, and this command with it.
+        Err(_) => Err(ClientError::NoReply),
+    }
+}
