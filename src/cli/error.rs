@@ -12,14 +12,14 @@ use std::path::PathBuf;
 
 use super::exit;
 use super::value::ValueError;
-use crate::client::ClientError;
 use crate::blob::BlobError;
-use crate::model::{NodeName, RawString, TaskId};
-use crate::wire::WireError;
+use crate::client::ClientError;
 use crate::model::requests::FailureCode;
+use crate::model::{NodeName, RawString, TaskId};
 use crate::node::NodeError;
 use crate::telemetry::TelemetryError;
 use crate::trust::TrustError;
+use crate::wire::WireError;
 
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +111,14 @@ pub(crate) enum CliError {
         task: TaskId,
         /// What it offers.
         name: RawString,
+    },
+    /// There is nothing to bring.
+    #[error("{of} has no output{}", name.as_ref().map_or_else(String::new, |name| format!(" {name}")))]
+    NoOutput {
+        /// Which jobs or task.
+        of: String,
+        /// What was asked for by name.
+        name: Option<RawString>,
     },
     /// Two tasks bring back the same path.
     #[error("tasks {first} and {second} both bring back {name:?}")]
@@ -213,6 +221,7 @@ impl CliError {
             Self::Trust(source) => return source.hint(),
             Self::Node(source) => return source.hint(),
             Self::Bug { .. } => "please report this line and what led to it",
+            Self::NoOutput { .. } => "`octaskly show ID --tasks` shows what tasks have left; --out declares it",
             Self::Twice { .. } => "bring them into folders of their own: octaskly get ID.TASK -C DIR",
             Self::TooManyItems { .. }
             | Self::Files(_)
@@ -253,6 +262,7 @@ impl CliError {
             | Self::Files(_)
             | Self::Manifest(_)
             | Self::Unasked { .. }
+            | Self::NoOutput { .. }
             | Self::Twice { .. } => exit::FAILURE,
             Self::Telemetry(_) | Self::Node(_) | Self::Runtime(_) | Self::Random(_) | Self::Output(_) => exit::FAILURE,
             Self::PipeClosed => exit::PIPE_CLOSED,

@@ -121,11 +121,7 @@ impl ClientError {
             Self::UnknownHost { .. } => Some("check the spelling, or give its IP address".to_owned()),
             Self::Refused { hint, .. } => hint.clone(),
             Self::Failed(failure) => failure.hint.clone(),
-            Self::BadAddress(_)
-            | Self::LinkLost(_)
-            | Self::Blob(_)
-            | Self::UnexpectedReply(_)
-            | Self::NoReply => None,
+            Self::BadAddress(_) | Self::LinkLost(_) | Self::Blob(_) | Self::UnexpectedReply(_) | Self::NoReply => None,
         }
     }
 

@@ -132,6 +132,23 @@ pub(crate) struct WaitArgs {
     pub(crate) connect: ConnectArgs,
 }
 
+/// Options of `octaskly get`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct GetArgs {
+    /// Jobs or a task: 5, 5.3, 1-3,7, last, all
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) id: OsString,
+    /// Only these outputs: names or patterns [default: all]
+    #[arg(value_name = "OUT")]
+    pub(crate) outputs: Vec<OsString>,
+    /// Folder to bring them to [default: this one]
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub(crate) directory: Option<OsString>,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
 /// Options of `octaskly cancel`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct CancelArgs {

@@ -11,8 +11,8 @@ mod task;
 mod trust;
 
 pub(crate) use client::{
-    CancelArgs, CompletionsArgs, ConnectArgs, ExplainArgs, ForgetArgs, HwdetectArgs, JsonForm, ListArgs, LogsArgs,
-    ManArgs, RetryArgs, ShowArgs, StatusArgs, WaitArgs, WorkersArgs,
+    CancelArgs, CompletionsArgs, ConnectArgs, ExplainArgs, ForgetArgs, GetArgs, HwdetectArgs, JsonForm, ListArgs,
+    LogsArgs, ManArgs, RetryArgs, ShowArgs, StatusArgs, WaitArgs, WorkersArgs,
 };
 pub(crate) use node::{DispatcherArgs, NodeArgs, WorkerArgs};
 pub(crate) use task::{RunArgs, SubmitArgs, TaskArgs};
@@ -78,6 +78,8 @@ pub(crate) enum Verb {
     Explain(ExplainArgs),
     /// Print the output of tasks
     Logs(LogsArgs),
+    /// Bring outputs of ended tasks to this machine
+    Get(GetArgs),
     /// Wait until jobs have ended; the exit status says how they did
     Wait(WaitArgs),
     /// End jobs or tasks

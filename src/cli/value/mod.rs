@@ -21,8 +21,8 @@ pub(crate) use retry::{backoff, retry_on};
 pub(crate) use size::size;
 pub(crate) use trust::{approval_code, token, token_id, token_lifetime, token_role, token_uses};
 
-use crate::model::paths::PathFault;
 use crate::model::limits::{MAX_RETRIES, SUSPECT_AFTER};
+use crate::model::paths::PathFault;
 use crate::model::selector::{Selector, SelectorError};
 use crate::model::spec::Isolation;
 use crate::model::{MilliCpu, Millis, NodeName, TaskState};
@@ -208,7 +208,9 @@ impl ValueError {
             Self::NeedsName => "say what the task is to find it as: --in PATH=NAME",
             Self::NoMatch => "patterns are matched here, where the job is submitted; quote them",
             Self::BadPath(..) => "a name is a path beneath the task's directory, as in data/a.csv",
-            Self::BadOutput(..) => "an output is a path beneath the task's directory; {/} is an item without its directory",
+            Self::BadOutput(..) => {
+                "an output is a path beneath the task's directory; {/} is an item without its directory"
+            }
             Self::SameForAll => "put {} or {#} into it: --out 'result-{#}.txt'",
             Self::AllJobs => "name the jobs: 5, 1-3,7 or last",
             Self::TaskForJob => "name the job alone: 5 instead of 5.3",

@@ -5,6 +5,7 @@
 //! starts anything. Absent: parsing, and the form of errors.
 
 mod approve;
+mod bring;
 mod cancel;
 mod clients;
 mod completions;
@@ -14,6 +15,7 @@ mod drain;
 mod ending;
 mod explain;
 mod forget;
+mod get;
 mod hwdetect;
 mod list;
 mod logs;
@@ -127,6 +129,7 @@ pub(crate) fn perform(args: &LowArgs, environment: Environment) -> Result<ExitCo
         Verb::Cancel(args) => cancel::perform(args, &context),
         Verb::Retry(args) => retry::perform(args, &context),
         Verb::Forget(args) => forget::perform(args, &context),
+        Verb::Get(args) => get::perform(args, &context),
         Verb::Workers(args) => workers::perform(args, &context),
         Verb::Drain(args) => drain::drain(args, &context),
         Verb::Resume(args) => drain::resume(args, &context),

@@ -1,0 +1,227 @@
+//! Bringing what tasks left to this machine: for `run` at their end, and for
+//! `get`.
+//!
+//! The one invariant: only what was declared is written, beneath the
+//! destination and nowhere else, each file whole or not at all. A link that
+//! breaks costs the files that were under way. Absent: the command line.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tokio::task::spawn_blocking;
+
+use crate::blob::{BlobError, Delivery, FileDelivery, matches_pattern, open_piece};
+use crate::cli::error::CliError;
+use crate::client::files::BLOBS_A_STREAM;
+use crate::client::{Client, ClientError};
+use crate::exec::fill;
+use crate::model::files::{BlobRef, BlobWish, OutputFile, TreeKind, tidy};
+use crate::model::limits::MAX_MANIFEST_BYTES;
+use crate::model::views::TaskView;
+use crate::model::{Content, Items, RawString, TaskId};
+use crate::wire::manifest;
+
+/// Files written at once: each has one open descriptor.
+const FILES_AT_ONCE: usize = 128;
+
+/// Why bringing stopped.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The link, or the dispatcher's answer.
+    Link(ClientError),
+    /// Something here.
+    Ours(CliError),
+}
+
+impl From<ClientError> for Broken {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Blob(error) => Self::Ours(error.into()),
+            other => Self::Link(other),
+        }
+    }
+}
+
+impl From<CliError> for Broken {
+    fn from(error: CliError) -> Self {
+        Self::Ours(error)
+    }
+}
+
+/// What was declared: the outputs of a job, and what fills their placeholders.
+#[derive(Debug, Clone)]
+pub(super) struct Declared {
+    outputs: Vec<RawString>,
+    items: Items,
+}
+
+impl Declared {
+    /// The outputs of a job over `items`.
+    pub(super) fn new(outputs: Vec<RawString>, items: Items) -> Self {
+        Self { outputs, items }
+    }
+
+    /// Whether there are any.
+    pub(super) fn is_empty(&self) -> bool {
+        self.outputs.is_empty()
+    }
+
+    /// Whether the task was asked for an output of this name.
+    fn names(&self, task: TaskId, name: &RawString) -> bool {
+        let item = self.items.item(task.index);
+        self.outputs.iter().any(|output| {
+            let filled = fill(item.as_ref(), task.index.0, output).map(|path| tidy(path.as_bytes()));
+            filled.is_some_and(|pattern| pattern == *name || matches_pattern(pattern.as_bytes(), name.as_bytes()))
+        })
+    }
+}
+
+/// One file to be fetched.
+struct Wanted {
+    name: RawString,
+    blob: BlobRef,
+    executable: bool,
+}
+
+/// Brings outputs into one folder.
+pub(super) struct Bringer {
+    destination: PathBuf,
+    declared: Declared,
+    /// Which task has brought which path.
+    brought: BTreeMap<RawString, (TaskId, Content)>,
+}
+
+impl Bringer {
+    pub(super) fn new(destination: &Path, declared: Declared) -> Self {
+        Self { destination: destination.to_owned(), declared, brought: BTreeMap::new() }
+    }
+
+    /// Brings what `task` has left: all of it, or what of it `wants` says. Returns how many outputs those are.
+    pub(super) async fn bring(
+        &mut self,
+        client: &Client,
+        task: &TaskView,
+        wants: impl Fn(&RawString) -> bool,
+    ) -> Result<u64, Broken> {
+        let mut count = 0;
+        for output in outputs(task).iter().filter(|output| wants(&output.name)) {
+            if !self.declared.names(task.task, &output.name) {
+                return Err(CliError::Unasked { task: task.task, name: output.name.clone() }.into());
+            }
+            match self.brought.get(&output.name) {
+                Some((_, content)) if *content == output.content => continue,
+                Some((first, _)) if *first != task.task => {
+                    let (first, second, name) = (*first, task.task, output.name.clone());
+                    return Err(CliError::Twice { first, second, name }.into());
+                }
+                _ => {}
+            }
+            self.bring_one(client, task.task, output).await?;
+            self.brought.insert(output.name.clone(), (task.task, output.content));
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    async fn bring_one(&self, client: &Client, task: TaskId, output: &OutputFile) -> Result<(), Broken> {
+        let Content::Tree { manifest, .. } = output.content else {
+            let Content::File { blob, executable } = output.content else { return Ok(()) };
+            return self.files(client, task, vec![Wanted { name: output.name.clone(), blob, executable }]).await;
+        };
+        let bytes = read(client, task, manifest).await?;
+        let entries = manifest::decode(&bytes).map_err(CliError::Manifest)?;
+        let beneath = |path: &RawString| match output.name.as_bytes() {
+            b"." => path.clone(),
+            root => RawString([root, b"/", path.as_bytes()].concat()),
+        };
+        let (mut files, mut others) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let name = beneath(&entry.path);
+            match entry.kind {
+                TreeKind::File { blob, executable } => files.push(Wanted { name, blob, executable }),
+                other => others.push((name, other)),
+            }
+        }
+        let (destination, root) = (self.destination.clone(), output.name.clone());
+        blocking(move || {
+            let delivery = Delivery::new(&destination)?;
+            if root.as_bytes() != b"." {
+                delivery.directory(root.as_bytes())?;
+            }
+            others.iter().try_for_each(|(name, kind)| match kind {
+                TreeKind::Symlink(target) => delivery.symlink(name.as_bytes(), target.as_bytes()),
+                _ => delivery.directory(name.as_bytes()),
+            })
+        })
+        .await?;
+        let mut rest = files.into_iter().peekable();
+        while rest.peek().is_some() {
+            let some = rest.by_ref().take(FILES_AT_ONCE.min(BLOBS_A_STREAM)).collect();
+            self.files(client, task, some).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches some files and puts them into place.
+    async fn files(&self, client: &Client, task: TaskId, wanted: Vec<Wanted>) -> Result<(), Broken> {
+        let destination = self.destination.clone();
+        let mut files: Vec<(FileDelivery, BlobRef)> = blocking(move || {
+            let delivery = Delivery::new(&destination)?;
+            let begin =
+                |file: Wanted| Ok((delivery.file(file.name.as_bytes(), file.blob, file.executable)?, file.blob));
+            wanted.into_iter().map(begin).collect()
+        })
+        .await?;
+        let wishes: Vec<BlobWish> =
+            files.iter().map(|(file, blob)| BlobWish { blob: *blob, pieces: file.missing() }).collect();
+        if wishes.iter().any(|wish| !wish.pieces.is_empty()) {
+            let mut pieces = client.fetch_output(task, wishes).await?;
+            while let Some(piece) = pieces.next().await? {
+                let place = piece.blob as usize;
+                if place >= files.len() {
+                    return Err(ClientError::UnexpectedReply("fetch").into());
+                }
+                let (mut file, blob) = files.swap_remove(place);
+                file = blocking(move || file.accept(piece.number, &piece.encoded).map(|_| file)).await?;
+                files.push((file, blob));
+                let last = files.len() - 1;
+                files.swap(place, last);
+            }
+        }
+        blocking(move || files.into_iter().try_for_each(|(file, _)| file.finish())).await
+    }
+}
+
+/// What a task has left, by its last attempt that moved files.
+pub(super) fn outputs(task: &TaskView) -> &[OutputFile] {
+    let files = task.attempts.iter().rev().find_map(|attempt| attempt.files.as_deref());
+    files.map_or(&[], |files| &files.outputs)
+}
+
+/// A manifest, whole.
+async fn read(client: &Client, task: TaskId, blob: BlobRef) -> Result<Vec<u8>, Broken> {
+    if blob.bytes > MAX_MANIFEST_BYTES as u64 {
+        return Err(ClientError::UnexpectedReply("fetch").into());
+    }
+    let pieces = crate::model::IntervalSet::from_range(0, blob.pieces() - 1);
+    let mut stream = client.fetch_output(task, vec![BlobWish { blob, pieces }]).await?;
+    let mut bytes = Vec::new();
+    let mut next = 0;
+    while let Some(piece) = stream.next().await? {
+        if piece.number != next {
+            return Err(ClientError::UnexpectedReply("fetch").into());
+        }
+        next += 1;
+        bytes.append(&mut blocking(move || open_piece(blob, piece.number, &piece.encoded)).await?);
+    }
+    if bytes.len() as u64 == blob.bytes { Ok(bytes) } else { Err(ClientError::NoReply.into()) }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
+) -> Result<T, Broken> {
+    match spawn_blocking(work).await {
+        Ok(done) => Ok(done.map_err(CliError::Files)?),
+        Err(_) => Err(ClientError::NoReply.into()),
+    }
+}

@@ -1,0 +1,144 @@
+//! `octaskly get`: brings the outputs of ended tasks to this machine.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::Context;
+use super::bring::{Bringer, Broken, Declared, outputs};
+use crate::blob::matches_pattern;
+use crate::cli::args::GetArgs;
+use crate::cli::error::CliError;
+use crate::cli::output::{say, text};
+use crate::cli::resolve;
+use crate::cli::session::Session;
+use crate::model::files::tidy;
+use crate::model::requests::{JobFilter, TaskFilter};
+use crate::model::selector::{Part, Selector};
+use crate::model::views::TaskView;
+use crate::model::{JobId, RawString, TaskState};
+
+/// Tasks looked at in one reply.
+const PAGE: u32 = 1000;
+
+/// Brings them; exit 0 when something came, 1 when there was nothing to bring.
+pub(super) fn perform(args: &GetArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let of = resolve::selector(&[args.id.clone()])?;
+    let wanted: Vec<RawString> = args.outputs.iter().map(|name| tidy(name.as_bytes())).collect();
+    let destination = args.directory.as_deref().map_or(Path::new("."), Path::new);
+    context.as_client(async {
+        let mut session = context.connect(&args.connect).await?;
+        let mut getting = Getting { wanted, seen: Vec::new(), count: 0 };
+        for job in jobs(&session, &of).await? {
+            let declared = declared(&session, job).await?;
+            let mut bringer = Bringer::new(destination, declared);
+            getting.of_job(&mut session, &of, job, &mut bringer).await?;
+        }
+        session.close().await;
+        let missed = getting.wanted.iter().enumerate().find(|(place, _)| !getting.seen.contains(place));
+        if let Some((_, name)) = missed {
+            return Err(CliError::NoOutput { of: args.id.to_string_lossy().into_owned(), name: Some(name.clone()) });
+        }
+        if getting.count == 0 {
+            return Err(CliError::NoOutput { of: args.id.to_string_lossy().into_owned(), name: None });
+        }
+        let brought = text::count(getting.count, "output");
+        say::note(context.quiet(), &format!("brought {brought} to {}", shown(destination)));
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn shown(destination: &Path) -> String {
+    if destination == Path::new(".") { "this folder".to_owned() } else { destination.display().to_string() }
+}
+
+/// The jobs that a selection touches.
+async fn jobs(session: &Session, of: &Selector) -> Result<Vec<JobId>, CliError> {
+    let filter = JobFilter { only: Some(of.clone()), states: Vec::new(), limit: 0, ..JobFilter::default() };
+    Ok(session.client().jobs(filter).await?.iter().map(|job| job.job).collect())
+}
+
+/// What a job declared as its outputs.
+async fn declared(session: &Session, job: JobId) -> Result<Declared, CliError> {
+    let filter = JobFilter { only: Some(Selector::job(job)), states: Vec::new(), limit: 1, ..JobFilter::default() };
+    let found = session.client().jobs(filter).await?;
+    let spec = found.into_iter().next().and_then(|job| job.spec);
+    let spec = spec.ok_or_else(|| CliError::NothingSelected(job.to_string()))?;
+    Ok(Declared::new(spec.spec().outputs.clone(), spec.spec().items.clone()))
+}
+
+/// What was asked for by name, and what of it was found.
+struct Getting {
+    wanted: Vec<RawString>,
+    seen: Vec<usize>,
+    count: u64,
+}
+
+impl Getting {
+    async fn of_job(
+        &mut self,
+        session: &mut Session,
+        of: &Selector,
+        job: JobId,
+        bringer: &mut Bringer,
+    ) -> Result<(), CliError> {
+        let of = narrowed(of, job);
+        let mut after = None;
+        loop {
+            let ended = vec![TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
+            let filter = TaskFilter { of: of.clone(), states: ended, after, limit: PAGE };
+            let page = match session.client().tasks(filter).await {
+                Ok(page) => page,
+                Err(error) => {
+                    session.reopen(error).await?;
+                    continue;
+                }
+            };
+            for task in &page {
+                self.of_task(session, task, bringer).await?;
+            }
+            match page.last() {
+                Some(last) if page.len() >= PAGE as usize => after = Some(last.task),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn of_task(&mut self, session: &mut Session, task: &TaskView, bringer: &mut Bringer) -> Result<(), CliError> {
+        for (place, name) in self.wanted.iter().enumerate() {
+            if !self.seen.contains(&place) && outputs(task).iter().any(|output| is_meant(name, &output.name)) {
+                self.seen.push(place);
+            }
+        }
+        loop {
+            let wants = |name: &RawString| self.wanted.is_empty() || self.wanted.iter().any(|one| is_meant(one, name));
+            match bringer.bring(session.client(), task, wants).await {
+                Ok(count) => {
+                    self.count += count;
+                    return Ok(());
+                }
+                Err(Broken::Link(error)) => session.reopen(error).await?,
+                Err(Broken::Ours(error)) => return Err(error),
+            }
+        }
+    }
+}
+
+fn is_meant(asked: &RawString, name: &RawString) -> bool {
+    asked == name || matches_pattern(asked.as_bytes(), name.as_bytes())
+}
+
+/// What of a selection is of this job.
+fn narrowed(of: &Selector, job: JobId) -> Selector {
+    match of {
+        Selector::These(parts) => {
+            let is_whole = |part: &&Part| matches!(part, Part::Jobs(first, last) if (*first..=*last).contains(&job));
+            if parts.iter().any(|part| is_whole(&part)) {
+                return Selector::job(job);
+            }
+            let of_job = |part: &&Part| matches!(part, Part::Task(task) if task.job == job);
+            Selector::These(parts.iter().filter(of_job).copied().collect())
+        }
+        Selector::All | Selector::Last => Selector::job(job),
+    }
+}
