@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use super::exit;
 use super::value::ValueError;
 use crate::client::ClientError;
-use crate::model::NodeName;
+use crate::model::{NodeName, TaskId};
 use crate::model::requests::FailureCode;
 use crate::node::NodeError;
 use crate::telemetry::TelemetryError;
@@ -110,6 +110,9 @@ pub(crate) enum CliError {
     /// Nothing is selected where something was named.
     #[error("there is no such job or task: {0}")]
     NothingSelected(String),
+    /// Progress is that of whole jobs.
+    #[error("{0} is a task; only whole jobs have progress")]
+    OnlyWholeJobs(TaskId),
     /// A draining worker that was waited for was given work again.
     #[error("{0} was given work again before it had nothing to run")]
     Resumed(NodeName),
@@ -184,6 +187,7 @@ impl CliError {
             Self::StdinTooLarge { .. } => "octaskly run streams its stdin without a bound",
             Self::Client(source) => return source.hint(),
             Self::NothingSelected(_) => "`octaskly list --all` lists all jobs",
+            Self::OnlyWholeJobs(task) => return Some(format!("octaskly progress {}", task.job)),
             Self::Trust(source) => return source.hint(),
             Self::Node(source) => return source.hint(),
             Self::Bug { .. } => "please report this line and what led to it",
@@ -211,6 +215,7 @@ impl CliError {
             | Self::NoItems(_)
             | Self::TooManyItems { .. }
             | Self::Unreadable { .. }
+            | Self::OnlyWholeJobs(_)
             | Self::StdinTooLarge { .. } => exit::USAGE,
             Self::Client(ClientError::BadAddress(_)) => exit::USAGE,
             Self::Client(ClientError::Failed(failure)) => match failure.code {

@@ -14,6 +14,9 @@ use super::{ConnectArgs, JsonForm};
                   Without a dispatcher the command runs here, in a cluster of one."
 )]
 pub(crate) struct RunArgs {
+    /// Put the task's id before each line of output
+    #[arg(long)]
+    pub(crate) tag: bool,
     /// What both verbs have.
     #[command(flatten)]
     pub(crate) task: TaskArgs,
@@ -32,6 +35,9 @@ pub(crate) struct SubmitArgs {
     /// Wait until the job has ended; the exit status says how it did
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Wait as --wait does and show how far it is
+    #[arg(long)]
+    pub(crate) progress: bool,
     /// What both verbs have.
     #[command(flatten)]
     pub(crate) task: TaskArgs,
