@@ -78,6 +78,7 @@ fn job_row(number: JobId, row: &Row<'_>) -> Result<RestoredJob, StoreError> {
         succeeded: IntervalSet::new(),
         failed: IntervalSet::new(),
         cancelled: IntervalSet::new(),
+        again: IntervalSet::new(),
         tasks: Vec::new(),
     })
 }
@@ -96,12 +97,16 @@ fn with_tasks(connection: &Connection, mut job: RestoredJob) -> Result<RestoredJ
             return Err(bad_task(task, "task"));
         }
         let state = state_from(row.get(1)?)?;
-        let ended = match state {
-            TaskState::Succeeded => &mut job.succeeded,
-            TaskState::Failed => &mut job.failed,
-            TaskState::Cancelled => &mut job.cancelled,
+        match state {
+            TaskState::Succeeded => job.succeeded.insert(index),
+            TaskState::Failed => job.failed.insert(index),
+            TaskState::Cancelled => job.cancelled.insert(index),
             TaskState::Waiting | TaskState::Ready | TaskState::Running => {
                 let counts = TaskCounts { attempts: row.get(2)?, failures: row.get(3)?, lost: row.get(4)? };
+                if state == TaskState::Ready && counts.is_clean() {
+                    job.again.insert(index);
+                    continue;
+                }
                 let not_before = row.get::<_, Option<i64>>(5)?.map(time_from);
                 let live = if state == TaskState::Running { live(connection, task)? } else { Vec::new() };
                 // What runs is the last attempt: a later one would have ended it.
@@ -113,7 +118,6 @@ fn with_tasks(connection: &Connection, mut job: RestoredJob) -> Result<RestoredJ
                 continue;
             }
         };
-        ended.insert(index);
     }
     Ok(job)
 }
