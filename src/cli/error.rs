@@ -75,6 +75,9 @@ pub(crate) enum CliError {
     /// `:::` stands twice.
     #[error("::: stands twice")]
     ItemsTwice,
+    /// A separator of GNU parallel that there is not here.
+    #[error("{0} is not known here")]
+    UnknownSeparator(String),
     /// An array without tasks.
     #[error("{0} names no items: there is nothing to run")]
     NoItems(String),
@@ -182,7 +185,10 @@ impl CliError {
             Self::Value { source, .. } | Self::Secret { source, .. } => return source.hint(),
             Self::Conflict(..) => "leave one of them out",
             Self::NoCommand => "write it behind the options: octaskly run -- CMD…",
-            Self::ItemsTwice => "write all items behind one :::",
+            Self::ItemsTwice => {
+                "write all items behind one :::; for every pair of two lists, write the pairs into a file for --each-line"
+            }
+            Self::UnknownSeparator(_) => "items stand behind ::: or, one a line, in a file: --each-line FILE",
             Self::NoItems(_) => "write the items behind :::, or name a file with a line for each",
             Self::StdinTooLarge { .. } => "octaskly run streams its stdin without a bound",
             Self::Client(source) => return source.hint(),
@@ -212,6 +218,7 @@ impl CliError {
             | Self::Conflict(..)
             | Self::NoCommand
             | Self::ItemsTwice
+            | Self::UnknownSeparator(_)
             | Self::NoItems(_)
             | Self::TooManyItems { .. }
             | Self::Unreadable { .. }

@@ -73,6 +73,7 @@ impl Projection {
             started_at: None,
             ended_at: None,
             outcome: None,
+            cancelling: row.cancelling.clone(),
             spec: None,
         })
     }

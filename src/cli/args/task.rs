@@ -72,6 +72,9 @@ pub(crate) struct TaskArgs {
     /// One task for each line of a file; - reads stdin
     #[arg(long, value_name = "FILE|-", help_heading = "Arrays")]
     pub(crate) each_line: Option<OsString>,
+    /// One task for each element of a JSON array in a file; - reads stdin
+    #[arg(long, value_name = "FILE|-", help_heading = "Arrays", conflicts_with_all = ["array", "each_line"])]
+    pub(crate) from_json: Option<OsString>,
     /// Cancel the rest when this many tasks have failed
     #[arg(long, value_name = "N", help_heading = "Arrays")]
     pub(crate) max_fails: Option<OsString>,

@@ -220,6 +220,7 @@ mod tests {
             started_at: None,
             ended_at: None,
             outcome: None,
+            cancelling: None,
             spec: None,
         };
         for most in [4, 5] {
