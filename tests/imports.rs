@@ -34,6 +34,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("rcgen", &["trust"]),
     ("rusqlite", &["store"]),
     ("clap", &["cli"]),
+    ("indicatif", &["cli"]),
     ("nix", &["exec", "trust", "cli", "node"]),
     ("libc", &["exec"]),
 ];

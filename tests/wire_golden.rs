@@ -334,6 +334,7 @@ fn job_view() -> JobView {
         started_at: Some(Timestamp(2)),
         ended_at: Some(Timestamp(3)),
         outcome: Some(Outcome::Exited(0)),
+        cancelling: None,
         spec: Some(spec()),
     }
 }

@@ -77,6 +77,9 @@ pub(crate) enum CliError {
     /// `:::` stands twice.
     #[error("::: stands twice")]
     ItemsTwice,
+    /// A separator of GNU parallel that there is not here.
+    #[error("{0} is not known here")]
+    UnknownSeparator(String),
     /// An array without tasks.
     #[error("{0} names no items: there is nothing to run")]
     NoItems(String),
@@ -144,6 +147,9 @@ pub(crate) enum CliError {
     /// Nothing is selected where something was named.
     #[error("there is no such job or task: {0}")]
     NothingSelected(String),
+    /// Progress is that of whole jobs.
+    #[error("{0} is a task; only whole jobs have progress")]
+    OnlyWholeJobs(TaskId),
     /// A draining worker that was waited for was given work again.
     #[error("{0} was given work again before it had nothing to run")]
     Resumed(NodeName),
@@ -213,11 +219,15 @@ impl CliError {
             Self::Value { source, .. } | Self::Secret { source, .. } => return source.hint(),
             Self::Conflict(..) => "leave one of them out",
             Self::NoCommand => "write it behind the options: octaskly run -- CMD…",
-            Self::ItemsTwice => "write all items behind one :::",
+            Self::ItemsTwice => {
+                "write all items behind one :::; for every pair of two lists, write the pairs into a file for --each-line"
+            }
+            Self::UnknownSeparator(_) => "items stand behind ::: or, one a line, in a file: --each-line FILE",
             Self::NoItems(_) => "write the items behind :::, or name a file with a line for each",
             Self::StdinTooLarge { .. } => "octaskly run streams its stdin without a bound",
             Self::Client(source) => return source.hint(),
             Self::NothingSelected(_) => "`octaskly list --all` lists all jobs",
+            Self::OnlyWholeJobs(task) => return Some(format!("octaskly progress {}", task.job)),
             Self::Trust(source) => return source.hint(),
             Self::Node(source) => return source.hint(),
             Self::Bug { .. } => "please report this line and what led to it",
@@ -247,9 +257,11 @@ impl CliError {
             | Self::Conflict(..)
             | Self::NoCommand
             | Self::ItemsTwice
+            | Self::UnknownSeparator(_)
             | Self::NoItems(_)
             | Self::TooManyItems { .. }
             | Self::Unreadable { .. }
+            | Self::OnlyWholeJobs(_)
             | Self::StdinTooLarge { .. } => exit::USAGE,
             Self::Client(ClientError::BadAddress(_)) => exit::USAGE,
             Self::Client(ClientError::Failed(failure)) => match failure.code {

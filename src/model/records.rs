@@ -89,6 +89,21 @@ pub enum Record {
         /// When.
         at: Timestamp,
     },
+    /// Every task of the job that has a row of its own in state `from` went to `state` at once (a million failed
+    /// tasks that are done again stay one record). Unlike the others it speaks of rows as the records before it
+    /// have left them: a batch that holds it is applied once, as the store's transactions see to.
+    RowsChanged {
+        /// Which job.
+        job: JobId,
+        /// `Failed` or `Cancelled` by `retry`; `Ready` when they end before they were tried again.
+        from: TaskState,
+        /// `Ready`, with no failures counted; or `Cancelled`, `Failed`.
+        state: TaskState,
+        /// For terminal states: how they ended.
+        outcome: Option<super::Outcome>,
+        /// When.
+        at: Timestamp,
+    },
     /// The job as a whole is to end; attempts that still run are being ended.
     JobCancelling {
         /// Which job.
@@ -182,6 +197,14 @@ pub struct TaskCounts {
     pub lost: u32,
 }
 
+impl TaskCounts {
+    /// Whether no try of it counts against it.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.failures == 0 && self.lost == 0
+    }
+}
+
 /// A fact of a worker's outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutboxRecord {
@@ -240,7 +263,9 @@ pub struct RestoredJob {
     pub failed: super::IntervalSet,
     /// Likewise.
     pub cancelled: super::IntervalSet,
-    /// Tasks with a row of their own that are not in a terminal state.
+    /// Likewise, of tasks that are ready with nothing counted but attempts: by `retry`, or given back unstarted.
+    pub again: super::IntervalSet,
+    /// All other tasks with a row of their own that are not in a terminal state.
     pub tasks: Vec<RestoredTask>,
 }
 

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::files::TaskFiles;
+use super::outcome::Cancellation;
 use super::records::TaskCounts;
 use super::{AttemptId, Fence, JobId, JobState, NodeId, NodeName, Outcome, SealedSpec, TaskId, TaskState, Timestamp};
 
@@ -29,6 +30,9 @@ pub struct JobView {
     pub ended_at: Option<Timestamp>,
     /// For a job of a single task that has ended: how.
     pub outcome: Option<Outcome>,
+    /// Why it is, or was, ended before its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelling: Option<Cancellation>,
     /// The spec, when one job was asked for.
     pub spec: Option<SealedSpec>,
 }

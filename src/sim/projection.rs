@@ -73,6 +73,7 @@ impl Projection {
             started_at: None,
             ended_at: None,
             outcome: None,
+            cancelling: row.cancelling.clone(),
             spec: None,
         })
     }
@@ -123,6 +124,9 @@ impl Projection {
                 self.job(task.job).row(*task).not_before = *not_before;
             }
             Record::RestChanged { job, state, .. } => self.job(*job).change_rest(*state),
+            Record::RowsChanged { job, from, state, outcome, .. } => {
+                self.job(*job).change_rows(*from, *state, outcome.as_ref());
+            }
             Record::JobCancelling { job, why, .. } => self.job(*job).cancelling = Some(why.clone()),
             Record::JobEnded { job, state, .. } => self.job(*job).end(*state),
             Record::JobReopened { job, .. } => self.job(*job).reopen(),

@@ -84,6 +84,22 @@ impl JobRow {
         self.rest = state;
     }
 
+    /// Every task with a row in state `from` goes to `state`.
+    pub(super) fn change_rows(&mut self, from: TaskState, state: TaskState, outcome: Option<&Outcome>) {
+        let in_state = self.tasks.iter().filter(|(_, row)| row.state == from);
+        let tasks: Vec<TaskId> = in_state.map(|(index, _)| TaskId::new(self.submitted.job.0, *index)).collect();
+        for task in tasks {
+            self.set_state(task, state);
+            let row = self.row(task);
+            assert!(row.live.is_empty(), "task {task} changes among many while it runs");
+            row.not_before = None;
+            row.outcome = outcome.cloned();
+            if !state.is_terminal() {
+                row.counts = TaskCounts { attempts: row.counts.attempts, ..TaskCounts::default() };
+            }
+        }
+    }
+
     /// The job as a whole has ended.
     pub(super) fn end(&mut self, state: JobState) {
         let (job, totals) = (self.submitted.job, self.totals());
@@ -129,7 +145,8 @@ impl JobRow {
         let indices = |state| -> IntervalSet {
             self.tasks.iter().filter(|(_, row)| row.state == state).map(|(index, _)| *index).collect()
         };
-        let unfinished = self.tasks.iter().filter(|(_, row)| !row.state.is_terminal());
+        let is_again = |row: &TaskRow| row.state == TaskState::Ready && row.counts.is_clean();
+        let unfinished = self.tasks.iter().filter(|(_, row)| !row.state.is_terminal() && !is_again(row));
         RestoredJob {
             submitted: self.submitted.clone(),
             cancelling: self.cancelling.clone(),
@@ -139,6 +156,7 @@ impl JobRow {
             succeeded: indices(TaskState::Succeeded),
             failed: indices(TaskState::Failed),
             cancelled: indices(TaskState::Cancelled),
+            again: self.tasks.iter().filter(|(_, row)| is_again(row)).map(|(index, _)| *index).collect(),
             tasks: unfinished.map(|(index, row)| row.restored(TaskId::new(self.submitted.job.0, *index))).collect(),
         }
     }

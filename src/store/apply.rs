@@ -11,7 +11,7 @@ use super::rows::{cancellation, int, outcome, state, time};
 use super::task_rows::{TaskRow, TaskRows};
 use super::writer::Apply;
 use super::{StoreError, boot, membership};
-use crate::model::records::{Record, SubmittedJob};
+use crate::model::records::{Record, SubmittedJob, TaskCounts};
 use crate::model::{Items, JobId, Outcome, TaskState, Timestamp};
 
 /// Rows of one forgotten job removed at a time; a few milliseconds.
@@ -49,6 +49,11 @@ impl Apply for Records {
             }
             Record::RestChanged { job, state, outcome, at } => {
                 rest_changed(connection, job, state, outcome.as_ref(), at)
+            }
+            Record::RowsChanged { job, from, state, outcome, at } => {
+                let row =
+                    TaskRow { state, counts: TaskCounts::default(), at, not_before: None, outcome: outcome.as_ref() };
+                self.tasks.all_changed(connection, job, from, &row)
             }
             Record::JobCancelling { job, why, .. } => {
                 let (word, text) = cancellation(&why);

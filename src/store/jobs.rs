@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 
 use super::lookup::last_job;
 use super::read::Viewer;
-use super::rows::{int, node_from, outcome_from, state, state_from, time_from, uint};
+use super::rows::{cancellation_from, int, node_from, outcome_from, state, state_from, time_from, uint};
 use super::{StoreError, tasks};
 use crate::model::limits::MAX_ROWS;
 use crate::model::requests::JobFilter;
@@ -18,7 +18,8 @@ use crate::model::{IntervalSet, JobId, SealedSpec, TaskId, TaskIndex, TaskState}
 
 /// Every column that a [`JobView`] needs, in the order in which `view` reads them.
 const COLUMNS: &str = "job, title, owner, submitted_at, started_at, ended_at, ended_state, first_index, task_count,
-    waiting, ready, running, succeeded, failed, cancelled, rest_state, rest_outcome, rest_outcome_number, rest_outcome_text";
+    waiting, ready, running, succeeded, failed, cancelled, rest_state, rest_outcome, rest_outcome_number, rest_outcome_text,
+    cancelling, cancelling_text";
 
 /// The states that a job is in for good.
 const TERMINAL: [TaskState; 3] = [TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
@@ -155,6 +156,7 @@ fn view(connection: &Connection, row: &Row<'_>) -> Result<JobView, StoreError> {
     } else {
         None
     };
+    let (cancelling, why) = (row.get::<_, Option<String>>(19)?, row.get(20)?);
     Ok(JobView {
         job,
         name: row.get(1)?,
@@ -165,6 +167,7 @@ fn view(connection: &Connection, row: &Row<'_>) -> Result<JobView, StoreError> {
         started_at: at(4)?,
         ended_at,
         outcome,
+        cancelling: cancelling.map(|word| cancellation_from(&word, why)).transpose()?,
         spec: None,
     })
 }

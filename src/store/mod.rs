@@ -8,6 +8,7 @@
 
 mod apply;
 mod attempt_rows;
+mod attempts;
 mod boot;
 mod checkpoint;
 mod error;

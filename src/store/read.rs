@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, Transaction};
 
 use super::files::Live;
-use super::{StoreError, file, files, jobs, lookup, restore, tasks};
+use super::{StoreError, attempts, file, files, jobs, lookup, restore, tasks};
 use crate::model::files::{Content, OutputFile};
 use crate::model::outcome::KeptOutput;
 use crate::model::records::RestoredJob;
@@ -64,7 +64,15 @@ impl Reader {
     /// # Errors
     /// When the file is damaged or cannot be read.
     pub fn tasks(&self, filter: &TaskFilter, viewer: Viewer) -> Result<Vec<TaskView>, StoreError> {
-        tasks::list(&*self.snapshot()?, filter, viewer)
+        tasks::list(&*self.snapshot()?, filter, viewer, tasks::Which::Any)
+    }
+
+    /// The same without those that were never tried, which costs nothing for however many of these there are.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn tried_tasks(&self, filter: &TaskFilter, viewer: Viewer) -> Result<Vec<TaskView>, StoreError> {
+        tasks::list(&*self.snapshot()?, filter, viewer, tasks::Which::Tried)
     }
 
     /// What `selector` means now.
@@ -112,7 +120,7 @@ impl Reader {
     /// # Errors
     /// When the file is damaged or cannot be read.
     pub fn attempts(&self, task: TaskId) -> Result<Vec<AttemptView>, StoreError> {
-        tasks::attempts(&self.connection, task)
+        attempts::of(&self.connection, task)
     }
 
     /// Where the stored output of an attempt is; `None` when the attempt is unknown or has not ended.

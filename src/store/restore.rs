@@ -5,6 +5,7 @@
 //! returned fits together, so an engine may rely on it. Absent:
 //! deciding what becomes of tasks that were running (the engine's).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -78,6 +79,7 @@ fn job_row(number: JobId, row: &Row<'_>) -> Result<RestoredJob, StoreError> {
         succeeded: IntervalSet::new(),
         failed: IntervalSet::new(),
         cancelled: IntervalSet::new(),
+        again: IntervalSet::new(),
         tasks: Vec::new(),
     })
 }
@@ -89,6 +91,7 @@ fn with_tasks(connection: &Connection, mut job: RestoredJob) -> Result<RestoredJ
         "SELECT task, state, attempts, failures, lost, not_before FROM tasks WHERE job = ?1 ORDER BY task",
     )?;
     let mut rows = select.query([int(number.0)])?;
+    let mut sets = Sets::default();
     while let Some(row) = rows.next()? {
         let index = uint(row.get(0)?);
         let task = TaskId { job: number, index: TaskIndex(index) };
@@ -96,12 +99,14 @@ fn with_tasks(connection: &Connection, mut job: RestoredJob) -> Result<RestoredJ
             return Err(bad_task(task, "task"));
         }
         let state = state_from(row.get(1)?)?;
-        let ended = match state {
-            TaskState::Succeeded => &mut job.succeeded,
-            TaskState::Failed => &mut job.failed,
-            TaskState::Cancelled => &mut job.cancelled,
+        match state {
+            TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled => sets.add(state, index),
             TaskState::Waiting | TaskState::Ready | TaskState::Running => {
                 let counts = TaskCounts { attempts: row.get(2)?, failures: row.get(3)?, lost: row.get(4)? };
+                if state == TaskState::Ready && counts.is_clean() {
+                    sets.add(state, index);
+                    continue;
+                }
                 let not_before = row.get::<_, Option<i64>>(5)?.map(time_from);
                 let live = if state == TaskState::Running { live(connection, task)? } else { Vec::new() };
                 // What runs is the last attempt: a later one would have ended it.
@@ -110,12 +115,48 @@ fn with_tasks(connection: &Connection, mut job: RestoredJob) -> Result<RestoredJ
                     return Err(bad_task(task, "attempts"));
                 }
                 job.tasks.push(RestoredTask { task, state, counts, not_before, live });
-                continue;
             }
-        };
-        ended.insert(index);
+        }
+    }
+    for (state, indices) in sets.all() {
+        match state {
+            TaskState::Succeeded => job.succeeded = indices,
+            TaskState::Failed => job.failed = indices,
+            TaskState::Cancelled => job.cancelled = indices,
+            _ => job.again = indices,
+        }
     }
     Ok(job)
+}
+
+/// Ascending indices by state, added run by run: neighbours mostly went the same way.
+#[derive(Default)]
+struct Sets {
+    by_state: BTreeMap<TaskState, IntervalSet>,
+    run: Option<(TaskState, u64, u64)>,
+}
+
+impl Sets {
+    fn add(&mut self, state: TaskState, index: u64) {
+        match &mut self.run {
+            Some((of, _, last)) if *of == state && last.checked_add(1) == Some(index) => *last = index,
+            _ => {
+                self.end_run();
+                self.run = Some((state, index, index));
+            }
+        }
+    }
+
+    fn end_run(&mut self) {
+        if let Some((state, first, last)) = self.run.take() {
+            self.by_state.entry(state).or_default().insert_range(first, last);
+        }
+    }
+
+    fn all(mut self) -> impl Iterator<Item = (TaskState, IntervalSet)> {
+        self.end_run();
+        self.by_state.into_iter()
+    }
 }
 
 fn bad_task(task: TaskId, column: &'static str) -> StoreError {

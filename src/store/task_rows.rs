@@ -118,6 +118,43 @@ impl TaskRows {
         Ok(())
     }
 
+    /// Every row of the job in state `from` is to be this, but for its attempts; of what is counted, a terminal
+    /// state leaves all as it was.
+    pub(super) fn all_changed(
+        &mut self,
+        connection: &Connection,
+        job: JobId,
+        from: TaskState,
+        row: &TaskRow<'_>,
+    ) -> Result<(), StoreError> {
+        if self.change(connection, job)?.is_none() {
+            return Ok(());
+        }
+        let counts = if row.state.is_terminal() { "" } else { "failures = 0, lost = 0," };
+        let (word, number, text) = outcome(row.outcome);
+        // The state is spelled out, so that SQLite sees where the index of failed and cancelled tasks helps.
+        let changed = connection
+            .prepare_cached(&format!(
+                "UPDATE tasks SET state = ?2, {counts} changed_at = ?3, not_before = NULL,
+                    outcome = ?4, outcome_number = ?5, outcome_text = ?6 WHERE job = ?1 AND state = {}",
+                state(from)
+            ))?
+            .execute(params![int(job.0), state(row.state), time(row.at), word, number, text])?;
+        if let Some(Some(change)) = self.jobs.get_mut(&job) {
+            change.moved_all(state(from), state(row.state), int(changed as u64));
+        }
+        let of_job = TaskId::new(job.0, 0)..=TaskId::new(job.0, u64::MAX);
+        let known: Vec<TaskId> =
+            self.live.range(of_job).filter(|(_, old)| **old == state(from)).map(|(task, _)| *task).collect();
+        for task in known {
+            match row.state.is_terminal() {
+                true => self.live.remove(&task),
+                false => self.live.insert(task, state(row.state)),
+            };
+        }
+        Ok(())
+    }
+
     /// Writes the task's first row; says no when it has one already.
     fn insert_task(&self, connection: &Connection, task: TaskId, row: &TaskRow<'_>) -> Result<bool, StoreError> {
         if self.live.contains_key(&task) {
@@ -199,6 +236,12 @@ impl JobChange {
     fn moved(&mut self, from: Option<i64>, to: i64) {
         for (place, count) in (0..).zip(&mut self.tasks) {
             *count += i64::from(place == to) - i64::from(Some(place) == from);
+        }
+    }
+
+    fn moved_all(&mut self, from: i64, to: i64, number: i64) {
+        for (place, count) in (0..).zip(&mut self.tasks) {
+            *count += number * (i64::from(place == to) - i64::from(place == from));
         }
     }
 

@@ -8,24 +8,38 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::StoreError;
-use super::files;
 use super::jobs::{ranges, rows_wanted};
 use super::read::Viewer;
-use super::rows::{fence_from, int, name_from, outcome_from, state, state_from, time_from, uint};
+use super::rows::{int, outcome_from, state, state_from, time_from, uint};
+use super::{StoreError, attempts};
 use crate::model::records::TaskCounts;
 use crate::model::requests::TaskFilter;
 use crate::model::selector::{Part, Selector, whole_jobs};
-use crate::model::views::{AttemptView, TaskView};
-use crate::model::{AttemptId, AttemptNo, IntervalSet, JobId, Outcome, TaskId, TaskIndex, TaskState, Timestamp};
+use crate::model::views::TaskView;
+use crate::model::{IntervalSet, JobId, Outcome, TaskId, TaskIndex, TaskState, Timestamp};
 
 /// Every column of a task's row that a view needs, in the order in which `row_view` reads them.
 const COLUMNS: &str =
     "task, state, attempts, failures, lost, changed_at, not_before, outcome, outcome_number, outcome_text";
 
+/// Which tasks of those that a filter names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// All.
+    Any,
+    /// Those that have been tried: of a million, perhaps a few.
+    Tried,
+}
+
 /// Tasks by filter, in order of job and index.
-pub(super) fn list(connection: &Connection, filter: &TaskFilter, viewer: Viewer) -> Result<Vec<TaskView>, StoreError> {
-    let mut page = Page { connection, filter, tasks: Vec::new(), limit: rows_wanted(filter.limit) };
+pub(super) fn list(
+    connection: &Connection,
+    filter: &TaskFilter,
+    viewer: Viewer,
+    which: Which,
+) -> Result<Vec<TaskView>, StoreError> {
+    let limit = rows_wanted(filter.limit);
+    let mut page = Page { connection, filter, which, tasks: Vec::new(), complete: 0, limit };
     let named = single_tasks(&filter.of);
     let whole = whole(&filter.of);
     let first_job = filter.after.map_or(JobId(0), |after| after.job);
@@ -43,6 +57,7 @@ pub(super) fn list(connection: &Connection, filter: &TaskFilter, viewer: Viewer)
                 Some(named) => page.add_named(&job, named)?,
                 None => page.add_all(&job)?,
             }
+            page.add_attempts(&job)?;
             if page.is_full() {
                 return Ok(page.tasks);
             }
@@ -129,7 +144,10 @@ impl Job {
 struct Page<'a> {
     connection: &'a Connection,
     filter: &'a TaskFilter,
+    which: Which,
     tasks: Vec<TaskView>,
+    /// How many of them have their attempts.
+    complete: usize,
     limit: usize,
 }
 
@@ -146,7 +164,7 @@ impl Page<'_> {
         let from = job.position_after(self.filter.after);
         if from >= job.count {
             Ok(())
-        } else if self.wants(job.rest) {
+        } else if self.wants(job.rest) && self.which == Which::Any {
             self.add_merged(job, from)
         } else {
             self.add_rows(job, from)
@@ -167,10 +185,10 @@ impl Page<'_> {
             }
             let mut rows = select.query(params![int(task.job.0), int(task.index.0)])?;
             let view = match rows.next()? {
-                Some(row) => row_view(self.connection, job, row)?,
+                Some(row) => row_view(job, row)?,
                 None => job.rest_view(*task),
             };
-            if self.wants(view.state) {
+            if self.wants(view.state) && (self.which == Which::Any || view.counts.attempts > 0) {
                 self.tasks.push(view);
             }
         }
@@ -197,53 +215,61 @@ impl Page<'_> {
             if let Some(row) = row
                 && self.wants(state_from(row.get(1)?)?)
             {
-                self.tasks.push(row_view(self.connection, job, row)?);
+                self.tasks.push(row_view(job, row)?);
             }
             row = rows.next()?;
         }
         Ok(())
     }
 
-    /// Tasks in wanted states when only tasks with a row can be in them.
+    /// Tasks in wanted states when only tasks with a row are wanted or can be in them.
     fn add_rows(&mut self, job: &Job, from: u64) -> Result<(), StoreError> {
-        let states = &self.filter.states;
+        let all: Vec<TaskState> = (0..=5).map(state_from).collect::<Result<_, _>>()?;
+        let states = if self.filter.states.is_empty() { &all } else { &self.filter.states };
+        let tried = if self.which == Which::Tried { "AND attempts > 0" } else { "" };
         let numbers: Vec<String> = states.iter().map(|one| state(*one).to_string()).collect();
         // The partial index holds failed and cancelled tasks; SQLite sees that it may use it by its very condition.
         let unsuccessful = states.iter().all(|one| matches!(one, TaskState::Failed | TaskState::Cancelled));
         let (index, condition) =
             if unsuccessful { ("INDEXED BY tasks_unsuccessful", "state IN (4, 5) AND") } else { ("", "") };
         let mut select = self.connection.prepare(&format!(
-            "SELECT {COLUMNS} FROM tasks {index} WHERE job = ?1 AND task >= ?2 AND {condition} state IN ({})
+            "SELECT {COLUMNS} FROM tasks {index} WHERE job = ?1 AND task >= ?2 AND {condition} state IN ({}) {tried}
              ORDER BY task LIMIT ?3",
             numbers.join(", ")
         ))?;
         let room = self.limit - self.tasks.len();
         let mut rows = select.query(params![int(job.job.0), int(job.task_at(from).index.0), int(room as u64)])?;
         while let Some(row) = rows.next()? {
-            self.tasks.push(row_view(self.connection, job, row)?);
+            self.tasks.push(row_view(job, row)?);
         }
+        Ok(())
+    }
+
+    /// Gives the tasks of a job that were added last their attempts, and how those that have ended by one did.
+    fn add_attempts(&mut self, job: &Job) -> Result<(), StoreError> {
+        let added = self.tasks.get_mut(self.complete..).unwrap_or_default();
+        attempts::add(self.connection, job.step, added)?;
+        for task in added.iter_mut().filter(|task| task.outcome.is_none() && task.state.is_terminal()) {
+            // It ended by its last attempt's end, which is not written down twice.
+            task.outcome = task.attempts.iter().rev().find_map(|attempt| attempt.outcome.clone());
+        }
+        self.complete = self.tasks.len();
         Ok(())
     }
 }
 
-fn row_view(connection: &Connection, job: &Job, row: &Row<'_>) -> Result<TaskView, StoreError> {
-    let task = TaskId { job: job.job, index: TaskIndex(uint(row.get(0)?)) };
+/// A task's row; its attempts come later.
+fn row_view(job: &Job, row: &Row<'_>) -> Result<TaskView, StoreError> {
     let state = state_from(row.get(1)?)?;
-    let attempts = attempts(connection, task)?;
-    let outcome = match outcome_from(row, 7)? {
-        // It ended by its last attempt's end, which is not written down twice.
-        None if state.is_terminal() => attempts.iter().rev().find_map(|attempt| attempt.outcome.clone()),
-        own => own,
-    };
     Ok(TaskView {
-        task,
+        task: TaskId { job: job.job, index: TaskIndex(uint(row.get(0)?)) },
         state,
         counts: TaskCounts { attempts: row.get(2)?, failures: row.get(3)?, lost: row.get(4)? },
         not_before: row.get::<_, Option<i64>>(6)?.map(time_from),
         submitted_at: job.submitted_at,
-        outcome,
+        outcome: outcome_from(row, 7)?,
         ended_at: if state.is_terminal() { Some(time_from(row.get(5)?)) } else { None },
-        attempts,
+        attempts: Vec::new(),
     })
 }
 
@@ -262,34 +288,4 @@ pub(super) fn outcome(connection: &Connection, task: TaskId) -> Result<Option<Ou
          WHERE job = ?1 AND task = ?2 AND outcome IS NOT NULL ORDER BY attempt DESC LIMIT 1",
     )?;
     Ok(last.query_row(key, |row| Ok(outcome_from(row, 0))).optional()?.transpose()?.flatten())
-}
-
-/// The attempts of a task in order.
-pub(super) fn attempts(connection: &Connection, task: TaskId) -> Result<Vec<AttemptView>, StoreError> {
-    let mut select = connection.prepare_cached(
-        "SELECT attempt, fence, name, assigned_at, started_at, ended_at, outcome, outcome_number, outcome_text,
-            peak_memory_bytes, stdout_bytes, stderr_bytes, files
-         FROM attempts JOIN workers USING (worker) WHERE job = ?1 AND task = ?2 ORDER BY attempt",
-    )?;
-    let mut rows = select.query(params![int(task.job.0), int(task.index.0)])?;
-    let mut attempts = Vec::new();
-    while let Some(row) = rows.next()? {
-        let number = |column: usize| row.get::<_, Option<i64>>(column).map(|number| number.map_or(0, uint));
-        attempts.push(AttemptView {
-            id: AttemptId { task, attempt: AttemptNo(row.get(0)?) },
-            fence: fence_from(row.get(1)?)?,
-            worker: name_from(&row.get::<_, String>(2)?)?,
-            assigned_at: time_from(row.get(3)?),
-            started_at: row.get::<_, Option<i64>>(4)?.map(time_from),
-            ended_at: row.get::<_, Option<i64>>(5)?.map(time_from),
-            outcome: outcome_from(row, 6)?,
-            peak_memory_bytes: number(9)?,
-            stdout_bytes: number(10)?,
-            stderr_bytes: number(11)?,
-            files: files::decoded(
-                row.get_ref(12)?.as_blob_or_null().map_err(|_| StoreError::BadValue { column: "files" })?,
-            )?,
-        });
-    }
-    Ok(attempts)
 }

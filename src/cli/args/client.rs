@@ -149,6 +149,17 @@ pub(crate) struct GetArgs {
     pub(crate) connect: ConnectArgs,
 }
 
+/// Options of `octaskly progress`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ProgressArgs {
+    /// Jobs: 5, 1-3,7, last, all
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<OsString>,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
 /// Options of `octaskly cancel`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct CancelArgs {

@@ -12,7 +12,7 @@ mod trust;
 
 pub(crate) use client::{
     CancelArgs, CompletionsArgs, ConnectArgs, ExplainArgs, ForgetArgs, GetArgs, HwdetectArgs, JsonForm, ListArgs,
-    LogsArgs, ManArgs, RetryArgs, ShowArgs, StatusArgs, WaitArgs, WorkersArgs,
+    LogsArgs, ManArgs, ProgressArgs, RetryArgs, ShowArgs, StatusArgs, WaitArgs, WorkersArgs,
 };
 pub(crate) use node::{DispatcherArgs, NodeArgs, WorkerArgs};
 pub(crate) use task::{RunArgs, SubmitArgs, TaskArgs};
@@ -82,6 +82,8 @@ pub(crate) enum Verb {
     Get(GetArgs),
     /// Wait until jobs have ended; the exit status says how they did
     Wait(WaitArgs),
+    /// Show how far jobs are until they have ended; the exit status is that of wait
+    Progress(ProgressArgs),
     /// End jobs or tasks
     Cancel(CancelArgs),
     /// Queue failed and cancelled tasks again

@@ -14,6 +14,9 @@ use super::{ConnectArgs, JsonForm};
                   Without a dispatcher the command runs here, in a cluster of one."
 )]
 pub(crate) struct RunArgs {
+    /// Put the task's id before each line of output
+    #[arg(long)]
+    pub(crate) tag: bool,
     /// What both verbs have.
     #[command(flatten)]
     pub(crate) task: TaskArgs,
@@ -32,6 +35,9 @@ pub(crate) struct SubmitArgs {
     /// Wait until the job has ended; the exit status says how it did
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Wait as --wait does and show how far it is
+    #[arg(long)]
+    pub(crate) progress: bool,
     /// What both verbs have.
     #[command(flatten)]
     pub(crate) task: TaskArgs,
@@ -66,6 +72,9 @@ pub(crate) struct TaskArgs {
     /// One task for each line of a file; - reads stdin
     #[arg(long, value_name = "FILE|-", help_heading = "Arrays")]
     pub(crate) each_line: Option<OsString>,
+    /// One task for each element of a JSON array in a file; - reads stdin
+    #[arg(long, value_name = "FILE|-", help_heading = "Arrays", conflicts_with_all = ["array", "each_line"])]
+    pub(crate) from_json: Option<OsString>,
     /// Cancel the rest when this many tasks have failed
     #[arg(long, value_name = "N", help_heading = "Arrays")]
     pub(crate) max_fails: Option<OsString>,

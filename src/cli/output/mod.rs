@@ -5,9 +5,12 @@
 //! went away ends the command quietly.
 
 pub(crate) mod json;
+pub(crate) mod meter;
 pub(crate) mod raw;
 pub(crate) mod say;
+mod screen;
 pub(crate) mod table;
+pub(crate) mod tagged;
 pub(crate) mod text;
 
 use std::io::{self, BufWriter, StdoutLock, Write};

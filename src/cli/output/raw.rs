@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 
+use super::screen;
 use crate::cli::error::CliError;
 use crate::wire::OutputStream;
 
@@ -22,10 +23,10 @@ impl RawOutput {
 
     /// Writes all of `bytes` and hands them to the system.
     pub(crate) fn write(&mut self, stream: OutputStream, bytes: &[u8]) -> Result<(), CliError> {
-        let written = match stream {
+        let written = screen::aside(stream, bytes, || match stream {
             OutputStream::Stdout => write_through(&mut io::stdout().lock(), bytes),
             OutputStream::Stderr => write_through(&mut io::stderr().lock(), bytes),
-        };
+        });
         written.map_err(CliError::output)
     }
 }

@@ -5,7 +5,9 @@
 
 use std::io::Write as _;
 
+use super::screen;
 use crate::cli::error::CliError;
+use crate::wire::OutputStream;
 
 /// `error: …` and, where there is something to do about it, `hint: …`.
 pub(crate) fn failure(error: &CliError) {
@@ -40,14 +42,23 @@ pub(crate) fn note(quiet: bool, text: &str) {
 
 fn line(kind: &str, text: &str) {
     let text = text.split(['\n', '\r']).map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    plain(&format!("{kind}: {text}"));
+}
+
+/// A line that is no word of ours about anything that happened: how far a job is.
+pub(crate) fn plain(text: &str) {
     // One write, so that lines of several processes on one terminal do not mix.
-    let _ = std::io::stderr().write_all(format!("{kind}: {text}\n").as_bytes());
+    write(format!("{text}\n").as_bytes());
+}
+
+fn write(line: &[u8]) {
+    let _ = screen::aside(OutputStream::Stderr, line, || std::io::stderr().write_all(line));
 }
 
 /// One line of JSON: about a `run`, whose stdout is its task's.
 pub(crate) fn json(object: &impl serde::Serialize) {
     if let Ok(mut line) = serde_json::to_vec(object) {
         line.push(b'\n');
-        let _ = std::io::stderr().write_all(&line);
+        write(&line);
     }
 }

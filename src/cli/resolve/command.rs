@@ -13,6 +13,9 @@ use crate::model::spec::CommandLine;
 /// Separates the command from its items.
 pub(super) const ITEMS_FOLLOW: &str = ":::";
 
+/// What GNU parallel has beside it, and no command takes for an argument.
+const UNKNOWN: [&str; 3] = ["::::", ":::+", "::::+"];
+
 /// What a worker replaces in a command, and the variables that say the same: a
 /// command with one of these knows its item and gets none appended.
 const MENTIONS: [&str; 8] = ["{}", "{#}", "{.}", "{/}", "{//}", "{/.}", "OCTASKLY_ITEM", "OCTASKLY_INDEX"];
@@ -37,6 +40,9 @@ pub(super) fn split(words: &[OsString], manner: Manner) -> Result<(CommandLine, 
     };
     if command.first().is_none_or(RawString::is_empty) {
         return Err(CliError::NoCommand);
+    }
+    if let Some(unknown) = words.iter().filter_map(|word| word.to_str()).find(|word| UNKNOWN.contains(word)) {
+        return Err(CliError::UnknownSeparator(unknown.to_owned()));
     }
     if let Some(items) = &items {
         if items.iter().any(|item| item.as_bytes() == ITEMS_FOLLOW.as_bytes()) {
@@ -117,5 +123,9 @@ mod tests {
         assert!(matches!(read(&["", "x"], Manner::ByWords), Err(CliError::NoCommand)));
         assert!(matches!(read(&["echo", ":::"], Manner::ByWords), Err(CliError::NoItems(_))));
         assert!(matches!(read(&["echo", ":::", "a", ":::", "b"], Manner::ByWords), Err(CliError::ItemsTwice)));
+        for unknown in ["::::", ":::+", "::::+"] {
+            let said = read(&["echo", unknown, "a"], Manner::ByWords);
+            assert!(matches!(said, Err(CliError::UnknownSeparator(word)) if word == unknown));
+        }
     }
 }

@@ -7,6 +7,8 @@ use std::ffi::OsStr;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use serde_json::value::RawValue;
+
 use crate::cli::args::TaskArgs;
 use crate::cli::error::CliError;
 use crate::model::RawString;
@@ -35,6 +37,44 @@ pub(super) fn lines(file: &OsStr) -> Result<Vec<RawString>, CliError> {
         return Ok(Vec::new());
     }
     Ok(text.split(|byte| *byte == b'\n').map(|line| RawString(line.to_vec())).collect())
+}
+
+/// The elements of a JSON array in a file or our standard input: of a string what it says, of anything else its
+/// JSON, digit for digit and without white space.
+pub(super) fn elements(file: &OsStr) -> Result<Vec<RawString>, CliError> {
+    // Twice the bound, as for lines; what is indented more deeply than that is too large to be read.
+    let most = MAX_ITEMS_BYTES as u64 * 2;
+    let text = read_all(file, "--from-json", most)?;
+    if text.len() as u64 > most {
+        let origin = file.to_string_lossy().into_owned();
+        return Err(CliError::TooManyItems { origin, limit: format!("{} MiB of them", MAX_ITEMS_BYTES >> 20) });
+    }
+    let unreadable = |source: serde_json::Error| CliError::Unreadable {
+        path: Path::new(file).to_owned(),
+        option: "--from-json",
+        source: source.into(),
+    };
+    let elements: Vec<&RawValue> = serde_json::from_slice(&text).map_err(unreadable)?;
+    let item = |element: &&RawValue| match element.get().starts_with('"') {
+        true => serde_json::from_str::<String>(element.get()).map(RawString::from).map_err(unreadable),
+        false => Ok(RawString(without_space(element.get().as_bytes()))),
+    };
+    elements.iter().map(item).collect()
+}
+
+/// JSON without the white space between its words.
+fn without_space(json: &[u8]) -> Vec<u8> {
+    let (mut in_string, mut escaped) = (false, false);
+    let mut keeps = |byte: &u8| {
+        match (in_string, escaped, *byte) {
+            (true, true, _) => escaped = false,
+            (true, false, b'\\') => escaped = true,
+            (_, _, b'"') => in_string = !in_string,
+            _ => {}
+        }
+        in_string || !byte.is_ascii_whitespace()
+    };
+    json.iter().copied().filter(|byte| keeps(byte)).collect()
 }
 
 /// At most `most` bytes and one more of a file, or of our standard input for `-`.
@@ -70,8 +110,10 @@ pub(super) fn live_stdin(args: &TaskArgs, spec: &mut JobSpec) -> Result<StdinPla
 /// Standard input of anything else: kept with the job, the same for each of its tasks.
 pub(super) fn stored_stdin(args: &TaskArgs, spec: &mut JobSpec) -> Result<StdinPlan, CliError> {
     let Some(file) = args.stdin.as_deref() else { return Ok(StdinPlan::Nothing) };
-    if file == "-" && args.each_line.as_deref() == Some(OsStr::new("-")) {
-        return Err(CliError::Conflict("--stdin -", "--each-line -"));
+    for (items, name) in [(&args.each_line, "--each-line -"), (&args.from_json, "--from-json -")] {
+        if file == "-" && items.as_deref() == Some(OsStr::new("-")) {
+            return Err(CliError::Conflict("--stdin -", name));
+        }
     }
     let bytes = read_all(file, "--stdin", MAX_INLINE_STDIN as u64)?;
     if bytes.len() > MAX_INLINE_STDIN {
@@ -99,6 +141,30 @@ mod tests {
         assert_eq!(read(b"\xff\xfe\r\n"), [b"\xff\xfe\r".to_vec()], "bytes stay as they are");
         assert_eq!(read(b""), Vec::<Vec<u8>>::new());
         assert_eq!(read(b"\n"), [b"".to_vec()]);
+    }
+
+    #[test]
+    fn each_element_of_a_json_array_is_an_item() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("items.json");
+        let read = |text: &str| {
+            std::fs::write(&file, text).expect("written");
+            elements(file.as_os_str())
+        };
+        let items = read(
+            r#" [ "a b", "caf\u00e9\n", 12345678901234567890123, 1.50, null, [1, 2],
+            {"name": "x \" y",
+             "sizes": [1, 2]} ] "#,
+        )
+        .expect("read");
+        let expected =
+            ["a b", "café\n", "12345678901234567890123", "1.50", "null", "[1,2]", r#"{"name":"x \" y","sizes":[1,2]}"#];
+        assert_eq!(items, expected.map(RawString::from));
+        assert_eq!(read("[]").expect("read"), Vec::<RawString>::new());
+        for bad in ["", "{}", "[1,", "[1] 2", "\"x\""] {
+            let error = read(bad).expect_err("no array");
+            assert!(error.line().contains("--from-json") && error.exit_code() == 2, "{bad}: {}", error.line());
+        }
     }
 
     #[test]

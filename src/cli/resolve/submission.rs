@@ -143,16 +143,18 @@ fn items(args: &TaskArgs, listed: Option<Vec<RawString>>) -> Result<(Items, Opti
     let given = match (&args.array, &args.each_line, &listed) {
         (Some(_), _, Some(_)) => return Err(CliError::Conflict("--array", ITEMS_FOLLOW)),
         (_, Some(_), Some(_)) => return Err(CliError::Conflict("--each-line", ITEMS_FOLLOW)),
+        (_, _, Some(_)) if args.from_json.is_some() => return Err(CliError::Conflict("--from-json", ITEMS_FOLLOW)),
         given => given,
     };
     if let (Some(range), _, _) = given {
         let array = read(Place::Option("--array"), range, value::array)?;
         return Ok((array.items, array.max_concurrent));
     }
-    let (items, origin) = match (&args.each_line, listed) {
-        (Some(file), _) => (intake::lines(file)?, file.to_string_lossy().into_owned()),
-        (None, Some(items)) => (items, ITEMS_FOLLOW.to_owned()),
-        (None, None) => return Ok((Items::Single, None)),
+    let (items, origin) = match (&args.each_line, &args.from_json, listed) {
+        (Some(file), ..) => (intake::lines(file)?, file.to_string_lossy().into_owned()),
+        (None, Some(file), _) => (intake::elements(file)?, file.to_string_lossy().into_owned()),
+        (None, None, Some(items)) => (items, ITEMS_FOLLOW.to_owned()),
+        (None, None, None) => return Ok((Items::Single, None)),
     };
     if items.is_empty() {
         return Err(CliError::NoItems(origin));
@@ -404,6 +406,7 @@ mod tests {
             ("--max-fails", "0"),
             ("--isolation", "total"),
             ("--each-line", "/no/such/file"),
+            ("--from-json", "/no/such/file"),
             ("--stdin", "/no/such/file"),
         ] {
             for verb in ["run", "submit"] {
@@ -412,6 +415,8 @@ mod tests {
                 assert_eq!(error.exit_code(), 2, "{verb} {option}");
             }
         }
+        let both = plan(&["run", "--from-json", "x", "echo", ":::", "a"]).expect_err("two arrays");
+        assert_eq!(both.line(), "--from-json cannot be used with :::");
         let twice = plan(&["run", "--array", "1-2", "echo", ":::", "a"]).expect_err("two arrays");
         assert_eq!(twice.line(), "--array cannot be used with :::");
     }

@@ -38,7 +38,12 @@ pub(super) fn of_job(job: &JobView) -> Option<(String, Option<String>)> {
     let counts = [(job.tasks.failed, "failed"), (job.tasks.cancelled, "cancelled")];
     let counts: Vec<_> =
         counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
-    let text = format!("job {} {verb}: of {} tasks {}", job.job, job.tasks.total, counts.join(", "));
+    let by = match &job.cancelling {
+        Some(Cancellation::MaxFails) => "stopped by --max-fails: ".to_owned(),
+        Some(Cancellation::Requested(Some(reason))) => format!("{reason}: "),
+        _ => String::new(),
+    };
+    let text = format!("job {} {verb}: {by}of {} tasks {}", job.job, job.tasks.total, counts.join(", "));
     Some((text, Some(format!("`octaskly show {} --state failed,cancelled` lists them", job.job))))
 }
 
@@ -87,6 +92,10 @@ mod tests {
         let (text, hint) = of_job(&job).expect("said");
         assert_eq!(text, "job 5 failed: of 100 tasks 3 failed");
         assert!(hint.is_some_and(|hint| hint.contains("octaskly show 5")));
+        job.cancelling = Some(Cancellation::MaxFails);
+        job.tasks = TaskTotals { total: 100, succeeded: 7, failed: 3, cancelled: 90, ..TaskTotals::default() };
+        let (text, _) = of_job(&job).expect("said");
+        assert_eq!(text, "job 5 failed: stopped by --max-fails: of 100 tasks 3 failed, 90 cancelled");
         job.outcome = Some(Outcome::Exited(7));
         assert_eq!(of_job(&job).expect("said").0, "job 5 failed: the task failed with exit code 7");
         job.state = TaskState::Succeeded;

@@ -13,6 +13,7 @@ use crate::cli::args::LogsArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::raw::RawOutput;
 use crate::cli::output::say;
+use crate::cli::output::tagged::Tagged;
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::client::{Client, ClientError, LogStream};
@@ -175,20 +176,16 @@ fn skip<'a>(left: &mut u64, frame: DataFrame<'a>) -> Option<DataFrame<'a>> {
 struct Printer {
     out: RawOutput,
     only: Option<OutputStream>,
-    tag: bool,
+    /// `--tag`.
+    tagged: Option<Tagged>,
     /// The task of a stream that names none.
     alone: Option<TaskId>,
-    /// Lines that have begun, by task and stream, kept until they end: tagged lines never mix.
-    begun: BTreeMap<(TaskId, OutputStream), Vec<u8>>,
     quiet: bool,
 }
 
-/// A line longer than this is broken when tagged, so that a task without line ends is not held in memory.
-const LONGEST_LINE: usize = 1024 * 1024;
-
 impl Printer {
     fn new(only: Option<OutputStream>, tag: bool, alone: Option<TaskId>, quiet: bool) -> Self {
-        Self { out: RawOutput::new(), only, tag, alone, begun: BTreeMap::new(), quiet }
+        Self { out: RawOutput::new(), only, tagged: tag.then(Tagged::default), alone, quiet }
     }
 
     fn wants(&self, frame: &DataFrame<'_>) -> bool {
@@ -203,10 +200,12 @@ impl Printer {
             return Ok(());
         }
         let task = task.or(self.alone);
-        match (frame, task) {
-            (DataFrame::Output { stream, bytes }, Some(task)) if self.tag => self.lines(task, *stream, bytes),
-            (DataFrame::Output { stream, bytes }, _) => self.out.write(*stream, bytes),
-            (DataFrame::Cut { omitted }, _) => {
+        match (frame, task, &mut self.tagged) {
+            (DataFrame::Output { stream, bytes }, Some(task), Some(tagged)) => {
+                self.out.write(*stream, &tagged.lines(task, *stream, bytes))
+            }
+            (DataFrame::Output { stream, bytes }, ..) => self.out.write(*stream, bytes),
+            (DataFrame::Cut { omitted }, ..) => {
                 let of = task.map(|task| format!(" of task {task}")).unwrap_or_default();
                 say::note(self.quiet, &format!("here {omitted} bytes{of} were not kept"));
                 Ok(())
@@ -215,36 +214,10 @@ impl Printer {
         }
     }
 
-    /// Whole lines with the task's id before each.
-    fn lines(&mut self, task: TaskId, stream: OutputStream, bytes: &[u8]) -> Result<(), CliError> {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let line = self.begun.entry((task, stream)).or_default();
-            line.extend_from_slice(piece);
-            if line.ends_with(b"\n") || line.len() >= LONGEST_LINE {
-                let line = std::mem::take(line);
-                self.tagged(task, stream, &line)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn tagged(&mut self, task: TaskId, stream: OutputStream, line: &[u8]) -> Result<(), CliError> {
-        let mut whole = format!("{task}\t").into_bytes();
-        whole.extend_from_slice(line);
-        if !whole.ends_with(b"\n") {
-            whole.push(b'\n');
-        }
-        self.out.write(stream, &whole)
-    }
-
     /// Prints lines that never ended.
-    fn end(mut self) -> Result<(), CliError> {
-        for ((task, stream), line) in std::mem::take(&mut self.begun) {
-            if !line.is_empty() {
-                self.tagged(task, stream, &line)?;
-            }
-        }
-        Ok(())
+    fn end(self) -> Result<(), CliError> {
+        let Self { mut out, tagged, .. } = self;
+        tagged.map_or(Ok(()), |mut tagged| tagged.end(|stream, bytes| out.write(stream, bytes)))
     }
 }
 

@@ -20,6 +20,7 @@ mod hwdetect;
 mod list;
 mod logs;
 mod man;
+mod progress;
 mod queue;
 mod retry;
 mod revoke;
@@ -126,6 +127,7 @@ pub(crate) fn perform(args: &LowArgs, environment: Environment) -> Result<ExitCo
         Verb::Explain(args) => explain::perform(args, &context),
         Verb::Logs(args) => logs::perform(args, &context),
         Verb::Wait(args) => wait::perform(args, &context),
+        Verb::Progress(args) => progress::perform(args, &context),
         Verb::Cancel(args) => cancel::perform(args, &context),
         Verb::Retry(args) => retry::perform(args, &context),
         Verb::Forget(args) => forget::perform(args, &context),

@@ -71,11 +71,24 @@ async fn rows(
     selector: Selector,
     states: Vec<TaskState>,
 ) -> Result<(), CliError> {
-    let mut filter = filter(selector, states);
+    let filter = filter(selector, states);
     let mut first = true;
     let mut list = args.json.json.map(|form| page.list(form));
+    let mut next = client.tasks(filter.clone()).await?;
     loop {
-        let tasks = client.tasks(filter.clone()).await?;
+        let tasks = next;
+        let behind = tasks.last().filter(|_| tasks.len() >= MAX_ROWS as usize).map(|last| last.task);
+        let page_behind = |task| Box::pin(client.tasks(TaskFilter { after: Some(task), ..filter.clone() }));
+        let mut ahead = behind.map(page_behind);
+        let mut came = None;
+        if let Some(ahead) = &mut ahead {
+            // Asked for before this page is printed, so that both ends work at the same time.
+            tokio::select! {
+                biased;
+                tasks = ahead => came = Some(tasks),
+                () = std::future::ready(()) => {}
+            }
+        }
         match &mut list {
             Some(list) => tasks.iter().try_for_each(|task| list.object(page, &json::Task::from(task)))?,
             None => {
@@ -86,10 +99,11 @@ async fn rows(
             }
         }
         first = false;
-        match tasks.last() {
-            Some(last) if tasks.len() >= MAX_ROWS as usize => filter.after = Some(last.task),
-            _ => break,
-        }
+        next = match (came, ahead) {
+            (Some(tasks), _) => tasks?,
+            (None, Some(ahead)) => ahead.await?,
+            (None, None) => break,
+        };
     }
     list.map_or(Ok(()), |list| list.end(page))
 }

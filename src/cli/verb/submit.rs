@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use super::{Context, ending, queue, wait};
+use super::{Context, queue, wait};
 use crate::cli::args::SubmitArgs;
 use crate::cli::error::CliError;
+use crate::cli::output::meter::Meter;
 use crate::cli::output::{Page, json, say, text};
 use crate::cli::session::Session;
 use crate::cli::{exit, resolve};
@@ -12,11 +13,12 @@ use crate::model::JobId;
 use crate::model::requests::JobFilter;
 use crate::model::selector::Selector;
 
-/// Queues it; exit 0 queued, 1 refused, 3 refused by `--strict`; with `--wait` as `wait`.
+/// Queues it; exit 0 queued, 1 refused, 3 refused by `--strict`; with `--wait` or `--progress` as `wait`.
 pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, CliError> {
     let plan = resolve::job(&args.task, resolve::Output::Stored, &context.environment)?;
     let tasks = plan.spec.items.count();
     let as_json = plan.json.is_some();
+    let waits = args.wait || args.progress;
     context.as_client(async {
         let mut session = context.connect(&args.connect).await?;
         let submitted = queue::queue(&mut session, plan).await?;
@@ -37,16 +39,16 @@ pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, 
                 (false, tasks) => format!("Submitted job {} ({})", submitted.job, text::count(tasks, "task")),
             })?;
             page.end()?;
-        } else if !args.wait {
+        } else if !waits {
             print(&session, submitted.job).await?;
         }
         let mut code = exit::SUCCESS;
-        if args.wait {
-            for job in wait::until_ended(&mut session, vec![submitted.job]).await? {
-                if let Some((text, hint)) = ending::of_job(&job) {
-                    say::error(&text, hint.as_deref());
-                    code = exit::FAILURE;
-                }
+        if waits {
+            let mut meter = Meter::asked_for(context.quiet() || !args.progress);
+            let ended = wait::until_ended_showing(&mut session, vec![submitted.job], &mut meter).await?;
+            meter.end();
+            if !wait::tell(&ended) {
+                code = exit::FAILURE;
             }
             if as_json {
                 print(&session, submitted.job).await?;

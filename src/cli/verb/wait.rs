@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use super::{Context, ending};
 use crate::cli::args::WaitArgs;
 use crate::cli::error::CliError;
+use crate::cli::output::meter::Meter;
 use crate::cli::output::say;
 use crate::cli::session::Session;
 use crate::cli::{exit, resolve};
@@ -43,16 +44,16 @@ pub(super) fn perform(args: &WaitArgs, context: &Context) -> Result<ExitCode, Cl
 }
 
 /// What is waited for.
-struct Awaited {
+pub(super) struct Awaited {
     /// Whole jobs.
-    jobs: Vec<JobId>,
+    pub(super) jobs: Vec<JobId>,
     /// Single tasks of other jobs.
-    tasks: Vec<Part>,
+    pub(super) tasks: Vec<Part>,
 }
 
 impl Awaited {
     /// Looks up what `selector` means now. `all` means what has not ended.
-    async fn find(client: &Client, selector: Selector) -> Result<Self, ClientError> {
+    pub(super) async fn find(client: &Client, selector: Selector) -> Result<Self, ClientError> {
         let unfinished = vec![TaskState::Waiting, TaskState::Ready, TaskState::Running];
         let states = if selector == Selector::All { unfinished } else { Vec::new() };
         let (whole, tasks) = split(selector);
@@ -69,12 +70,7 @@ impl Awaited {
     async fn until_ended(&self, session: &mut Session) -> Result<bool, CliError> {
         let mut well = true;
         if !self.jobs.is_empty() {
-            for job in until_ended(session, self.jobs.clone()).await? {
-                if let Some((text, hint)) = ending::of_job(&job) {
-                    say::error(&text, hint.as_deref());
-                    well = false;
-                }
-            }
+            well = tell(&until_ended(session, self.jobs.clone()).await?);
         }
         if !self.tasks.is_empty() {
             for task in self.until_tasks_ended(session).await? {
@@ -148,13 +144,32 @@ pub(super) fn split(selector: Selector) -> (Option<Selector>, Vec<Part>) {
     }
 }
 
+/// Says of ended jobs what did not succeed; whether all did.
+pub(super) fn tell(jobs: &[JobView]) -> bool {
+    let mut well = true;
+    for (text, hint) in jobs.iter().filter_map(ending::of_job) {
+        say::error(&text, hint.as_deref());
+        well = false;
+    }
+    well
+}
+
 /// Waits until all of `jobs` have ended, over as many links as it takes.
 pub(super) async fn until_ended(session: &mut Session, jobs: Vec<JobId>) -> Result<Vec<JobView>, CliError> {
+    until_ended_showing(session, jobs, &mut Meter::beside(true)).await
+}
+
+/// The same, and shows how far they are meanwhile.
+pub(super) async fn until_ended_showing(
+    session: &mut Session,
+    jobs: Vec<JobId>,
+    meter: &mut Meter,
+) -> Result<Vec<JobView>, CliError> {
     let mut ended = Vec::with_capacity(jobs.len());
     // One watch takes no more; who waits for all of them may wait for one part after another.
     for some in jobs.chunks(MAX_ROWS as usize) {
         loop {
-            match follow(session.client(), some.to_vec()).await {
+            match follow(session.client(), some.to_vec(), meter).await {
                 Ok(some) => break ended.extend(some),
                 Err(error) => session.reopen(error).await?,
             }
@@ -163,10 +178,11 @@ pub(super) async fn until_ended(session: &mut Session, jobs: Vec<JobId>) -> Resu
     Ok(ended)
 }
 
-async fn follow(client: &Client, jobs: Vec<JobId>) -> Result<Vec<JobView>, ClientError> {
+async fn follow(client: &Client, jobs: Vec<JobId>, meter: &mut Meter) -> Result<Vec<JobView>, ClientError> {
     let mut latest: BTreeMap<JobId, JobView> = BTreeMap::new();
     let mut watch = client.watch(jobs).await?;
-    while let Some(news) = watch.next().await? {
+    while let Some(news) = meter.meanwhile(watch.next()).await? {
+        meter.news(&news);
         latest.extend(news.into_iter().map(|job| (job.job, job)));
     }
     // A watch that ends early lost its dispatcher on the way.
@@ -204,6 +220,7 @@ mod tests {
             started_at: None,
             ended_at: None,
             outcome: None,
+            cancelling: None,
             spec: None,
         };
         for most in [4, 5] {

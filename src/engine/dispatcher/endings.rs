@@ -144,7 +144,17 @@ impl DispatcherEngine {
             self.conclude(now, task, position, counts, outcome.clone(), None);
             ended += 1;
         }
-        ended
+        // Behind those, whose rows are in the same state until then.
+        let job = self.jobs.at_mut(id);
+        let again = job.end_again(state);
+        if again > 0 {
+            if job.shown_totals().total == 1 {
+                job.outcome = Some(outcome.clone());
+            }
+            let (from, outcome) = (TaskState::Ready, Some(outcome.clone()));
+            self.outbox.record(Record::RowsChanged { job: id, from, state, outcome, at: now });
+        }
+        ended + again
     }
 
     /// Ends a whole job; says how many tasks that concerns. Attempts that run are told to end.

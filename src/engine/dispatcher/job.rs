@@ -36,6 +36,11 @@ pub(super) struct Job {
     pub(super) tasks: BTreeMap<u64, Task>,
     /// Tasks without a row of their own in the store: `RestChanged` speaks of them.
     pub(super) rest: IntervalSet,
+    /// Ready tasks without an object that have a row all the same: they are done again, however many, and
+    /// nothing is counted about them but that their next attempt is a new one.
+    pub(super) again: IntervalSet,
+    /// The attempts that each of those is taken to have had.
+    again_after: u32,
     /// How the rest ended, once it has.
     pub(super) rest_ended: Option<TaskState>,
     /// Tasks in a terminal state, the rest among them.
@@ -107,6 +112,8 @@ impl Job {
             apart: BTreeMap::new(),
             tasks: BTreeMap::new(),
             rest: positions,
+            again: IntervalSet::new(),
+            again_after: 0,
             rest_ended: None,
             succeeded: IntervalSet::new(),
             failed: IntervalSet::new(),
@@ -229,7 +236,13 @@ impl Job {
 
     /// What is counted about the task at `position`, which has not ended.
     pub(super) fn counts(&self, position: u64) -> TaskCounts {
-        self.tasks.get(&position).map(|task| task.counts).unwrap_or_default()
+        self.tasks.get(&position).map_or_else(|| self.plain_counts(position), |task| task.counts)
+    }
+
+    /// The same about a task without an object.
+    fn plain_counts(&self, position: u64) -> TaskCounts {
+        let attempts = if self.again.contains(position) { self.again_after } else { 0 };
+        TaskCounts { attempts, ..TaskCounts::default() }
     }
 
     /// Takes the first ready task of a class; it is in no state until the next call.
@@ -243,15 +256,18 @@ impl Job {
         };
         let Some(position) = ready.pop_first() else { unreachable!("job {} has nothing ready", self.id()) };
         self.totals.ready -= 1;
-        let counts = self.tasks.remove(&position).map(|task| task.counts);
-        (position, counts.unwrap_or_default())
+        let counts = self.counts(position);
+        self.tasks.remove(&position);
+        self.again.remove(position);
+        (position, counts)
     }
 
     /// Takes the task at `position` out of whatever state it is in.
     pub(super) fn lift(&mut self, position: u64) -> (TaskCounts, Option<Stage>) {
         let Some(task) = self.tasks.remove(&position) else {
+            let counts = self.plain_counts(position);
             self.lift_plain(position);
-            return (TaskCounts::default(), None);
+            return (counts, None);
         };
         match &task.stage {
             Stage::Waiting { .. } => self.totals.waiting -= 1,
@@ -269,6 +285,7 @@ impl Job {
     /// The same for a task without an object.
     fn lift_plain(&mut self, position: u64) {
         let count = if self.ready.remove(position) {
+            self.again.remove(position);
             &mut self.totals.ready
         } else if self.failed.remove(position) {
             &mut self.totals.failed
@@ -354,6 +371,51 @@ impl Job {
         *total += count;
     }
 
+    /// Makes all tasks of a terminal state that have rows of their own ready again, without an object for any;
+    /// says how many that are.
+    pub(super) fn do_again(&mut self, state: TaskState) -> u64 {
+        let rest = if self.rest_ended == Some(state) { self.rest.clone() } else { IntervalSet::new() };
+        let (set, count) = self.ended_set(state);
+        let mut again = std::mem::replace(set, rest);
+        for (first, last) in set.ranges() {
+            again.remove_range(first, last);
+        }
+        let number = again.len();
+        *count -= number;
+        self.totals.ready += number;
+        self.mark_again(&again);
+        number
+    }
+
+    /// These have a row, are ready, and have no object.
+    fn mark_again(&mut self, again: &IntervalSet) {
+        for (first, last) in again.ranges() {
+            self.ready.insert_range(first, last);
+            self.again.insert_range(first, last);
+        }
+        // Greater than any of them has had, also of those that wait here since an earlier time.
+        self.again_after = self.last_attempt;
+    }
+
+    /// Ready tasks without an object that have rows of their own, as the store has them.
+    pub(super) fn restore_again(&mut self, first: u64, last: u64) {
+        self.rest.remove_range(first, last);
+        self.mark_again(&IntervalSet::from_range(first, last));
+    }
+
+    /// Ends all tasks that are done again and were not tried yet; says how many.
+    pub(super) fn end_again(&mut self, state: TaskState) -> u64 {
+        let again = std::mem::take(&mut self.again);
+        for (first, last) in again.ranges() {
+            self.ready.remove_range(first, last);
+            self.ended_set(state).0.insert_range(first, last);
+        }
+        let ended = again.len();
+        self.totals.ready -= ended;
+        *self.ended_set(state).1 += ended;
+        ended
+    }
+
     /// Makes the ended rest ready again; says how many tasks that are.
     pub(super) fn reopen_rest(&mut self) -> u64 {
         let Some(state) = self.rest_ended.take() else { return 0 };
@@ -383,6 +445,7 @@ impl Job {
         }
         for (position, task) in &self.tasks {
             assert!(!self.rest.contains(*position), "a task with an object has no row");
+            assert!(!self.again.contains(*position), "a task with an object is done again without one");
             let in_ready = self.ready.contains(*position);
             match &task.stage {
                 Stage::Waiting { .. } => by_object.waiting += 1,
@@ -411,7 +474,13 @@ impl Job {
         let all = self.totals.ready + self.totals.waiting + self.totals.running + self.totals.ended();
         assert_eq!(all, self.totals.total, "some task is in no state or in two");
         let rest_ready = if self.rest_ended.is_none() { self.rest.len() } else { 0 };
-        assert_eq!(plain_ready, rest_ready, "tasks without a row are not exactly the ready ones without an object");
+        for (first, last) in self.again.ranges() {
+            assert!((first..=last).all(|position| self.ready.contains(position)), "a task is done again and not ready");
+            assert!(!(first..=last).any(|position| self.rest.contains(position)), "a task is done again without a row");
+        }
+        assert!(self.again_after <= self.last_attempt, "tasks that are done again had an attempt nobody made");
+        let rest_ready = rest_ready + self.again.len();
+        assert_eq!(plain_ready, rest_ready, "ready tasks without an object are neither of the rest nor done again");
         assert_eq!(self.ended_at.is_some(), self.is_over(), "a job's end and its tasks' ends differ");
     }
 }

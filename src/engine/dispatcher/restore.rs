@@ -35,6 +35,13 @@ pub(super) fn job(restored: &RestoredJob) -> Job {
         }
     }
     job.last_attempt = restored.last_attempt.0;
+    for (first, last) in restored.again.ranges() {
+        let position = |index| items.position_of(crate::model::TaskIndex(index));
+        match (position(first), position(last)) {
+            (Some(first), Some(last)) => job.restore_again(first, last),
+            _ => unreachable!("job {} has a task to do again that it does not have", job.id()),
+        }
+    }
     for task in &restored.tasks {
         let Some(position) = items.position_of(task.task.index) else {
             unreachable!("job {} has a row of a task that it does not have", job.id())

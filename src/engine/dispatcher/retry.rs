@@ -1,7 +1,7 @@
 //! Doing failed and cancelled tasks again.
 //!
 //! Invariant: a task that is done again starts with no failures counted, and
-//! with an attempt number that was never used. Absent: retries that a task's
+//! with an attempt number that was never used; a million of them cost a record and no objects. Absent: retries that a task's
 //! policy asks for (`results`).
 
 use std::collections::BTreeSet;
@@ -77,30 +77,46 @@ impl DispatcherEngine {
 
     fn retry_job(&mut self, now: Timestamp, id: JobId, failed_only: bool) -> u64 {
         let job = self.jobs.at(id);
-        let wanted = |state: TaskState| state == TaskState::Failed || !failed_only;
-        let rest = job.rest_ended.is_some_and(wanted);
-        let of = |set: &crate::model::IntervalSet| -> Vec<u64> {
-            set.iter().filter(|position| !job.rest.contains(*position)).collect()
-        };
-        let mut positions = of(&job.failed);
-        if !failed_only {
-            positions.extend(of(&job.cancelled));
-        }
-        if positions.is_empty() && !rest {
+        let states = [TaskState::Failed, TaskState::Cancelled];
+        let wanted: Vec<TaskState> = states.into_iter().take(if failed_only { 1 } else { 2 }).collect();
+        let totals = job.shown_totals();
+        let all = totals.failed + if failed_only { 0 } else { totals.cancelled };
+        let rest = job.rest_ended.is_some_and(|state| wanted.contains(&state));
+        if all == 0 {
             return 0;
         }
         let was_over = self.reopen(now, id);
-        let mut affected = positions.len() as u64;
+        let mut affected = 0;
         if rest {
             affected += self.jobs.at_mut(id).reopen_rest();
             let (state, outcome) = (TaskState::Ready, None);
             self.outbox.record(Record::RestChanged { job: id, state, outcome, at: now });
         }
-        for position in positions {
-            self.redo(now, id, position);
+        for state in wanted {
+            affected += self.retry_rows(now, id, state);
         }
         self.go_on(now, id, was_over);
         affected
+    }
+
+    /// Queues again what has a row of its own and ended like that: one record, however many they are. Exclusive
+    /// tasks go one by one, because each may have to wait for what still runs of it.
+    fn retry_rows(&mut self, now: Timestamp, id: JobId, from: TaskState) -> u64 {
+        let job = self.jobs.at_mut(id);
+        if !job.spec().exclusive {
+            let affected = job.do_again(from);
+            if affected > 0 {
+                let (state, outcome) = (TaskState::Ready, None);
+                self.outbox.record(Record::RowsChanged { job: id, from, state, outcome, at: now });
+            }
+            return affected;
+        }
+        let set = if from == TaskState::Failed { &job.failed } else { &job.cancelled };
+        let positions: Vec<u64> = set.iter().filter(|position| !job.rest.contains(*position)).collect();
+        for position in &positions {
+            self.redo(now, id, *position);
+        }
+        positions.len() as u64
     }
 
     fn retry_task(&mut self, now: Timestamp, id: JobId, position: u64, failed_only: bool) -> u64 {

@@ -56,6 +56,7 @@ fn view(job: &Job) -> JobView {
         started_at: job.started_at,
         ended_at: job.ended_at,
         outcome: job.outcome.clone(),
+        cancelling: job.cancelling.clone(),
         spec: None,
     }
 }

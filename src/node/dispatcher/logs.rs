@@ -17,13 +17,14 @@ use super::outlet::Outlet;
 use super::requests::{Trouble, resolve};
 use super::shell::{Asker, Shell};
 use super::skip::{Skip, advance};
-use super::stored::{self, Sink};
+use super::stored::{self, Sink, Stored};
 use crate::model::messages::StreamPurpose;
+use crate::model::outcome::KeptOutput;
 use crate::model::requests::{LogRequest, Reply, TaskFilter};
 use crate::model::selector::Selector;
-use crate::model::views::AttemptView;
-use crate::model::{AttemptId, NodeName, TaskId};
-use crate::store::Viewer;
+use crate::model::views::{AttemptView, TaskView};
+use crate::model::{AttemptId, NodeName, RawString, TaskId};
+use crate::store::{Reader, StoreError, Viewer};
 use crate::transport::{Link, TransportError};
 use crate::wire::data::DataFrame;
 
@@ -31,7 +32,7 @@ use crate::wire::data::DataFrame;
 /// Each may hold a stream to its worker.
 const FOLLOWED_AT_ONCE: usize = 64;
 
-/// Tasks looked up at once.
+/// Tasks looked up at once, and with them what they have written and is kept in the store: 4 MiB at most.
 const PAGE: u32 = 256;
 
 /// A running task's stream that ended alone is opened again after this long.
@@ -49,9 +50,8 @@ pub(super) async fn serve(
 ) -> Result<(), Trouble> {
     let viewer = asker.viewer();
     let of = Selector::These(resolve(shell, viewer, wish.of).await?);
-    let mut tasks = Tasks { of, viewer, page: VecDeque::new(), after: None, is_last: false };
-    tasks.refill(shell).await?;
-    let are_several = tasks.page.len() > 1;
+    let are_several = are_several(shell, viewer, &of).await?;
+    let mut tasks = Tasks { of, viewer, follow: wish.follow, page: VecDeque::new(), after: None, is_last: false };
     outlet.reply(&Reply::Streaming).await?;
 
     let at_once = if wish.follow { FOLLOWED_AT_ONCE } else { 1 };
@@ -62,6 +62,15 @@ pub(super) async fn serve(
         while readers.len() < at_once
             && let Some(task) = tasks.next(shell).await?
         {
+            let task = match task {
+                // Nobody else is being read now, or their frames may come in any order.
+                Output::Here(id, log) => {
+                    let mut sink = OnPage { page: &mut page, task: id.task };
+                    stored::pass_on(Stored::Inline(log), id, 0, &mut sink).await?;
+                    continue;
+                }
+                Output::Elsewhere(task) => task,
+            };
             let reader = Reading { shell: Arc::clone(shell), task, frames: frames.clone(), follow: wish.follow };
             drop(readers.spawn(reader.run()));
         }
@@ -105,33 +114,79 @@ impl Page<'_> {
     }
 }
 
-/// The tasks asked for, page by page.
+/// Frames of one task on their way to the client.
+struct OnPage<'a, 'b> {
+    page: &'a mut Page<'b>,
+    task: TaskId,
+}
+
+impl Sink for OnPage<'_, '_> {
+    async fn take(&mut self, frame: DataFrame<'_>) -> Result<(), Trouble> {
+        self.page.show(self.task, &frame).await
+    }
+}
+
+/// Whether more than one task was asked for: only then are they named.
+async fn are_several(shell: &Shell, viewer: Viewer, of: &Selector) -> Result<bool, Trouble> {
+    let filter = TaskFilter { of: of.clone(), states: Vec::new(), after: None, limit: 2 };
+    Ok(shell.history.read(move |reader| reader.tasks(&filter, viewer)).await?.len() > 1)
+}
+
+/// Where the output of a task is to be found.
+enum Output {
+    /// Here, all that there will ever be.
+    Here(AttemptId, RawString),
+    /// In a file, or on a worker that runs it, or it is still to be written.
+    Elsewhere(TaskId),
+}
+
+/// What is to be done about a task: nothing when it has ended without a word.
+fn output(reader: &Reader, view: &TaskView) -> Result<Option<Output>, StoreError> {
+    let over = view.attempts.last().filter(|last| view.state.is_terminal() && last.ended_at.is_some());
+    let Some(last) = over else {
+        let unfinished = !view.state.is_terminal() || !view.attempts.is_empty();
+        return Ok(unfinished.then_some(Output::Elsewhere(view.task)));
+    };
+    if last.stdout_bytes == 0 && last.stderr_bytes == 0 {
+        return Ok(None);
+    }
+    Ok(match reader.kept_output(last.id)? {
+        None | Some(KeptOutput::Nothing) => None,
+        Some(KeptOutput::Inline(log)) => Some(Output::Here(last.id, log)),
+        Some(KeptOutput::Uploaded(_)) => Some(Output::Elsewhere(view.task)),
+    })
+}
+
+/// The tasks asked for, page by page; of those that nobody follows only the ones that were tried.
 struct Tasks {
     of: Selector,
     viewer: Viewer,
-    page: VecDeque<TaskId>,
+    follow: bool,
+    page: VecDeque<Output>,
     after: Option<TaskId>,
     is_last: bool,
 }
 
 impl Tasks {
-    async fn next(&mut self, shell: &Shell) -> Result<Option<TaskId>, Trouble> {
-        if self.page.is_empty() {
+    async fn next(&mut self, shell: &Shell) -> Result<Option<Output>, Trouble> {
+        while self.page.is_empty() && !self.is_last {
             self.refill(shell).await?;
         }
         Ok(self.page.pop_front())
     }
 
     async fn refill(&mut self, shell: &Shell) -> Result<(), Trouble> {
-        if self.is_last {
-            return Ok(());
-        }
         let filter = TaskFilter { of: self.of.clone(), states: Vec::new(), after: self.after, limit: PAGE };
-        let viewer = self.viewer;
-        let found = shell.history.read_fresh(move |reader| reader.tasks(&filter, viewer)).await?;
-        self.is_last = found.len() < PAGE as usize;
-        self.after = found.last().map(|view| view.task);
-        self.page.extend(found.into_iter().map(|view| view.task));
+        let (viewer, follow) = (self.viewer, self.follow);
+        let look = move |reader: &Reader| {
+            let views = if follow { reader.tasks(&filter, viewer)? } else { reader.tried_tasks(&filter, viewer)? };
+            let outputs: Vec<_> = views.iter().map(|view| output(reader, view)).collect::<Result<_, _>>()?;
+            Ok((views.len(), views.last().map(|view| view.task), outputs))
+        };
+        let (found, last, outputs) = shell.history.read_fresh(look).await?;
+        self.is_last = found < PAGE as usize;
+        self.after = last;
+        self.page.extend(outputs.into_iter().flatten());
         Ok(())
     }
 }

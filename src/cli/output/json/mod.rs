@@ -316,6 +316,7 @@ pub(crate) mod tests {
             started_at: Some(Timestamp::from_millis(2_000)),
             ended_at: None,
             outcome: None,
+            cancelling: None,
             spec: None,
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::writer::Writer;
 use crate::cli::error::CliError;
+use crate::cli::output::meter::Meter;
 use crate::cli::output::say;
 use crate::cli::session::Session;
 use crate::client::{Client, ClientError};
@@ -43,13 +44,16 @@ pub(super) async fn until_the_end(
     session: &mut Session,
     job: JobId,
     numbers: Items,
-    quiet: bool,
+    (tag, quiet): (bool, bool),
 ) -> Result<JobView, CliError> {
-    let mut array = Array { job, numbers, printed: IntervalSet::new(), named: 0, quiet, writer: Writer::start()? };
+    let writer = Writer::start(tag)?;
+    let mut array = Array { job, numbers, printed: IntervalSet::new(), named: 0, quiet, writer };
+    let mut meter = Meter::beside(quiet);
     loop {
-        match array.over_one_link(session.client()).await {
+        match array.over_one_link(session.client(), &mut meter).await {
             Ok(view) => {
                 array.writer.finish().await?;
+                meter.end();
                 return Ok(view);
             }
             Err(Broken::Link(error)) => session.reopen(error).await?,
@@ -79,16 +83,17 @@ struct Array {
 }
 
 impl Array {
-    async fn over_one_link(&mut self, client: &Client) -> Result<JobView, Broken> {
+    async fn over_one_link(&mut self, client: &Client, meter: &mut Meter) -> Result<JobView, Broken> {
         let mut watch = client.watch(vec![self.job]).await?;
         loop {
-            let Some(view) = watch.next().await?.and_then(|news| news.into_iter().find(|view| view.job == self.job))
-            else {
+            let news = meter.meanwhile(watch.next()).await?;
+            let Some(view) = news.and_then(|news| news.into_iter().find(|view| view.job == self.job)) else {
                 return Err(ClientError::NoReply.into());
             };
             if view.tasks.ended() > self.printed.len() {
-                self.print_ended(client).await?;
+                meter.meanwhile(self.print_ended(client)).await?;
             }
+            meter.news(std::slice::from_ref(&view));
             if view.state.is_terminal() {
                 // The news may be ahead of the store by a moment.
                 while self.printed.len() < view.tasks.total {
@@ -152,24 +157,28 @@ impl Array {
 
     async fn print(&mut self, client: &Client, tasks: &[&TaskView]) -> Result<(), Broken> {
         let wrote =
-            |task: &&&TaskView| task.attempts.last().is_some_and(|last| last.stdout_bytes + last.stderr_bytes > 0);
-        let parts: Vec<Part> = tasks.iter().filter(wrote).map(|task| Part::Task(task.task)).collect();
-        if parts.is_empty() {
-            return Ok(());
-        }
-        let mut stream = client.logs(Selector::These(parts), false).await?;
+            |task: &TaskView| task.attempts.last().is_some_and(|last| last.stdout_bytes + last.stderr_bytes > 0);
+        let wrote: Vec<TaskId> = tasks.iter().filter(|task| wrote(task)).map(|task| task.task).collect();
+        // The output of a single task comes without its name.
+        let Some(mut task) = wrote.first().copied() else { return Ok(()) };
+        let of = Selector::These(wrote.into_iter().map(Part::Task).collect());
+        let mut stream = client.logs(of, false).await?;
         while let Some(frame) = stream.next().await? {
             match frame {
+                DataFrame::TaskBegins(next) => {
+                    self.writer.over(std::mem::replace(&mut task, next)).await.map_err(Broken::Ours)?;
+                }
                 DataFrame::Output { stream, bytes } => {
-                    self.writer.write(stream, bytes.into_owned()).await.map_err(Broken::Ours)?;
+                    self.writer.write(task, stream, bytes.into_owned()).await.map_err(Broken::Ours)?;
                 }
                 DataFrame::Cut { omitted } => {
-                    say::warning(self.quiet, &format!("here {omitted} bytes of output were not kept"), None);
+                    let text = format!("here {omitted} bytes of the output of task {task} were not kept");
+                    say::warning(self.quiet, &text, None);
                 }
                 _ => {}
             }
         }
-        Ok(())
+        self.writer.over(task).await.map_err(Broken::Ours)
     }
 
     fn name_failure(&mut self, task: &TaskView) {

@@ -43,17 +43,19 @@ pub(super) struct Live<'a> {
     input: Input,
     /// Bytes of output that are here, of all its tries.
     received: u64,
+    /// Whether each line gets the task's id before it.
+    tag: bool,
     quiet: bool,
 }
 
 impl<'a> Live<'a> {
-    pub(super) fn new(session: &'a mut Session, task: TaskId, stdin: StdinPlan, quiet: bool) -> Self {
-        Self { session, task, input: Input::new(stdin, quiet), received: 0, quiet }
+    pub(super) fn new(session: &'a mut Session, task: TaskId, stdin: StdinPlan, tag: bool, quiet: bool) -> Self {
+        Self { session, task, input: Input::new(stdin, quiet), received: 0, tag, quiet }
     }
 
     /// Passes everything on until the task has ended and all its output is written.
     pub(super) async fn until_the_end(mut self) -> Result<(), CliError> {
-        let mut writer = Writer::start()?;
+        let mut writer = Writer::start(self.tag)?;
         loop {
             match self.one_stream(&mut writer).await {
                 Ok(()) => return writer.finish().await,
@@ -68,9 +70,9 @@ impl<'a> Live<'a> {
         let Attachment { stdin, output } = attached.map_err(Broken::Stream)?;
         self.input.stream_begins();
         let (words, heard) = mpsc::channel(WORDS);
-        let Self { input, received, quiet, .. } = self;
+        let Self { task, input, received, quiet, .. } = self;
         tokio::select! {
-            ended = down(output, writer, received, words, *quiet) => ended,
+            ended = down(output, (writer, *task), received, words, *quiet) => ended,
             error = up(stdin, input, heard) => Err(Broken::Stream(error)),
         }
     }
@@ -79,7 +81,7 @@ impl<'a> Live<'a> {
 /// Output from the stream to the writer, until the task has no more.
 async fn down(
     mut output: OutputReceiver,
-    writer: &mut Writer,
+    (writer, task): (&mut Writer, TaskId),
     received: &mut u64,
     words: mpsc::Sender<Word>,
     quiet: bool,
@@ -88,7 +90,7 @@ async fn down(
         match frame {
             DataFrame::Output { stream, bytes } => {
                 let length = bytes.len() as u64;
-                writer.write(stream, bytes.into_owned()).await.map_err(Broken::Ours)?;
+                writer.write(task, stream, bytes.into_owned()).await.map_err(Broken::Ours)?;
                 *received += length;
                 if let Some(received) = output.acknowledgement_due() {
                     // The other half ends only with its stream, and then so does this one.

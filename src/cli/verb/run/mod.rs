@@ -55,7 +55,7 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
             () = interrupts.first() => return Ok(ExitCode::from(exit::INTERRUPTED)),
         };
         let Cluster { session, mut embedded } = cluster;
-        let mut run = Run { session, quiet: context.quiet(), is_embedded: embedded.is_some() };
+        let mut run = Run { session, tag: args.tag, quiet: context.quiet(), is_embedded: embedded.is_some() };
         let ended = tokio::select! {
             ended = run.until_its_end(plan, &mut interrupts) => ended,
             error = failed(&mut embedded) => Err(error.into()),
@@ -119,6 +119,8 @@ impl Ended {
 /// One run.
 struct Run {
     session: Session,
+    /// `--tag`.
+    tag: bool,
     quiet: bool,
     is_embedded: bool,
 }
@@ -140,12 +142,13 @@ impl Run {
             );
         }
         let handle = self.session.handle();
+        let (tag, quiet) = (self.tag, self.quiet);
         let shown = async {
             if single {
-                Live::new(&mut self.session, TaskId::new(job.0, 0), stdin, self.quiet).until_the_end().await?;
+                Live::new(&mut self.session, TaskId::new(job.0, 0), stdin, tag, quiet).until_the_end().await?;
                 one(wait::until_ended(&mut self.session, vec![job]).await?, job)
             } else {
-                array::until_the_end(&mut self.session, job, numbers, self.quiet).await
+                array::until_the_end(&mut self.session, job, numbers, (tag, quiet)).await
             }
         };
         let shown = tokio::select! {

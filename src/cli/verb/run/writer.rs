@@ -2,12 +2,15 @@
 //!
 //! A thread of its own writes, so that a reader who takes his time holds up
 //! the task and nothing else. The one invariant: frames are written in the
-//! order in which they came, and a few of them are all that is ever held.
+//! order in which they came, and a few of them are all that is ever held,
+//! beside (`--tag`) the unfinished lines.
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::error::CliError;
 use crate::cli::output::raw::RawOutput;
+use crate::cli::output::tagged::Tagged;
+use crate::model::TaskId;
 use crate::wire::OutputStream;
 
 /// Frames between the stream and the thread: so that both can work at the same time.
@@ -15,36 +18,64 @@ const QUEUED: usize = 4;
 
 /// Where frames go.
 pub(super) struct Writer {
-    frames: mpsc::Sender<(OutputStream, Vec<u8>)>,
+    pieces: mpsc::Sender<Piece>,
     /// How the thread ended: with all written, or with why not.
     ended: oneshot::Receiver<Result<(), CliError>>,
 }
 
+/// What the thread is told.
+enum Piece {
+    /// A task wrote this.
+    Output(TaskId, OutputStream, Vec<u8>),
+    /// Nothing more comes of this task.
+    Over(TaskId),
+}
+
 impl Writer {
-    /// Starts the thread.
-    pub(super) fn start() -> Result<Self, CliError> {
-        let (frames, mut queue) = mpsc::channel::<(OutputStream, Vec<u8>)>(QUEUED);
+    /// Starts the thread; with `tag` each line gets its task's id before it.
+    pub(super) fn start(tag: bool) -> Result<Self, CliError> {
+        let (pieces, mut queue) = mpsc::channel::<Piece>(QUEUED);
         let (end, ended) = oneshot::channel();
         let work = move || {
             let mut out = RawOutput::new();
+            let mut tagged = tag.then(Tagged::default);
             let mut result = Ok(());
-            while let Some((stream, bytes)) = queue.blocking_recv() {
-                result = out.write(stream, &bytes);
+            while let Some(piece) = queue.blocking_recv() {
+                result = match (piece, &mut tagged) {
+                    (Piece::Output(_, stream, bytes), None) => out.write(stream, &bytes),
+                    (Piece::Output(task, stream, bytes), Some(tagged)) => {
+                        out.write(stream, &tagged.lines(task, stream, &bytes))
+                    }
+                    (Piece::Over(_), None) => Ok(()),
+                    (Piece::Over(task), Some(tagged)) => tagged.end_of(task, |stream, bytes| out.write(stream, bytes)),
+                };
                 if result.is_err() {
                     break;
                 }
+            }
+            if let (Ok(()), Some(tagged)) = (&result, &mut tagged) {
+                result = tagged.end(|stream, bytes| out.write(stream, bytes));
             }
             // What is still queued is dropped with the queue, which tells the other end.
             drop(queue);
             let _ = end.send(result);
         };
         std::thread::Builder::new().name("output".to_owned()).spawn(work).map_err(CliError::Runtime)?;
-        Ok(Self { frames, ended })
+        Ok(Self { pieces, ended })
     }
 
     /// Queues one frame; waits while the reader takes his time.
-    pub(super) async fn write(&mut self, stream: OutputStream, bytes: Vec<u8>) -> Result<(), CliError> {
-        match self.frames.send((stream, bytes)).await {
+    pub(super) async fn write(&mut self, task: TaskId, stream: OutputStream, bytes: Vec<u8>) -> Result<(), CliError> {
+        self.send(Piece::Output(task, stream, bytes)).await
+    }
+
+    /// Nothing more comes of `task`: a line that it has left unfinished is over.
+    pub(super) async fn over(&mut self, task: TaskId) -> Result<(), CliError> {
+        self.send(Piece::Over(task)).await
+    }
+
+    async fn send(&mut self, piece: Piece) -> Result<(), CliError> {
+        match self.pieces.send(piece).await {
             Ok(()) => Ok(()),
             Err(_) => self.result().await,
         }
@@ -53,7 +84,7 @@ impl Writer {
     /// Waits until all of it is written.
     pub(super) async fn finish(mut self) -> Result<(), CliError> {
         let (closed, _) = mpsc::channel(1);
-        drop(std::mem::replace(&mut self.frames, closed));
+        drop(std::mem::replace(&mut self.pieces, closed));
         self.result().await
     }
 

@@ -130,6 +130,16 @@ impl Ledger {
 
     fn write_rarer(&mut self, record: &Record) {
         match record {
+            Record::RowsChanged { job, from, state, outcome, .. } => {
+                assert_eq!(outcome.as_ref().map(crate::model::Outcome::state), state.is_terminal().then_some(*state));
+                for row in self.job(*job).rows.values_mut().filter(|row| row.state == *from) {
+                    assert!(row.live.is_none(), "a task changes among many while it runs");
+                    (row.state, row.not_before, row.outcome) = (*state, None, outcome.clone());
+                    if !state.is_terminal() {
+                        row.counts = TaskCounts { attempts: row.counts.attempts, ..TaskCounts::default() };
+                    }
+                }
+            }
             Record::JobCancelling { job, why, .. } => self.job(*job).cancelling = Some(why.clone()),
             Record::JobEnded { job: id, state, .. } => {
                 let job = self.job(*id);
@@ -225,7 +235,8 @@ impl Ledger {
         let in_state = |state: TaskState| -> IntervalSet {
             job.rows.iter().filter(|(_, row)| row.state == state).map(|(index, _)| *index).collect()
         };
-        let open = job.rows.iter().filter(|(_, row)| !row.state.is_terminal());
+        let is_again = |row: &Row| row.state == TaskState::Ready && row.counts.is_clean();
+        let open = job.rows.iter().filter(|(_, row)| !row.state.is_terminal() && !is_again(row));
         let tasks = open.map(|(index, row)| RestoredTask {
             task: TaskId { job: id, index: TaskIndex(*index) },
             state: row.state,
@@ -242,6 +253,7 @@ impl Ledger {
             succeeded: in_state(TaskState::Succeeded),
             failed: in_state(TaskState::Failed),
             cancelled: in_state(TaskState::Cancelled),
+            again: job.rows.iter().filter(|(_, row)| is_again(row)).map(|(index, _)| *index).collect(),
             tasks: tasks.collect(),
         })
     }

@@ -1,0 +1,89 @@
+//! The one terminal that a progress bar shares with everything else that is printed.
+//!
+//! The one invariant: whatever is written to that terminal is written where no
+//! bar stands, and a bar stands only where a line begins, so that neither
+//! spoils the other. Without a bar nothing here costs anything. Absent: what
+//! the bar says (`meter`).
+
+use std::io::{self, IsTerminal as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::wire::OutputStream;
+
+/// Whether there is a bar in this process: everybody else asks this and nothing more.
+static IN_USE: AtomicBool = AtomicBool::new(false);
+
+static SCREEN: Mutex<Screen> = Mutex::new(Screen { bar: None, amid_line: false });
+
+struct Screen {
+    /// The bar where it stands now.
+    bar: Option<ProgressBar>,
+    /// Whether the last that was written left a line unfinished.
+    amid_line: bool,
+}
+
+impl Screen {
+    fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn screen() -> MutexGuard<'static, Screen> {
+    SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a bar can be drawn: stderr is a terminal that understands more than lines.
+pub(crate) fn can_draw() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Draws the bar, or draws it anew; not while something is being written or a line is unfinished.
+pub(crate) fn draw(done: u64, total: u64, text: &str) {
+    IN_USE.store(true, Ordering::SeqCst);
+    // Whoever writes may wait for a terminal that was stopped; a bar waits for nobody.
+    let Ok(mut screen) = SCREEN.try_lock() else { return };
+    if screen.amid_line {
+        return;
+    }
+    let bar = screen.bar.get_or_insert_with(|| {
+        // It is drawn when it is told to be, and only then.
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("[{bar:24}] {wide_msg}") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar
+    });
+    bar.set_length(total);
+    bar.set_position(done);
+    bar.set_message(text.to_owned());
+    bar.force_draw();
+}
+
+/// Takes the bar away for good.
+pub(crate) fn clear() {
+    screen().clear();
+    IN_USE.store(false, Ordering::SeqCst);
+}
+
+/// Does `write`, which writes `bytes` to this output, where no bar is in the way.
+pub(crate) fn aside<T>(stream: OutputStream, bytes: &[u8], write: impl FnOnce() -> T) -> T {
+    if !IN_USE.load(Ordering::SeqCst) || bytes.is_empty() {
+        return write();
+    }
+    let on_screen = match stream {
+        OutputStream::Stdout => io::stdout().is_terminal(),
+        OutputStream::Stderr => io::stderr().is_terminal(),
+    };
+    if !on_screen {
+        return write();
+    }
+    let mut screen = screen();
+    screen.clear();
+    screen.amid_line = !bytes.ends_with(b"\n");
+    write()
+}
