@@ -73,7 +73,7 @@ impl Content {
 /// The directory itself is `.`.
 #[must_use]
 pub fn tidy(path: &[u8]) -> RawString {
-    let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(part, b"" | b"."));
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
     let mut tidied = parts.collect::<Vec<_>>().join(&b'/');
     if path.first() == Some(&b'/') {
         tidied.insert(0, b'/');

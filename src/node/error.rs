@@ -130,7 +130,7 @@ impl NodeError {
             Self::PrivateHome { .. } => {
                 Some("set XDG_RUNTIME_DIR or TMPDIR to a folder that this user can write to".to_owned())
             }
-            Self::Signals(_) | Self::Transport(_) | Self::Exec(_) => None,
+            Self::Signals(_) | Self::Transport(_) | Self::Exec(_) | Self::Files(_) => None,
         }
     }
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use rusqlite::{CachedStatement, Connection, Row, Rows, params};
 
-use super::{StoreError, files};
 use super::rows::{fence_from, int, name_from, outcome_from, time_from, uint};
+use super::{StoreError, files};
 use crate::model::views::{AttemptView, TaskView};
 use crate::model::{AttemptId, AttemptNo, NodeName, TaskId};
 

@@ -184,9 +184,7 @@ impl Packing<'_> {
         let all = self.filled(&output).ok_or_else(|| refused(ValueError::PathTooLong))?;
         for path in all {
             let path = tidy(path.as_bytes());
-            if path.as_bytes() != HERE {
-                check_path(path.as_bytes()).map_err(|fault| refused(ValueError::BadOutput(path.to_string(), fault)))?;
-            }
+            check_path(path.as_bytes()).map_err(|fault| refused(ValueError::BadOutput(path.to_string(), fault)))?;
         }
         // Patterns may match other files in each.
         if is_live && self.items.count() > 1 && !self.varies(output.as_bytes()) && !has_glob(output.as_bytes()) {

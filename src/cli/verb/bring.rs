@@ -61,11 +61,6 @@ impl Declared {
         Self { outputs, items }
     }
 
-    /// Whether there are any.
-    pub(super) fn is_empty(&self) -> bool {
-        self.outputs.is_empty()
-    }
-
     /// Whether the task was asked for an output of this name.
     fn names(&self, task: TaskId, name: &RawString) -> bool {
         let item = self.items.item(task.index);

@@ -27,8 +27,8 @@ pub(super) async fn queue(session: &mut Session, plan: JobPlan) -> Result<Submit
     spec.after = dependencies(session, plan.after).await?;
     if !plan.of_last.is_empty() {
         let last = last(session, DependencyCondition::Succeeded).await?.job;
-        for input in plan.of_last.into_iter().filter_map(|place| spec.inputs.get_mut(place)) {
-            if let InputSource::Output { job, .. } = &mut input.source {
+        for place in plan.of_last {
+            if let Some(InputSource::Output { job, .. }) = spec.inputs.get_mut(place).map(|input| &mut input.source) {
                 *job = last;
             }
         }

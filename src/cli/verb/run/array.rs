@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::super::bring::{Bringer, Broken};
 use super::writer::Writer;
 use crate::cli::error::CliError;
 use crate::cli::output::meter::Meter;
@@ -27,27 +28,16 @@ const NAMED: usize = 5;
 /// Between two looks at a job that says nothing new.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Why printing stopped.
-enum Broken {
-    Link(ClientError),
-    Ours(CliError),
-}
-
-impl From<ClientError> for Broken {
-    fn from(error: ClientError) -> Self {
-        Self::Link(error)
-    }
-}
-
 /// Prints all of it and says how the job ended.
 pub(super) async fn until_the_end(
     session: &mut Session,
     job: JobId,
     numbers: Items,
+    bringer: Option<&mut Bringer>,
     (tag, quiet): (bool, bool),
 ) -> Result<JobView, CliError> {
     let writer = Writer::start(tag)?;
-    let mut array = Array { job, numbers, printed: IntervalSet::new(), named: 0, quiet, writer };
+    let mut array = Array { job, numbers, printed: IntervalSet::new(), named: 0, bringer, quiet, writer };
     let mut meter = Meter::beside(quiet);
     loop {
         match array.over_one_link(session.client(), &mut meter).await {
@@ -70,7 +60,7 @@ pub(super) fn numbers(items: &Items) -> Items {
     }
 }
 
-struct Array {
+struct Array<'a> {
     job: JobId,
     /// Which tasks there are.
     numbers: Items,
@@ -78,11 +68,13 @@ struct Array {
     printed: IntervalSet,
     /// Failed tasks that have been named.
     named: usize,
+    /// Brings back what they leave.
+    bringer: Option<&'a mut Bringer>,
     quiet: bool,
     writer: Writer,
 }
 
-impl Array {
+impl Array<'_> {
     async fn over_one_link(&mut self, client: &Client, meter: &mut Meter) -> Result<JobView, Broken> {
         let mut watch = client.watch(vec![self.job]).await?;
         loop {
@@ -137,6 +129,12 @@ impl Array {
         let states = vec![TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
         let page = client.tasks(TaskFilter { of, states, after, limit: AT_ONCE }).await?;
         let fresh: Vec<&TaskView> = page.iter().filter(|task| !self.is_printed(task.task)).collect();
+        // Files first: bringing them again after a broken link changes nothing, and printing again would.
+        if let Some(bringer) = &mut self.bringer {
+            for task in &fresh {
+                bringer.bring(client, task, |_| true).await?;
+            }
+        }
         self.print(client, &fresh).await?;
         for task in fresh {
             self.name_failure(task);

@@ -12,12 +12,14 @@ mod interrupts;
 mod live;
 mod writer;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use interrupts::Interrupts;
 use live::Live;
 
+use super::bring::{Bringer, Broken, Declared};
 use super::{Context, ending, queue, wait};
 use crate::cli::args::RunArgs;
 use crate::cli::error::CliError;
@@ -27,8 +29,8 @@ use crate::cli::resolve::{self, JobPlan, StdinPlan};
 use crate::cli::session::{Handle, Session};
 use crate::client::ClientError;
 use crate::model::outcome::Cancellation;
-use crate::model::requests::FailureCode;
-use crate::model::selector::Selector;
+use crate::model::requests::{FailureCode, TaskFilter};
+use crate::model::selector::{Part, Selector};
 use crate::model::spec::StdinSource;
 use crate::model::views::JobView;
 use crate::model::{JobId, TaskId};
@@ -130,6 +132,9 @@ impl Run {
         let as_json = plan.json.is_some();
         let single = plan.is_single();
         let (stdin, numbers) = (plan.stdin.clone(), array::numbers(&plan.spec.items));
+        let declared =
+            (!plan.spec.outputs.is_empty()).then(|| Declared::new(plan.spec.outputs.clone(), plan.spec.items.clone()));
+        let mut bringer = declared.map(|declared| Bringer::new(Path::new("."), declared));
         let submitted = queue::queue(&mut self.session, plan).await?;
         let job = submitted.job;
         if let Some(why) = &submitted.unplaceable
@@ -146,9 +151,13 @@ impl Run {
         let shown = async {
             if single {
                 Live::new(&mut self.session, TaskId::new(job.0, 0), stdin, tag, quiet).until_the_end().await?;
-                one(wait::until_ended(&mut self.session, vec![job]).await?, job)
+                let view = one(wait::until_ended(&mut self.session, vec![job]).await?, job)?;
+                if let Some(bringer) = &mut bringer {
+                    bring_all(&mut self.session, job, bringer).await?;
+                }
+                Ok(view)
             } else {
-                array::until_the_end(&mut self.session, job, numbers, (tag, quiet)).await
+                array::until_the_end(&mut self.session, job, numbers, bringer.as_mut(), (tag, quiet)).await
             }
         };
         let shown = tokio::select! {
@@ -183,6 +192,25 @@ impl Run {
                 say::error(&text, hint.as_deref().filter(|_| !self.is_embedded));
                 ExitCode::from(exit::FAILURE)
             }
+        }
+    }
+}
+
+/// Brings back what the only task of a job has left.
+async fn bring_all(session: &mut Session, job: JobId, bringer: &mut Bringer) -> Result<(), CliError> {
+    loop {
+        let brought = async {
+            let of = Selector::These(vec![Part::Task(TaskId::new(job.0, 0))]);
+            let filter = TaskFilter { of, states: Vec::new(), after: None, limit: 1 };
+            for task in session.client().tasks(filter).await? {
+                bringer.bring(session.client(), &task, |_| true).await?;
+            }
+            Ok(())
+        };
+        match brought.await {
+            Ok(()) => return Ok(()),
+            Err(Broken::Link(error)) => session.reopen(error).await?,
+            Err(Broken::Ours(error)) => return Err(error),
         }
     }
 }

@@ -245,7 +245,7 @@ fn failure(error: &FilesError) -> Failure {
         FilesError::Blob(BlobError::Full { .. }) => {
             (FailureCode::Full, Some("free space with octaskly forget, or raise the dispatcher's --file-quota"))
         }
-        FilesError::Blob(BlobError::Unknown { .. }) => (FailureCode::NotFound, None),
+        FilesError::Blob(BlobError::Missing { .. } | BlobError::MissingPiece { .. }) => (FailureCode::NotFound, None),
         _ => (FailureCode::Internal, Some("the dispatcher's log may say more")),
     };
     Failure { code, text: format!("the dispatcher failed to {error}"), hint: hint.map(str::to_owned) }
