@@ -18,6 +18,7 @@ pub mod limits;
 pub mod messages;
 pub mod node;
 pub mod outcome;
+pub mod paths;
 pub mod raw;
 pub mod records;
 pub mod requests;

@@ -49,4 +49,15 @@ pub enum WireError {
     /// A data frame that has no place in a log.
     #[error("read a log that holds a data frame of kind {0}")]
     NotInLogs(u8),
+    /// It does not begin as a manifest of a version that this build knows.
+    #[error("read a manifest: it does not begin like one")]
+    NoManifest,
+    /// An entry of a manifest has no place in it.
+    #[error("read a manifest: entry {entry} {fault}")]
+    Manifest {
+        /// Which, counted from 0 in the order of the paths.
+        entry: usize,
+        /// What is wrong with it.
+        fault: super::manifest::ManifestFault,
+    },
 }

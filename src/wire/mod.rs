@@ -1,7 +1,8 @@
 //! How everything that leaves a process looks as bytes.
 //!
 //! Two kinds of frames share a stream, each behind a `u32` length: messages
-//! ([`frame`], CBOR) and raw bytes of files and output ([`data`]). The one
+//! ([`frame`], CBOR) and raw bytes of files and output ([`data`]). Beside them
+//! stands what lists the files of a directory ([`manifest`]). The one
 //! invariant: whatever a peer sends, decoding it never panics, never recurses
 //! deeper than [`CBOR_DEPTH`](crate::model::limits::CBOR_DEPTH) and never holds
 //! more than a small multiple of the frame's own cap. Deliberately absent:
@@ -11,6 +12,7 @@ pub mod data;
 mod error;
 pub mod frame;
 pub mod log;
+pub mod manifest;
 mod messages;
 pub mod shim;
 mod tail;
