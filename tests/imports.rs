@@ -18,11 +18,28 @@ const TABLE: &[(&str, &[&str])] = &[
     ("trust", &["model", "wire"]),
     ("transport", &["model", "wire", "trust"]),
     ("exec", &["model", "wire"]),
+    ("blob", &["model", "wire"]),
     ("telemetry", &["model"]),
-    ("node", &["model", "engine", "wire", "store", "trust", "transport", "exec", "telemetry"]),
-    ("client", &["model", "wire", "trust", "transport"]),
+    ("node", &["model", "engine", "wire", "store", "trust", "transport", "exec", "blob", "telemetry"]),
+    ("client", &["model", "wire", "trust", "transport", "blob"]),
     ("sim", &["model", "engine", "wire"]),
-    ("cli", &["model", "engine", "wire", "store", "trust", "transport", "exec", "telemetry", "node", "client", "sim"]),
+    (
+        "cli",
+        &[
+            "model",
+            "engine",
+            "wire",
+            "store",
+            "trust",
+            "transport",
+            "exec",
+            "blob",
+            "telemetry",
+            "node",
+            "client",
+            "sim",
+        ],
+    ),
 ];
 
 /// Crates that one room keeps to itself.
@@ -33,8 +50,10 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("rcgen", &["trust"]),
     ("rusqlite", &["store"]),
     ("clap", &["cli"]),
-    ("nix", &["exec", "trust", "cli", "node"]),
+    ("nix", &["exec", "blob", "trust", "cli", "node"]),
     ("libc", &["exec"]),
+    ("bao_tree", &["blob"]),
+    ("globset", &["blob", "cli"]),
 ];
 
 /// Names that would make the pure rooms impure.
