@@ -17,13 +17,29 @@ const TABLE: &[(&str, &[&str])] = &[
     ("store", &["model", "wire"]),
     ("trust", &["model", "wire"]),
     ("transport", &["model", "wire", "trust"]),
-    ("blob", &["model", "wire"]),
     ("exec", &["model", "wire"]),
+    ("blob", &["model", "wire"]),
     ("telemetry", &["model"]),
-    ("node", &["model", "engine", "wire", "store", "trust", "transport", "blob", "exec", "telemetry"]),
+    ("node", &["model", "engine", "wire", "store", "trust", "transport", "exec", "blob", "telemetry"]),
     ("client", &["model", "wire", "trust", "transport", "blob"]),
     ("sim", &["model", "engine", "wire"]),
-    ("cli", &["model", "engine", "wire", "store", "trust", "transport", "exec", "telemetry", "node", "client", "sim"]),
+    (
+        "cli",
+        &[
+            "model",
+            "engine",
+            "wire",
+            "store",
+            "trust",
+            "transport",
+            "exec",
+            "blob",
+            "telemetry",
+            "node",
+            "client",
+            "sim",
+        ],
+    ),
 ];
 
 /// Crates that one room keeps to itself.
@@ -35,8 +51,9 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
-    ("nix", &["exec", "trust", "cli", "node"]),
+    ("nix", &["exec", "blob", "trust", "cli", "node"]),
     ("libc", &["exec"]),
+    ("bao_tree", &["blob"]),
 ];
 
 /// Names that would make the pure rooms impure.

@@ -1,0 +1,43 @@
+//! A directory of a client's, made ready to be uploaded from where it lies.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::BlobError;
+use super::source::hash_at;
+use super::sys::Folder;
+use super::walk::walk;
+use crate::model::BlobRef;
+use crate::model::files::TreeEntry;
+
+/// A directory as it was when it was looked at.
+#[derive(Debug)]
+pub struct ScannedTree {
+    /// The entries of its manifest, sorted by path. Directories are listed only when they are empty.
+    pub entries: Vec<TreeEntry>,
+    /// Bytes of all files together.
+    pub total_bytes: u64,
+    /// Each different file in it, and one place to read it from (a [`Source`](super::Source)). The empty file is not
+    /// among them: it needs no reading.
+    pub files: BTreeMap<BlobRef, PathBuf>,
+}
+
+/// Reads the directory at `root`, which may be a symbolic link, and hashes all files in it.
+///
+/// Symbolic links are kept as they are when they lead to something inside. Nothing beneath one is visited.
+///
+/// # Errors
+/// [`BlobError::Link`] for one that is absolute or leads out of `root`, [`BlobError::Kind`] for what is neither file nor
+/// directory, [`BlobError::Changed`] for a file that was written meanwhile, or that something cannot be read.
+pub fn scan_tree(root: &Path) -> Result<ScannedTree, BlobError> {
+    let folder = Folder::open(root).map_err(BlobError::reading(root))?;
+    let mut files = BTreeMap::new();
+    let walked = walk(&folder, root, &mut |folder, name, path| {
+        let (blob, executable) = hash_at(folder, name, path)?;
+        if blob.bytes > 0 {
+            files.entry(blob).or_insert_with(|| path.to_owned());
+        }
+        Ok((blob, executable))
+    })?;
+    Ok(ScannedTree { entries: walked.entries, total_bytes: walked.total_bytes, files })
+}

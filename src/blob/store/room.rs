@@ -1,0 +1,83 @@
+//! Making room: what was used least recently goes, unless somebody needs it.
+//!
+//! Invariant: nothing that is pinned or live is ever removed here. Absent: what is live, which the caller says.
+
+use super::index::Victim;
+use super::{BlobStore, Index};
+use crate::blob::BlobError;
+use crate::blob::error::Limit;
+use crate::blob::sys::disk_space;
+use crate::model::Digest;
+
+/// Bytes of the disk that stay free: others live on it too.
+const SPARED_BYTES: u64 = 1024 * 1024 * 1024;
+/// Of a smaller disk this part of it.
+const SPARED_PART: u64 = 20;
+
+impl BlobStore {
+    /// When more is kept than the quota allows, removes what was used least recently and is neither pinned nor live,
+    /// arriving blobs included, until it is not; returns how many bytes went.
+    ///
+    /// # Errors
+    /// None at present: what cannot be removed is left to the next start.
+    pub fn collect(&self, is_live: &dyn Fn(Digest) -> bool) -> Result<u64, BlobError> {
+        let surplus = self.index().bytes.saturating_sub(self.inner.quota_bytes);
+        Ok(self.free(surplus, is_live))
+    }
+
+    /// Sees to it that a blob of `bytes` bytes may come in, by removing others as [`collect`](Self::collect) does.
+    ///
+    /// Room is not reserved: it is taken once the first piece is accepted.
+    ///
+    /// # Errors
+    /// [`BlobError::Full`] when the quota or the disk cannot take it all the same. 1 GiB of the disk stays free, or 5 %
+    /// of it when that is less.
+    pub fn make_room(&self, bytes: u64, is_live: &dyn Fn(Digest) -> bool) -> Result<(), BlobError> {
+        let quota = self.inner.quota_bytes;
+        let over_quota = |index: &Index| index.bytes.saturating_add(bytes).saturating_sub(quota);
+        let surplus = over_quota(&self.index());
+        if bytes > quota || self.free(surplus, is_live) < surplus && over_quota(&self.index()) > 0 {
+            return Err(BlobError::Full { bytes, limit: Limit::Quota(quota) });
+        }
+        let free = self.disk_free()?;
+        if free < bytes {
+            self.free(bytes - free, is_live);
+            let free = self.disk_free()?;
+            if free < bytes {
+                return Err(BlobError::Full { bytes, limit: Limit::Disk(free) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of the disk that may still be taken.
+    fn disk_free(&self) -> Result<u64, BlobError> {
+        let root = &self.inner.layout.root;
+        let (free, all) = disk_space(root).map_err(BlobError::reading(root))?;
+        Ok(free.saturating_sub(SPARED_BYTES.min(all / SPARED_PART)))
+    }
+
+    /// Removes at least so many bytes, if there are that many nobody needs; returns how many.
+    fn free(&self, wanted: u64, is_live: &dyn Fn(Digest) -> bool) -> u64 {
+        if wanted == 0 {
+            return 0;
+        }
+        let mut index = self.index();
+        let mut freed = 0;
+        let mut removed = Vec::new();
+        for (victim, bytes) in index.victims(is_live) {
+            if freed >= wanted {
+                break;
+            }
+            match victim {
+                Victim::Whole(digest) => removed.extend(self.inner.remove_whole(&mut index, digest)),
+                Victim::Arriving(blob) => removed.extend(self.inner.remove_arriving(&mut index, blob)),
+            }
+            freed += bytes;
+        }
+        // The files go without the lock.
+        drop(index);
+        drop(removed);
+        freed
+    }
+}

@@ -1,0 +1,268 @@
+//! A manifest: the files of a directory as one blob.
+//!
+//! ```text
+//! "OTM" 01                      what it is, and the version of its form
+//! then, for each entry, in the order of their paths as bytes:
+//!   kind     u8                 0 directory, 1 file, 2 executable file, 3 symbolic link
+//!   length   u16 LE, path
+//!   of files: digest, 32 bytes; size, u64 LE
+//!   of links: length u16 LE, target
+//! ```
+//! Invariant: one set of entries has one encoding, so equal directories are one
+//! blob; and whatever decodes can be written out beneath any directory without
+//! leaving it. Absent: files.
+
+use std::borrow::Borrow;
+
+use super::WireError;
+use crate::model::files::{TreeEntry, TreeKind};
+use crate::model::limits::{MAX_MANIFEST_BYTES, MAX_MANIFEST_ENTRIES, MAX_PATH_BYTES};
+use crate::model::paths::{LinkFault, check_link};
+pub use crate::model::paths::{PathFault, check_path};
+use crate::model::{BlobRef, Digest, RawString};
+
+/// What a manifest begins with: three letters, and the version of what follows.
+const MAGIC: [u8; 4] = *b"OTM\x01";
+
+const DIRECTORY: u8 = 0;
+const FILE: u8 = 1;
+const EXECUTABLE: u8 = 2;
+const SYMLINK: u8 = 3;
+
+const _: () = assert!(MAX_PATH_BYTES <= u16::MAX as usize, "a path's length fits into its field");
+
+/// Why some entries are no directory. Each text completes "failed to read a manifest: entry N …".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestFault {
+    /// Its path is none.
+    #[error("has a path that {0}")]
+    Path(PathFault),
+    /// Its link leads out of the directory.
+    #[error("is a symbolic link whose target {0}")]
+    Link(LinkFault),
+    /// Its path does not come behind the one before.
+    #[error("is out of order or there twice")]
+    Order,
+    /// Its path goes through an entry that is no directory.
+    #[error("stands beneath something that is no directory")]
+    Beneath,
+    /// It is of a kind that this build does not know.
+    #[error("is of the unknown kind {0}")]
+    Kind(u8),
+}
+
+/// The bytes of the manifest with these entries, whatever order they come in.
+///
+/// # Errors
+/// When two have the same path, one is beneath another that is no directory, a path or target is not what
+/// [`check_path`] allows, or there are more than a manifest may have.
+pub fn encode(entries: &[TreeEntry]) -> Result<Vec<u8>, WireError> {
+    at_most("entries of a manifest", entries.len(), MAX_MANIFEST_ENTRIES)?;
+    let mut sorted: Vec<&TreeEntry> = entries.iter().collect();
+    sorted.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let mut bytes = MAGIC.to_vec();
+    for (index, entry) in sorted.iter().enumerate() {
+        check(&sorted[..index], entry)?;
+        write_entry(entry, &mut bytes);
+        at_most("bytes of a manifest", bytes.len(), MAX_MANIFEST_BYTES)?;
+    }
+    Ok(bytes)
+}
+
+/// The entries of a manifest, sorted by path.
+///
+/// # Errors
+/// When the bytes are not exactly what [`encode`] makes of some entries.
+pub fn decode(bytes: &[u8]) -> Result<Vec<TreeEntry>, WireError> {
+    at_most("bytes of a manifest", bytes.len(), MAX_MANIFEST_BYTES)?;
+    let mut rest = bytes.strip_prefix(&MAGIC).ok_or(WireError::NoManifest)?;
+    let mut entries: Vec<TreeEntry> = Vec::new();
+    while !rest.is_empty() {
+        at_most("entries of a manifest", entries.len() + 1, MAX_MANIFEST_ENTRIES)?;
+        let entry = read_entry(entries.len(), &mut rest)?;
+        check(&entries, &entry)?;
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// Checks `entry`, the next behind `before`.
+fn check<E: Borrow<TreeEntry>>(before: &[E], entry: &TreeEntry) -> Result<(), WireError> {
+    let fault = |fault| WireError::Manifest { entry: before.len(), fault };
+    let path = entry.path.as_bytes();
+    check_path(path).map_err(|path| fault(ManifestFault::Path(path)))?;
+    if let TreeKind::Symlink(target) = &entry.kind {
+        check_link(path, target.as_bytes()).map_err(|link| fault(ManifestFault::Link(link)))?;
+    }
+    let Some(last) = before.last().map(Borrow::borrow) else { return Ok(()) };
+    if last.path >= entry.path {
+        return Err(fault(ManifestFault::Order));
+    }
+    // What is above the last entry was looked at with it; most entries are its siblings.
+    if parent(last.path.as_bytes()) == parent(path) {
+        return Ok(());
+    }
+    let mut above = parent(path);
+    while let Some(folder) = above {
+        let found = before.binary_search_by(|other| other.borrow().path.as_bytes().cmp(folder));
+        if found.is_ok_and(|at| before[at].borrow().kind != TreeKind::Directory) {
+            return Err(fault(ManifestFault::Beneath));
+        }
+        above = parent(folder);
+    }
+    Ok(())
+}
+
+/// The path of the directory that `path` is in, when it is not the root.
+fn parent(path: &[u8]) -> Option<&[u8]> {
+    path.iter().rposition(|byte| *byte == b'/').map(|at| &path[..at])
+}
+
+fn write_entry(entry: &TreeEntry, bytes: &mut Vec<u8>) {
+    bytes.push(match &entry.kind {
+        TreeKind::Directory => DIRECTORY,
+        TreeKind::File { executable: false, .. } => FILE,
+        TreeKind::File { executable: true, .. } => EXECUTABLE,
+        TreeKind::Symlink(_) => SYMLINK,
+    });
+    write_text(&entry.path, bytes);
+    match &entry.kind {
+        TreeKind::Directory => {}
+        TreeKind::File { blob, .. } => {
+            bytes.extend_from_slice(&blob.digest.0);
+            bytes.extend_from_slice(&blob.bytes.to_le_bytes());
+        }
+        TreeKind::Symlink(target) => write_text(target, bytes),
+    }
+}
+
+/// The entry has passed `check`, so its texts are at most [`MAX_PATH_BYTES`] long.
+fn write_text(text: &RawString, bytes: &mut Vec<u8>) {
+    debug_assert!(text.len() <= MAX_PATH_BYTES);
+    bytes.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+}
+
+fn read_entry(index: usize, rest: &mut &[u8]) -> Result<TreeEntry, WireError> {
+    let [kind] = take(rest)?;
+    let path = read_text(rest)?;
+    let kind = match kind {
+        DIRECTORY => TreeKind::Directory,
+        FILE | EXECUTABLE => {
+            let digest = Digest(take(rest)?);
+            let blob = BlobRef { digest, bytes: u64::from_le_bytes(take(rest)?) };
+            TreeKind::File { blob, executable: kind == EXECUTABLE }
+        }
+        SYMLINK => TreeKind::Symlink(read_text(rest)?),
+        unknown => return Err(WireError::Manifest { entry: index, fault: ManifestFault::Kind(unknown) }),
+    };
+    Ok(TreeEntry { path, kind })
+}
+
+fn read_text(rest: &mut &[u8]) -> Result<RawString, WireError> {
+    let length = usize::from(u16::from_le_bytes(take(rest)?));
+    at_most("bytes of a path", length, MAX_PATH_BYTES)?;
+    let (text, behind) = rest.split_at_checked(length).ok_or(WireError::Truncated)?;
+    *rest = behind;
+    Ok(RawString(text.to_vec()))
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], WireError> {
+    let (front, behind) = rest.split_first_chunk::<N>().ok_or(WireError::Truncated)?;
+    *rest = behind;
+    Ok(*front)
+}
+
+fn at_most(what: &'static str, length: usize, bound: usize) -> Result<(), WireError> {
+    if length > bound { Err(WireError::ListTooLong { what, length, bound }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file(path: &str, byte: u8) -> TreeEntry {
+        let blob = BlobRef { digest: Digest([byte; 32]), bytes: u64::from(byte) };
+        TreeEntry { path: path.into(), kind: TreeKind::File { blob, executable: byte % 2 == 1 } }
+    }
+
+    fn link(path: &str, target: &str) -> TreeEntry {
+        TreeEntry { path: path.into(), kind: TreeKind::Symlink(target.into()) }
+    }
+
+    fn directory(path: &str) -> TreeEntry {
+        TreeEntry { path: path.into(), kind: TreeKind::Directory }
+    }
+
+    fn fault(entries: &[TreeEntry]) -> Option<ManifestFault> {
+        match encode(entries) {
+            Err(WireError::Manifest { fault, .. }) => Some(fault),
+            other => other.map(|_| None).expect("only faults of an entry"),
+        }
+    }
+
+    #[test]
+    fn a_manifest_has_one_form_whatever_order_its_entries_come_in() {
+        let entries = [directory("a"), file("a/b", 3), file("a-b", 2), link("a/l", "../a-b"), file("é\n", 1)];
+        let bytes = encode(&entries).expect("a directory");
+        let mut turned = entries.clone();
+        turned.reverse();
+        assert_eq!(encode(&turned), Ok(bytes.clone()));
+        let decoded = decode(&bytes).expect("a manifest");
+        let paths: Vec<_> = decoded.iter().map(|entry| entry.path.to_string()).collect();
+        assert_eq!(paths, ["a", "a-b", "a/b", "a/l", "é\n"]);
+        assert_eq!(encode(&decoded), Ok(bytes));
+    }
+
+    #[test]
+    fn the_bytes_of_a_manifest_are_pinned() {
+        let bytes = encode(&[file("x", 1), link("l", "x"), directory("d")]).expect("a directory");
+        let mut pinned = b"OTM\x01\x00\x01\x00d\x03\x01\x00l\x01\x00x\x02\x01\x00x".to_vec();
+        pinned.extend([1; 32]);
+        pinned.extend([1, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes, pinned);
+        assert_eq!(encode(&[]), Ok(MAGIC.to_vec()), "an empty directory");
+    }
+
+    #[test]
+    fn nothing_stands_beneath_a_file_or_a_link() {
+        assert_eq!(fault(&[file("a", 1), file("a-b", 1), file("a/b", 1)]), Some(ManifestFault::Beneath));
+        assert_eq!(fault(&[link("d/l", "x"), file("d/l/m/n", 1)]), Some(ManifestFault::Beneath));
+        assert_eq!(fault(&[file("a", 1), file("a", 2)]), Some(ManifestFault::Order));
+        assert_eq!(fault(&[file("a/../b", 1)]), Some(ManifestFault::Path(PathFault::DotDot)));
+        assert_eq!(fault(&[link("a", "../b")]), Some(ManifestFault::Link(LinkFault::Escapes)));
+        assert_eq!(fault(&[directory("a"), directory("a/b"), file("a/b/c", 1)]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_decodes_encodes_to_the_same_bytes(
+            entries in proptest::collection::vec(("[ab./-]{0,4}", 0u8..4, "[ab./]{0,3}"), 0..6),
+            cut in any::<prop::sample::Index>(),
+            flip in any::<(prop::sample::Index, u8)>(),
+        ) {
+            // Written without any check, as a stranger would.
+            let mut bytes = MAGIC.to_vec();
+            for (path, kind, target) in &entries {
+                let entry = match kind {
+                    0 => directory(path),
+                    3 => link(path, target),
+                    odd => file(path, *odd),
+                };
+                write_entry(&entry, &mut bytes);
+            }
+            let at = flip.0.index(bytes.len());
+            let mut flipped = bytes.clone();
+            flipped[at] = flip.1;
+            let short = &bytes[..cut.index(bytes.len())];
+            for tried in [&bytes[..], &flipped, short] {
+                if let Ok(decoded) = decode(tried) {
+                    prop_assert_eq!(encode(&decoded).expect("what was decoded can be said again"), tried);
+                    prop_assert!(decoded.iter().all(|entry| check_path(entry.path.as_bytes()).is_ok()));
+                }
+            }
+        }
+    }
+}
