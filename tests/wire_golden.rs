@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
 
+use octaskly::model::files::{
+    BlobRef, BlobWish, Content, InputSource, InputSpec, OutputFile, TaskFiles, Transfer, TransferPath,
+};
 use octaskly::model::handshake::{Answer, Credential, Hello, Intent, Refusal, RefusalCode, Waiting, Welcome};
 use octaskly::model::messages::{
-    Assignment, CancelAttempt, DispatcherMessage, EndedAttempt, FencedAttempt, HeldAttempt, JobOnWorker,
+    Assignment, CancelAttempt, DispatcherMessage, EndedAttempt, FencedAttempt, FilesReply, HeldAttempt, JobOnWorker,
     StartedAttempt, StreamPurpose, WorkerMessage,
 };
 use octaskly::model::node::WorkerProfile;
@@ -30,8 +33,8 @@ use octaskly::model::views::{
     AttemptView, Explanation, JobView, StatusView, TaskTotals, TaskView, Usage, WorkerLack, WorkerState, WorkerView,
 };
 use octaskly::model::{
-    AttemptId, AttemptNo, Capacity, Demand, Digest, Epoch, Fence, InstanceId, Items, JobId, JobSpec, MilliCpu, Millis,
-    NodeId, NodeName, Outcome, Role, SealedSpec, TaskId, TaskState, Timestamp,
+    AttemptId, AttemptNo, Capacity, Demand, Digest, Epoch, Fence, InstanceId, IntervalSet, Items, JobId, JobSpec,
+    MilliCpu, Millis, NodeId, NodeName, Outcome, Role, SealedSpec, TaskId, TaskIndex, TaskState, Timestamp,
 };
 use octaskly::trust::grants::{BlobGrant, HandOver, TaskGrant};
 use octaskly::trust::roster::{Roster, RosterEntry, RosterEpoch};
@@ -241,6 +244,10 @@ golden!(stream_purpose_keeps_its_bytes, "stream_purpose.hex", StreamPurpose, {
     "Attached": StreamPurpose::Attached { .. } => StreamPurpose::Attached { id: id(), from: 65_536 },
     "LogUpload": StreamPurpose::LogUpload { .. } => StreamPurpose::LogUpload { id: id(), bytes: 1 << 20 },
     "LogRead": StreamPurpose::LogRead { .. } => StreamPurpose::LogRead { id: id(), follow: true },
+    "BlobFetch": StreamPurpose::BlobFetch { .. } => StreamPurpose::BlobFetch { id: id(), wishes: vec![wish()] },
+    "BlobOffer": StreamPurpose::BlobOffer { .. } => StreamPurpose::BlobOffer { id: id(), blobs: vec![blob(7)] },
+    "OutputsOf": StreamPurpose::OutputsOf { .. } =>
+        StreamPurpose::OutputsOf { id: id(), input: 2, output: "model.bin".into() },
 });
 
 fn failure(kind: SpawnFailureKind) -> Outcome {
@@ -310,6 +317,9 @@ golden!(request_keeps_its_bytes, "request.hex", Request, {
     }),
     "Explain": Request::Explain(_) => Request::Explain(Selector::task(id().task)),
     "Logs": Request::Logs(_) => Request::Logs(LogRequest { of: Selector::job(JobId(5)), follow: true }),
+    "Blobs": Request::Blobs(_) => Request::Blobs(vec![blob(7), blob(8)]),
+    "UploadBlobs": Request::UploadBlobs(_) => Request::UploadBlobs(vec![wish()]),
+    "FetchOutput": Request::FetchOutput { .. } => Request::FetchOutput { task: id().task, wishes: vec![wish()] },
     "Workers": Request::Workers => Request::Workers,
     "Status": Request::Status => Request::Status,
     "Approve": Request::Approve { .. } => Request::Approve { name: name("worker-b"), code: "abcd-efgh-ijkl-mnop".to_owned() },
@@ -351,6 +361,7 @@ fn task_view() -> TaskView {
         peak_memory_bytes: 0,
         stdout_bytes: 0,
         stderr_bytes: 0,
+        files: Some(Box::new(task_files())),
     };
     TaskView {
         task: id().task,
@@ -398,6 +409,7 @@ fn status_view() -> StatusView {
         tasks_done: 3,
         tasks_last_minute: 2,
         store_bytes: 4096,
+        files_bytes: 8192,
         results_discarded: 0,
     }
 }
@@ -406,6 +418,7 @@ golden!(reply_keeps_its_bytes, "reply.hex", Reply, {
     "Submitted": Reply::Submitted { .. } => Reply::Submitted { job: JobId(5), unplaceable: Some("no worker has 2 GPUs".to_owned()) },
     "Progress": Reply::Progress(_) => Reply::Progress(vec![job_view()]),
     "Streaming": Reply::Streaming => Reply::Streaming,
+    "Wanted": Reply::Wanted(_) => Reply::Wanted(vec![wish()]),
     "Done": Reply::Done { .. } => Reply::Done { affected: 3 },
     "Jobs": Reply::Jobs(_) => Reply::Jobs(vec![job_view()]),
     "Tasks": Reply::Tasks(_) => Reply::Tasks(vec![task_view()]),
@@ -511,6 +524,41 @@ fn tree() -> Content {
     Content::Tree { manifest: blob(8), total_bytes: 1 << 40 }
 }
 
+fn task_files() -> TaskFiles {
+    TaskFiles {
+        outputs: vec![OutputFile { name: "a.png".into(), content: file() }],
+        transfers: vec![Transfer { blob: blob(7), from: "worker-02".to_owned(), path: TransferPath::Direct }],
+    }
+}
+
+golden!(files_reply_keeps_its_bytes, "files_reply.hex", FilesReply, {
+    "Follows": FilesReply::Follows => FilesReply::Follows,
+    "Wanted": FilesReply::Wanted(_) => FilesReply::Wanted(vec![wish()]),
+    "Kept": FilesReply::Kept => FilesReply::Kept,
+    "Found": FilesReply::Found(_) => FilesReply::Found(vec![OutputFile { name: "a".into(), content: tree() }]),
+    "Refused": FilesReply::Refused(_) => FilesReply::Refused(Failure {
+        code: FailureCode::Full,
+        text: "no room".to_owned(),
+        hint: None,
+    }),
+});
+
+golden!(task_files_keep_their_bytes, "task_files.hex", TaskFiles, {
+    "Local": TaskFiles { .. } => TaskFiles {
+        outputs: vec![OutputFile { name: vec![0xff].into(), content: tree() }],
+        transfers: vec![Transfer { blob: blob(1), from: "worker-01".to_owned(), path: TransferPath::Local }],
+    },
+    "Direct": TaskFiles { .. } => task_files(),
+    "Relay": TaskFiles { .. } => TaskFiles {
+        outputs: Vec::new(),
+        transfers: vec![Transfer { blob: blob(1), from: "worker-01".to_owned(), path: TransferPath::Relay }],
+    },
+    "Dispatcher": TaskFiles { .. } => TaskFiles {
+        outputs: Vec::new(),
+        transfers: vec![Transfer { blob: blob(1), from: "dispatcher".to_owned(), path: TransferPath::Dispatcher }],
+    },
+});
+
 fn wish() -> BlobWish {
     BlobWish { blob: blob(7), pieces: IntervalSet::from_range(0, 2) }
 }
@@ -605,6 +653,8 @@ fn data_frames_keep_their_bytes() {
         ("Stdin", DataFrame::Stdin(b"in"[..].into())),
         ("StdinEnd", DataFrame::StdinEnd),
         ("Ack", DataFrame::Ack { received: 65_536 }),
+        ("PieceBegins", DataFrame::PieceBegins { blob: 3, piece: 70_000, length: 1_048_640 }),
+        ("Bytes", DataFrame::Bytes(b"piece".as_slice().into())),
     ];
     let bytes = |frame: &DataFrame<'_>| {
         let mut bytes = Vec::new();
@@ -614,6 +664,7 @@ fn data_frames_keep_their_bytes() {
         match frame {
             DataFrame::Output { .. } | DataFrame::Cut { .. } | DataFrame::TaskBegins(_) | DataFrame::End => bytes,
             DataFrame::Stdin(_) | DataFrame::StdinEnd | DataFrame::Ack { .. } => bytes,
+            DataFrame::PieceBegins { .. } | DataFrame::Bytes(_) => bytes,
         }
     };
     compare("data_frames.hex", frames.iter().map(|(name, frame)| (*name, bytes(frame))).collect());

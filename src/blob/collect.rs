@@ -41,7 +41,7 @@ pub struct Collected {
 /// # Errors
 /// Whatever cannot be an output, with its path: [`BlobError::Path`], [`BlobError::Link`], [`BlobError::ThroughLink`],
 /// [`BlobError::Kind`], [`BlobError::TooManyOutputs`], [`BlobError::Full`], or that something cannot be read.
-pub fn collect(store: &BlobStore, root: &Path, patterns: &[RawString]) -> Result<Collected, BlobError> {
+pub fn collect(store: &BlobStore, root: &Path, patterns: &[RawString], how: Take) -> Result<Collected, BlobError> {
     let within = Within { root: Folder::open(root).map_err(BlobError::reading(root))?, shown: root };
     let mut collected = Collected::default();
     let mut found = BTreeMap::new();
@@ -57,7 +57,7 @@ pub fn collect(store: &BlobStore, root: &Path, patterns: &[RawString]) -> Result
     }
     let names: BTreeSet<Vec<u8>> = found.keys().cloned().collect();
     let shares = |(name, output): (&Vec<u8>, &Found)| output.path != *name || is_beneath(name, &names);
-    let how = if found.iter().any(shares) { Take::Copy } else { Take::Move };
+    let how = if found.iter().any(shares) { Take::Copy } else { how };
     for (name, output) in found {
         let content = within.take(store, &output, how)?;
         collected.outputs.push(OutputFile { name: RawString(name), content });

@@ -190,6 +190,37 @@ fn unescaped(part: &[u8]) -> Vec<u8> {
     plain
 }
 
+/// Whether a pattern means this path, as [`match_files`] would find it.
+#[must_use]
+pub fn matches_pattern(pattern: &[u8], path: &[u8]) -> bool {
+    let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+    let parts = parts(pattern);
+    // Whether the parts so far can mean the names so far, for every number of names.
+    let mut reached = vec![false; names.len() + 1];
+    reached[0] = true;
+    for (place, part) in parts.iter().enumerate() {
+        let mut next = vec![false; names.len() + 1];
+        for at in (0..=names.len()).filter(|at| reached[*at]) {
+            match part {
+                Part::AnyDepth if place + 1 == parts.len() => next[names.len()] |= at < names.len(),
+                Part::AnyDepth => (at..=names.len()).for_each(|end| next[end] = true),
+                Part::Name(name) => {
+                    if names.get(at).is_some_and(|found| found == name) {
+                        next[at + 1] = true
+                    }
+                }
+                Part::Glob(glob) => {
+                    if names.get(at).is_some_and(|found| matches(glob, found)) {
+                        next[at + 1] = true
+                    }
+                }
+            }
+        }
+        reached = next;
+    }
+    reached[names.len()]
+}
+
 /// Whether one part of a pattern matches a name. Takes time in proportion to the product of their lengths at most.
 fn matches(glob: &[u8], name: &[u8]) -> bool {
     if name.starts_with(b".") && !glob.starts_with(b".") && !glob.starts_with(b"\\.") {

@@ -140,6 +140,15 @@ pub(super) fn verify(blob: BlobRef, piece: u64, encoded: &[u8]) -> Result<Verifi
     if rest.is_empty() && verified.bytes.len() as u64 == length { Ok(verified) } else { Err(corrupt) }
 }
 
+/// The bytes of a piece that came from anywhere, for whoever wants them in memory.
+///
+/// # Errors
+/// [`BlobError::Corrupt`] when it is not exactly that piece of this blob.
+pub fn open_piece(blob: BlobRef, piece: u64, encoded: &[u8]) -> Result<Vec<u8>, BlobError> {
+    check_size(blob)?;
+    Ok(verify(blob, piece, encoded)?.bytes)
+}
+
 /// Reads exactly `bytes` bytes of `data`, writes their tree, and returns their digest.
 pub(super) fn hash<T: WriteAt>(data: impl Read, bytes: u64, tree: T) -> io::Result<Digest> {
     let shape = BaoTree::new(bytes, GROUPS);

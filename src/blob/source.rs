@@ -48,8 +48,15 @@ fn hash_opened(file: &File, path: &Path) -> Result<(BlobRef, bool), BlobError> {
 pub struct Source {
     blob: BlobRef,
     path: std::path::PathBuf,
-    data: File,
+    data: Data,
     tree: Tree,
+}
+
+/// Where the bytes are.
+#[derive(Debug)]
+enum Data {
+    File(File),
+    Memory(Vec<u8>),
 }
 
 impl Source {
@@ -69,7 +76,21 @@ impl Source {
         if digest != expected.digest {
             return Err(changed());
         }
-        Ok(Self { blob: expected, path: path.to_owned(), data, tree })
+        Ok(Self { blob: expected, path: path.to_owned(), data: Data::File(data), tree })
+    }
+
+    /// Bytes in memory: a manifest that was made here.
+    ///
+    /// # Errors
+    /// [`BlobError::Changed`] when they are not those of `expected`.
+    pub fn of_bytes(bytes: Vec<u8>, expected: BlobRef) -> Result<Self, BlobError> {
+        check_size(expected)?;
+        let path = std::path::PathBuf::from(expected.digest.short());
+        let (digest, tree) = Tree::of(&mut &bytes[..], bytes.len() as u64).map_err(BlobError::reading(&path))?;
+        if (BlobRef { digest, bytes: bytes.len() as u64 }) != expected {
+            return Err(BlobError::Changed { path });
+        }
+        Ok(Self { blob: expected, path, data: Data::Memory(bytes), tree })
     }
 
     /// A piece made ready to travel.
@@ -95,7 +116,7 @@ enum Tree {
 }
 
 impl Tree {
-    fn of(data: &File, bytes: u64) -> io::Result<(crate::model::Digest, Self)> {
+    fn of(data: impl io::Read, bytes: u64) -> io::Result<(crate::model::Digest, Self)> {
         if tree_bytes(bytes) <= TREE_IN_MEMORY {
             let mut tree = vec![0; tree_bytes(bytes) as usize];
             return Ok((hash(data, bytes, &mut tree)?, Self::Memory(tree)));
@@ -106,6 +127,15 @@ impl Tree {
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         fs::remove_file(&path)?;
         Ok((hash(data, bytes, file.try_clone()?)?, Self::File(file)))
+    }
+}
+
+impl ReadAt for Data {
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => ReadAt::read_at(file, at, buffer),
+            Self::Memory(bytes) => bytes.read_at(at, buffer),
+        }
     }
 }
 

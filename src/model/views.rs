@@ -232,6 +232,8 @@ pub struct StatusView {
     pub tasks_last_minute: u64,
     /// Bytes of the store's files.
     pub store_bytes: u64,
+    /// Bytes of inputs and outputs that the dispatcher keeps; filled in by the shell.
+    pub files_bytes: u64,
     /// Late or unknown results discarded since the start (G3).
     pub results_discarded: u64,
 }

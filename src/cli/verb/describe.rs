@@ -1,8 +1,9 @@
 //! A job's spec as `show` prints it: only what was asked for, one field a line.
 
 use crate::cli::output::text;
+use crate::model::files::{InputSource, InputSpec};
 use crate::model::spec::{CommandLine, DependencyCondition, JobSpec, RetryPolicy, StdinSource, TimeLimit, Workdir};
-use crate::model::{Items, RawString};
+use crate::model::{Content, Items, RawString};
 
 /// Fields with their values, in the order in which they matter.
 pub(super) fn spec(spec: &JobSpec) -> Vec<(&'static str, String)> {
@@ -40,6 +41,10 @@ pub(super) fn spec(spec: &JobSpec) -> Vec<(&'static str, String)> {
             StdinSource::Attached => Some("from its client".to_owned()),
         },
     );
+    let inputs: Vec<_> = spec.inputs.iter().map(input).collect();
+    field("inputs", (!inputs.is_empty()).then(|| inputs.join(", ")));
+    let outputs: Vec<_> = spec.outputs.iter().map(RawString::to_string).collect();
+    field("outputs", (!outputs.is_empty()).then(|| outputs.join(", ")));
     field("retries", retries(spec));
     field("max fails", spec.max_fails.map(|most| most.to_string()));
     field("exclusive", spec.exclusive.then(|| "no two tries at the same time".to_owned()));
@@ -94,6 +99,22 @@ fn after(spec: &JobSpec) -> Option<String> {
     });
     let each: Vec<_> = each.collect();
     (!each.is_empty()).then(|| each.join(", "))
+}
+
+/// Where it is put, and how much it is.
+fn input(input: &InputSpec) -> String {
+    let name = &input.name;
+    match &input.source {
+        InputSource::Shared(content) => format!("{name} ({})", text::bytes(content.total_bytes())),
+        InputSource::PerTask(contents) => {
+            let bytes = contents.iter().map(Content::total_bytes).fold(0, u64::saturating_add);
+            format!("{name} ({} in all)", text::bytes(bytes))
+        }
+        InputSource::Output { job, index: None, output } => format!("{name} ({output} of job {job})"),
+        InputSource::Output { job, index: Some(index), output } => {
+            format!("{name} ({output} of task {job}.{})", index.0)
+        }
+    }
 }
 
 fn retries(spec: &JobSpec) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::bring::outputs;
 use super::{Context, status, wait};
 use crate::cli::args::ShowArgs;
 use crate::cli::error::CliError;
@@ -10,6 +11,7 @@ use crate::cli::output::{Page, json, text};
 use crate::cli::resolve;
 use crate::cli::verb::describe;
 use crate::client::Client;
+use crate::model::files::{Transfer, TransferPath};
 use crate::model::limits::MAX_ROWS;
 use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::Selector;
@@ -233,7 +235,31 @@ fn attempt_lines(page: &mut Page, task: &TaskView) -> Result<(), CliError> {
     for line in table.lines(terminal_width().map(|width| width.saturating_sub(2))) {
         page.line(format!("  {line}"))?;
     }
+    file_lines(page, task)
+}
+
+/// What the task has left, and how its inputs came.
+fn file_lines(page: &mut Page, task: &TaskView) -> Result<(), CliError> {
+    for output in outputs(task) {
+        let (name, bytes) = (text::one_line(&output.name.to_string()), text::bytes(output.content.total_bytes()));
+        page.line(format!("  output      {name} ({bytes}, {})", output.content.blob().digest.short()))?;
+    }
+    let files = task.attempts.last().and_then(|attempt| attempt.files.as_deref());
+    for transfer in files.map_or(&[][..], |files| &files.transfers) {
+        let Transfer { blob, from, path } = transfer;
+        let (bytes, how) = (text::bytes(blob.bytes), way(*path));
+        page.line(format!("  input       {} ({bytes}, {how} {})", blob.digest.short(), text::one_line(from)))?;
+    }
     Ok(())
+}
+
+fn way(path: TransferPath) -> &'static str {
+    match path {
+        TransferPath::Local => "there already at",
+        TransferPath::Direct => "straight from",
+        TransferPath::Relay => "relayed from",
+        TransferPath::Dispatcher => "from the",
+    }
 }
 
 fn took(attempt: &AttemptView) -> Option<String> {

@@ -47,7 +47,7 @@ fn screen(status: &StatusView) -> Vec<String> {
         format!("jobs        {} not ended", status.jobs_active),
         format!("tasks       {}", totals(&status.tasks)),
         format!("done        {} since the start, {} in the last minute", status.tasks_done, status.tasks_last_minute),
-        format!("store       {}", text::bytes(status.store_bytes)),
+        format!("store       {}, files {}", text::bytes(status.store_bytes), text::bytes(status.files_bytes)),
     ];
     if status.results_discarded > 0 {
         lines.push(format!("discarded   {} late or unknown results", status.results_discarded));

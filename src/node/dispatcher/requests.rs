@@ -157,6 +157,7 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
         Request::Status => match put(shell, asker, Call::Status).await? {
             Reply::Status(mut status) => {
                 status.address = shell.address.to_string();
+                status.files_bytes = shell.files.bytes();
                 status.store_bytes = shell.history.read(Reader::bytes).await?;
                 Ok(Reply::Status(status))
             }

@@ -3,6 +3,7 @@
 //! The one invariant: keys are always there; what is not known is `null`.
 //! A change to a key is a breaking change: the tests below hold each of them.
 
+mod files;
 mod trust;
 
 use serde::Serialize;
@@ -81,8 +82,8 @@ pub(crate) struct Task<'a> {
     started_at: Option<String>,
     ended_at: Option<String>,
     peak_memory_bytes: Option<u64>,
-    outputs: [(); 0],
-    transfers: [(); 0],
+    outputs: Vec<files::Output>,
+    transfers: Vec<files::Moved<'a>>,
 }
 
 impl<'a> From<&'a TaskView> for Task<'a> {
@@ -107,8 +108,8 @@ impl<'a> From<&'a TaskView> for Task<'a> {
             started_at: instant(last.and_then(|attempt| attempt.started_at)),
             ended_at: instant(view.ended_at),
             peak_memory_bytes: last.map(|attempt| attempt.peak_memory_bytes).filter(|bytes| *bytes > 0),
-            outputs: [],
-            transfers: [],
+            outputs: files::outputs(view),
+            transfers: files::transfers(view),
         }
     }
 }
@@ -177,6 +178,7 @@ pub(crate) struct Status<'a> {
     tasks_last_minute: u64,
     results_discarded: u64,
     store_bytes: u64,
+    files_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -217,6 +219,7 @@ impl<'a> From<&'a StatusView> for Status<'a> {
             tasks_last_minute: view.tasks_last_minute,
             results_discarded: view.results_discarded,
             store_bytes: view.store_bytes,
+            files_bytes: view.files_bytes,
         }
     }
 }
@@ -334,6 +337,7 @@ pub(crate) mod tests {
             peak_memory_bytes: 4096,
             stdout_bytes: 10,
             stderr_bytes: 0,
+            files: None,
         };
         TaskView {
             task: TaskId::new(5, 3),

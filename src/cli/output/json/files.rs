@@ -1,0 +1,48 @@
+//! Files that tasks moved, as JSON.
+
+use serde::Serialize;
+
+use crate::model::files::{Transfer, TransferPath};
+use crate::model::views::TaskView;
+
+/// An output.
+#[derive(Debug, Serialize)]
+pub(super) struct Output {
+    name: String,
+    digest: String,
+    bytes: u64,
+    holders: Vec<String>,
+}
+
+/// Some bytes that came to a worker.
+#[derive(Debug, Serialize)]
+pub(super) struct Moved<'a> {
+    digest: String,
+    bytes: u64,
+    from: &'a str,
+    path: TransferPath,
+}
+
+/// What the task has left, by the last attempt that moved files.
+pub(super) fn outputs(view: &TaskView) -> Vec<Output> {
+    let files = view.attempts.iter().rev().find_map(|attempt| attempt.files.as_deref());
+    let outputs = files.map_or(&[][..], |files| &files.outputs);
+    let output = |output: &crate::model::files::OutputFile| Output {
+        name: output.name.to_string(),
+        digest: output.content.blob().digest.to_string(),
+        bytes: output.content.total_bytes(),
+        holders: vec!["dispatcher".to_owned()],
+    };
+    outputs.iter().map(output).collect()
+}
+
+/// How the inputs of the last attempt came.
+pub(super) fn transfers(view: &TaskView) -> Vec<Moved<'_>> {
+    let files = view.attempts.last().and_then(|attempt| attempt.files.as_deref());
+    files.map_or(&[][..], |files| &files.transfers).iter().map(moved).collect()
+}
+
+fn moved(transfer: &Transfer) -> Moved<'_> {
+    let Transfer { blob, from, path } = transfer;
+    Moved { digest: blob.digest.to_string(), bytes: blob.bytes, from, path: *path }
+}
