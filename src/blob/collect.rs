@@ -97,8 +97,10 @@ impl Within<'_> {
     /// What one pattern names.
     fn matched(&self, pattern: &[u8]) -> Result<Vec<(Vec<u8>, Found)>, BlobError> {
         check_path(pattern).map_err(|fault| BlobError::Path { path: RawString(pattern.to_vec()), fault })?;
-        let is_there = self.look_at(pattern)?.is_some();
-        let names = if is_there || !has_glob(pattern) {
+        let is_glob = has_glob(pattern);
+        // A pattern has no place of its own that could be behind a link.
+        let is_there = is_glob && Files::look(self, pattern).is_ok_and(|found| found.is_some());
+        let names = if is_there || !is_glob {
             BTreeSet::from([pattern.to_vec()])
         } else {
             expand(pattern, self).map_err(|(path, error)| self.unreadable(&path, error))?

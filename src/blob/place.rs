@@ -25,10 +25,12 @@ use crate::wire::manifest;
 /// [`BlobError::Conflict`] when something else is there already; the same file, link or directory may be.
 /// [`BlobError::Missing`] or [`BlobError::Damaged`] when a blob is not in the store.
 pub fn place(store: &BlobStore, root: &Path, name: &[u8], content: &Content) -> Result<(), BlobError> {
-    let base = if name == b"." { &[] } else { name };
-    if !base.is_empty() {
-        check_path(base).map_err(|fault| BlobError::Path { path: RawString(base.to_vec()), fault })?;
-    }
+    let base = match name {
+        b"." => &[],
+        name => check_path(name)
+            .map(|()| name)
+            .map_err(|fault| BlobError::Path { path: RawString(name.to_vec()), fault })?,
+    };
     let root_folder = Folder::open(root).map_err(BlobError::reading(root))?;
     match content {
         Content::File { .. } if base.is_empty() => Err(BlobError::FileAsRoot),

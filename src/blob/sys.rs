@@ -83,7 +83,12 @@ impl Folder {
 
     /// The directory `name` in this one.
     fn folder(&self, name: &[u8]) -> io::Result<Self> {
-        Ok(Self(openat(&self.0, OsStr::from_bytes(name), AS_DIRECTORY, Mode::empty())?))
+        match openat(&self.0, OsStr::from_bytes(name), AS_DIRECTORY, Mode::empty()) {
+            Ok(opened) => Ok(Self(opened)),
+            // A link is no directory either, but there is something else to say about it.
+            Err(Errno::ENOTDIR) if self.look(name)?.what == What::Symlink => Err(Errno::ELOOP.into()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Opens the file `name` for reading. Does not wait, whatever it is.
@@ -245,7 +250,9 @@ fn open_beneath(folder: &OwnedFd, path: &[u8]) -> Option<io::Result<Folder>> {
     use nix::fcntl::{OpenHow, ResolveFlag, openat2};
 
     let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    match openat2(folder, OsStr::from_bytes(path), OpenHow::new().flags(AS_DIRECTORY).resolve(resolve)) {
+    // Without O_NOFOLLOW, so that a link in the last place is told from a file.
+    let how = OpenHow::new().flags(AS_DIRECTORY.difference(OFlag::O_NOFOLLOW)).resolve(resolve);
+    match openat2(folder, OsStr::from_bytes(path), how) {
         // No such call, a sandbox that forbids it, or a path longer than one call takes.
         Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL | Errno::ENAMETOOLONG | Errno::EAGAIN) => None,
         opened => Some(opened.map(Folder).map_err(io::Error::from)),
@@ -296,8 +303,14 @@ mod tests {
             ("a/file", false),
             ("a/none", false),
         ] {
-            assert_eq!(folder.beneath(path.as_bytes()).is_ok(), opens, "{path}");
-            assert_eq!(folder.walk(path.as_bytes(), Folder::folder).is_ok(), opens, "{path}, walked");
+            let at_once = folder.beneath(path.as_bytes()).map(drop);
+            let walked = folder.walk(path.as_bytes(), Folder::folder).map(drop);
+            assert_eq!(at_once.is_ok(), opens, "{path}");
+            assert_eq!(
+                at_once.map_err(|error| error.raw_os_error()),
+                walked.map_err(|error| error.raw_os_error()),
+                "{path}"
+            );
         }
         assert!(folder.beneath_made(b"a/link/d").is_err());
         assert!(!root.path().join("a/b/d").exists(), "nothing is made behind a link");
