@@ -1,5 +1,5 @@
 PRAGMA application_id = 1330340979;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -44,7 +44,7 @@ CREATE INDEX jobs_owner ON jobs (owner, job);
 CREATE TABLE specs (
     job INTEGER PRIMARY KEY,
     spec BLOB NOT NULL
-) STRICT;
+, has_files INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE TABLE tasks (
     job INTEGER NOT NULL,
     task INTEGER NOT NULL,
@@ -82,7 +82,7 @@ CREATE TABLE attempts (
     stdout_bytes INTEGER,
     stderr_bytes INTEGER,
     -- NULL: no output is kept; -1: it is in logs; else the bytes of its file.
-    kept_bytes INTEGER,
+    kept_bytes INTEGER, files BLOB,
     PRIMARY KEY (job, task, attempt)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE logs (
@@ -131,3 +131,15 @@ CREATE TABLE power_losses (
     epoch INTEGER PRIMARY KEY,
     next_job INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE outputs (
+    job INTEGER NOT NULL,
+    name BLOB NOT NULL,
+    task INTEGER NOT NULL,
+    -- 0: a file; 1: an executable file; 2: a directory, and the digest is its manifest's.
+    kind INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    bytes INTEGER NOT NULL,
+    total_bytes INTEGER NOT NULL,
+    PRIMARY KEY (job, name, task)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX outputs_of_task ON outputs (job, task);
