@@ -17,7 +17,7 @@ use crate::model::limits::{
 use crate::model::records::{Record, SubmittedJob};
 use crate::model::requests::{Failure, FailureCode, Reply, Submission};
 use crate::model::spec::{DependencyCondition, OutputMode, StdinSource};
-use crate::model::{Items, JobId, JobSpec, JobState, LinkId, RawString, TaskState, Timestamp};
+use crate::model::{Items, JobId, JobSpec, JobState, LinkId, TaskState, Timestamp};
 
 /// Most jobs that may wait or run at once: what a gigabyte of memory holds of single tasks.
 const MAX_ACTIVE_JOBS: u64 = 1_000_000;
@@ -58,7 +58,7 @@ pub fn check_submission(submission: &Submission) -> Result<(), Failure> {
     if matches!(&spec.stdin, StdinSource::Inline(bytes) if bytes.len() > MAX_INLINE_STDIN) {
         return invalid(format!("the job's stdin has more than {} MiB", MAX_INLINE_STDIN >> 20));
     }
-    if matches!(&spec.items, Items::List(items) if items.iter().map(RawString::len).sum::<usize>() > MAX_ITEMS_BYTES) {
+    if matches!(&spec.items, Items::List(items) if items.byte_count() > MAX_ITEMS_BYTES) {
         return invalid(format!("the job's items have more than {} MiB", MAX_ITEMS_BYTES >> 20));
     }
     Ok(())
