@@ -63,7 +63,7 @@ impl Stage {
 
     fn collect(&self, patterns: &[&str]) -> Result<Collected, BlobError> {
         let patterns: Vec<RawString> = patterns.iter().map(|pattern| RawString::from(*pattern)).collect();
-        collect(&self.store, &self.dir(), &patterns)
+        collect(&self.store, &self.dir(), &patterns, Take::Move)
     }
 
     /// The text of what went wrong.

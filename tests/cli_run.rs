@@ -166,6 +166,33 @@ fn tasks_that_others_overtake_are_printed_once_each_when_they_end() {
 }
 
 #[test]
+fn tagged_lines_name_their_task_and_an_unfinished_one_is_ended() {
+    let ran = said(&["--tag", "--array", "1-3", "--", "sh", "-c", "echo a $OCTASKLY_INDEX; printf b"]);
+    let mut lines: Vec<_> = ran.text().lines().collect();
+    lines.sort_unstable();
+    let expected = ["1.1\ta 1", "1.1\tb", "1.2\ta 2", "1.2\tb", "1.3\ta 3", "1.3\tb"];
+    assert_eq!((ran.code, lines, ran.stderr.as_str()), (Some(0), expected.to_vec(), ""));
+    let single = said(&["--tag", "--", "sh", "-c", "echo x; printf y; echo z >&2"]);
+    assert_eq!((single.text(), single.stderr.as_str()), ("1.0\tx\n1.0\ty\n", "1.0\tz\n"));
+}
+
+#[test]
+fn elements_of_a_json_array_can_be_the_items() {
+    let json = br#"["one two", {"n": 1}]"#;
+    let said = said_with(&["--from-json", "-", "--", "echo", "got {}"], json);
+    let mut lines: Vec<_> = said.text().lines().collect();
+    lines.sort_unstable();
+    assert_eq!((said.code, lines), (Some(0), vec!["got one two", "got {\"n\":1}"]));
+}
+
+#[test]
+fn an_array_that_is_stopped_by_its_failures_says_so() {
+    let ran = said(&["--array", "1-500", "--max-fails", "2", "--", "false"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("failed: stopped by --max-fails: of 500 tasks"), "{}", ran.stderr);
+}
+
+#[test]
 fn lines_of_stdin_can_be_the_items() {
     let said = said_with(&["--each-line", "-", "--", "echo", "got {}"], b"one\ntwo\n");
     let mut lines: Vec<_> = said.text().lines().collect();

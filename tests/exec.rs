@@ -73,7 +73,7 @@ async fn a_command_longer_than_any_process_can_be_given_costs_neither_the_worker
     let mut rig = Rig::new();
     // 50 GB, were they put together.
     let mut multiplied = shell(&"{}".repeat(50_000));
-    multiplied.items = Items::List(vec!["x".repeat(1 << 20).as_str().into()]);
+    multiplied.items = Items::List(vec!["x".repeat(1 << 20).as_str().into()].into());
     let id = rig.start_index(multiplied, 1, None);
     let (kind, reason) = spawn_failure(rig.end_of(id).await.outcome);
     assert_eq!(kind, SpawnFailureKind::NotExecutable);
@@ -160,7 +160,7 @@ async fn arguments_arrive_byte_for_byte() {
 async fn each_task_of_an_array_gets_its_own_item() {
     let mut rig = Rig::new();
     let mut spec = shell("echo {#}:{}:{/.}:$OCTASKLY_ITEM");
-    spec.items = Items::List(vec!["a/b c.txt".into(), "it's $HOME; ls".into()]);
+    spec.items = Items::List(vec!["a/b c.txt".into(), "it's $HOME; ls".into()].into());
     let id = rig.start_index(spec.clone(), 1, None);
     assert_eq!(output(&rig.end_of(id).await, OutputStream::Stdout), b"1:a/b c.txt:b c:a/b c.txt\n");
     let id = rig.start_index(spec, 2, None);

@@ -212,6 +212,66 @@ fn a_cancelled_array_is_one_record_and_shows_every_task() {
     assert_eq!(all[2].state, TaskState::Succeeded);
 }
 
+fn all_rows(job: u64, from: TaskState, state: TaskState, outcome: Option<Outcome>, at: u64) -> Record {
+    Record::RowsChanged { job: JobId(job), from, state, outcome, at: Timestamp(at) }
+}
+
+#[test]
+fn failed_tasks_are_done_again_and_cancelled_by_one_record_each_and_restored_as_ranges() {
+    let mut desk = Desk::new();
+    let mut records = vec![submitted(1, array(1, 6))];
+    for (index, code) in [(1, 0), (2, 1), (3, 1)] {
+        records.extend(done(1, index, code, 100));
+    }
+    records.push(assigned(attempt(1, 4, 1), 110));
+    records.push(all_rows(1, TaskState::Failed, TaskState::Ready, None, 120));
+    let reader = desk.write(records);
+    let totals = TaskTotals { total: 6, ready: 4, running: 1, succeeded: 1, ..TaskTotals::default() };
+    assert_eq!(reader.jobs(&JobFilter::default(), ADMIN).expect("lists")[0].tasks, totals);
+    let again = reader.tasks(&of("1.2"), ADMIN).expect("lists").remove(0);
+    assert_eq!((again.state, again.outcome, again.ended_at), (TaskState::Ready, None, None));
+    assert_eq!((again.counts, again.attempts.len()), (TaskCounts { attempts: 1, failures: 0, lost: 0 }, 1));
+    let failed = TaskFilter { states: vec![TaskState::Failed], ..of("1") };
+    assert_eq!(tasks(&reader, &failed), []);
+    drop(reader);
+
+    let mut desk = desk.reopened();
+    let restored = &desk.restored.jobs[0];
+    assert_eq!(restored.again.ranges().collect::<Vec<_>>(), [(2, 3)]);
+    assert_eq!(restored.tasks.iter().map(|task| task.task.index.0).collect::<Vec<_>>(), [4]);
+
+    let cancelled = Outcome::Cancelled(Cancellation::Requested(None));
+    let records = [
+        assigned(attempt(1, 2, 2), 130),
+        all_rows(1, TaskState::Ready, TaskState::Cancelled, Some(cancelled.clone()), 140),
+    ];
+    let reader = desk.write(records);
+    let totals = TaskTotals { total: 6, ready: 2, running: 2, succeeded: 1, cancelled: 1, ..TaskTotals::default() };
+    assert_eq!(reader.jobs(&JobFilter::default(), ADMIN).expect("lists")[0].tasks, totals);
+    let ended = reader.tasks(&of("1.3"), ADMIN).expect("lists").remove(0);
+    assert_eq!((ended.outcome, ended.ended_at), (Some(cancelled), Some(Timestamp(140))));
+}
+
+#[test]
+fn attempts_are_found_whether_tasks_lie_close_together_or_far_apart() {
+    let mut desk = Desk::new();
+    let mut records = vec![submitted(1, array(1, 1000)), submitted(2, array(1, 3))];
+    for (job, index) in [(1, 1), (1, 500), (1, 1000), (2, 1), (2, 3)] {
+        records.extend(done(job, index, 1, 100));
+        records.extend([assigned(attempt(job, index, 2), 200)]);
+    }
+    let reader = desk.write(records);
+    let running = TaskFilter { states: vec![TaskState::Running], ..of("1-2") };
+    let found = reader.tasks(&running, ADMIN).expect("lists");
+    assert_eq!(found, reader.tried_tasks(&of("1-2"), ADMIN).expect("lists"), "nothing else was tried");
+    assert_eq!(found.len(), 5);
+    for task in found {
+        let own: Vec<AttemptId> = [1, 2].map(|no| attempt(task.task.job.0, task.task.index.0, no)).into();
+        assert_eq!(task.attempts.iter().map(|attempt| attempt.id).collect::<Vec<_>>(), own);
+        assert_eq!(task.attempts, reader.attempts(task.task).expect("reads"));
+    }
+}
+
 #[test]
 fn tasks_are_paged_and_filtered_in_order() {
     let mut desk = Desk::new();
@@ -496,7 +556,7 @@ fn record() -> impl Strategy<Value = Record> {
     let outcome = prop::sample::select(vec![None, Some(Outcome::Lost), Some(Outcome::TimedOut(Millis(5)))]);
     let kept =
         prop::sample::select(vec![KeptOutput::Nothing, KeptOutput::Inline("log".into()), KeptOutput::Uploaded(9)]);
-    (0..12, id, state, outcome, kept, 10u64..20).prop_map(|(kind, id, state, outcome, kept, at)| {
+    (0..13, id, state, outcome, kept, 10u64..20).prop_map(|(kind, id, state, outcome, kept, at)| {
         let (task, job, when) = (id.task, id.task.job, Timestamp(at));
         match kind {
             0..=2 => assigned(id, at),
@@ -510,6 +570,10 @@ fn record() -> impl Strategy<Value = Record> {
             8 => Record::RestChanged { job, state, outcome, at: when },
             9 => Record::JobEnded { job, state, at: when },
             10 => Record::JobReopened { job, at: when },
+            11 => match state {
+                TaskState::Failed | TaskState::Cancelled => all_rows(job.0, state, TaskState::Ready, None, at),
+                _ => all_rows(job.0, TaskState::Ready, TaskState::Failed, Some(Outcome::DependencyFailed(job)), at),
+            },
             _ => Record::JobCancelling { job, why: Cancellation::MaxFails, at: when },
         }
     })
@@ -542,6 +606,8 @@ proptest! {
         opening.extend(plausible(before, &mut live));
         desk.write(opening);
         let mut batch = plausible(batch, &mut live);
+        // Of what they speak, only what came before them says.
+        batch.retain(|record| !matches!(record, Record::RowsChanged { .. }));
         batch.insert(0, submitted(3, Items::Single));
         if forgets {
             batch.push(Record::JobForgotten { job: JobId(1) });

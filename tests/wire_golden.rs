@@ -576,7 +576,7 @@ golden!(command_line_keeps_its_bytes, "command_line.hex", CommandLine, {
 golden!(items_keeps_its_bytes, "items.hex", Items, {
     "Single": Items::Single => Items::Single,
     "Range": Items::Range { .. } => Items::Range { first: 1, last: 9, step: 2 },
-    "List": Items::List(_) => Items::List(vec!["a".into(), "b".into()]),
+    "List": Items::List(_) => Items::List(vec!["a".into(), "b".into()].into()),
 });
 
 golden!(time_limit_keeps_its_bytes, "time_limit.hex", TimeLimit, {

@@ -103,7 +103,7 @@ fn spec() -> impl Strategy<Value = SealedSpec> {
     let items = prop_oneof![
         Just(Items::Single),
         any::<(u64, u64, u64)>().prop_map(|(first, last, step)| Items::Range { first, last, step }),
-        vec(raw(), 0..5).prop_map(Items::List)
+        vec(raw(), 0..5).prop_map(|items| Items::List(items.into()))
     ];
     let demand = (any::<u32>(), any::<u64>(), any::<u32>(), btree_map(any::<String>(), any::<u64>(), 0..3))
         .prop_map(|(cpu, memory_bytes, gpus, resources)| Demand { cpu: MilliCpu(cpu), memory_bytes, gpus, resources });

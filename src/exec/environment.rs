@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_task_sees_its_identity_and_its_reservation() {
         let mut spec = JobSpec::single(CommandLine::Shell("echo {.}".into()));
-        spec.items = Items::List(vec!["a b.txt".into()]);
+        spec.items = Items::List(vec!["a b.txt".into()].into());
         spec.demand.cpu = MilliCpu(1500);
         spec.env.insert("NAME".into(), "<{}>".into());
         spec.env.insert("OCTASKLY_JOB_ID".into(), "bent".into());

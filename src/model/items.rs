@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::compact::tasks;
-use super::{IntervalSet, RawString, TaskIndex};
+use super::{IntervalSet, ItemList, RawString, TaskIndex};
 
 /// What a job ranges over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +19,7 @@ pub enum Items {
         step: u64,
     },
     /// `:::` or `--each-line`: tasks numbered from 1.
-    List(#[serde(deserialize_with = "tasks")] Vec<RawString>),
+    List(ItemList),
 }
 
 impl Items {
@@ -82,7 +81,10 @@ impl Items {
         match self {
             Self::Single => None,
             Self::Range { .. } => self.contains(index).then(|| index.0.to_string().into()),
-            Self::List(items) => usize::try_from(index.0.checked_sub(1)?).ok().and_then(|i| items.get(i)).cloned(),
+            Self::List(items) => usize::try_from(index.0.checked_sub(1)?)
+                .ok()
+                .and_then(|i| items.get(i))
+                .map(|item| item.to_vec().into()),
         }
     }
 }

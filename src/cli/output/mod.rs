@@ -8,7 +8,7 @@ pub(crate) mod json;
 pub(crate) mod meter;
 pub(crate) mod raw;
 pub(crate) mod say;
-mod screen;
+pub(crate) mod screen;
 pub(crate) mod table;
 pub(crate) mod tagged;
 pub(crate) mod text;

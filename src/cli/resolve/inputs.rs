@@ -133,11 +133,11 @@ impl Packing<'_> {
             None => path.to_vec(),
         };
         if let Items::List(items) = self.items {
-            let set: BTreeSet<&RawString> = matched.iter().collect();
+            let set: BTreeSet<&[u8]> = matched.iter().map(RawString::as_bytes).collect();
             if items.iter().all(|item| set.contains(item)) {
                 let templates = own_templates(b"{}").into_iter().map(|own| RawString(beneath(own.as_bytes())));
                 let name = self.valid(templates.collect()).ok_or_else(|| refused(ValueError::NeedsName))?;
-                let contents = items.iter().map(|item| self.content(item.as_bytes())).collect::<Result<_, _>>()?;
+                let contents = items.iter().map(|item| self.content(item)).collect::<Result<_, _>>()?;
                 self.add(name, InputSource::PerTask(contents));
                 return Ok(());
             }

@@ -165,7 +165,7 @@ fn items(args: &TaskArgs, listed: Option<Vec<RawString>>) -> Result<(Items, Opti
     if items.iter().map(RawString::len).sum::<usize>() > MAX_ITEMS_BYTES {
         return Err(CliError::TooManyItems { origin, limit: format!("{} MiB of them", MAX_ITEMS_BYTES >> 20) });
     }
-    Ok((Items::List(items), None))
+    Ok((Items::List(items.into()), None))
 }
 
 fn demand(args: &TaskArgs) -> Result<Demand, CliError> {

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::error::CliError;
 use crate::cli::output::raw::RawOutput;
+use crate::cli::output::screen;
 use crate::cli::output::tagged::Tagged;
 use crate::model::TaskId;
 use crate::wire::OutputStream;
@@ -46,7 +47,10 @@ impl Writer {
                     (Piece::Output(task, stream, bytes), Some(tagged)) => {
                         out.write(stream, &tagged.lines(task, stream, &bytes))
                     }
-                    (Piece::Over(_), None) => Ok(()),
+                    (Piece::Over(_), None) => {
+                        screen::line_is_left();
+                        Ok(())
+                    }
                     (Piece::Over(task), Some(tagged)) => tagged.end_of(task, |stream, bytes| out.write(stream, bytes)),
                 };
                 if result.is_err() {

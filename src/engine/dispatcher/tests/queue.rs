@@ -191,7 +191,7 @@ fn fence_of(record: &Record) -> Option<crate::model::Fence> {
 #[test]
 fn the_queue_is_full_when_its_specs_fill_the_memory_and_ended_jobs_leave_early_for_others() {
     let mut scene = Scene::new();
-    let large = JobSpec { items: Items::List(vec![vec![0; 60 << 20].into()]), ..single() };
+    let large = JobSpec { items: Items::List(vec![vec![0; 60 << 20].into()].into()), ..single() };
     let large = scene.submission(large);
     let submit = |key: usize| {
         let submission = Submission { idempotency_key: format!("large {key}"), ..large.clone() };

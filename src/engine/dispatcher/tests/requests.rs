@@ -63,10 +63,10 @@ fn a_job_that_makes_no_sense_is_refused_and_leaves_no_trace() {
         range(5, 4, 1),
         range(0, u64::MAX, 1),
         range(u64::MAX, u64::MAX, 1),
-        JobSpec { items: Items::List(Vec::new()), ..single() },
+        JobSpec { items: Items::List(Vec::new().into()), ..single() },
         JobSpec { max_concurrent: Some(0), ..array(3) },
         JobSpec { stdin: StdinSource::Inline(vec![0; MAX_INLINE_STDIN + 1].into()), ..single() },
-        JobSpec { items: Items::List(vec![vec![0; MAX_ITEMS_BYTES / 2 + 1].into(); 2]), ..single() },
+        JobSpec { items: Items::List(vec![vec![0; MAX_ITEMS_BYTES / 2 + 1].into(); 2].into()), ..single() },
         JobSpec { retry: RetryPolicy { limit: Some(MAX_RETRIES + 1), ..RetryPolicy::default() }, ..single() },
     ] {
         let submission = scene.submission(spec);

@@ -194,6 +194,25 @@ fn a_cancelled_array_is_done_again_as_one_record() {
 }
 
 #[test]
+fn failed_tasks_are_done_again_and_ended_before_that_as_one_record_whatever_their_number() {
+    let mut scene = Scene::new();
+    scene.worker("a", slots(50));
+    let id = scene.submit(JobSpec { items: array(50).items, ..retrying(0) });
+    for index in 1..=50 {
+        scene.ends("a", task(id, index), exit(i32::from(index % 3 == 0)));
+    }
+    scene.loses_its_link("a");
+    let records = scene.records.len();
+    assert_eq!(scene.retry(job(id), true), 16);
+    assert_eq!(scene.records.len() - records, 2, "the job goes on, and so do its rows");
+    assert_eq!(scene.state(task(id, 48)), TaskState::Ready);
+    let records = scene.records.len();
+    assert_eq!(scene.cancel(job(id)), 16);
+    assert_eq!(scene.records.len() - records, 3, "the job is cancelled, so are its rows, and it ends");
+    assert_eq!((scene.ended(id), scene.state(task(id, 48))), (Some(TaskState::Cancelled), TaskState::Cancelled));
+}
+
+#[test]
 fn one_task_of_a_cancelled_job_is_done_again_alone() {
     let mut scene = Scene::new();
     let id = scene.submit(array(5));
