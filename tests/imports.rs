@@ -17,12 +17,29 @@ const TABLE: &[(&str, &[&str])] = &[
     ("store", &["model", "wire"]),
     ("trust", &["model", "wire"]),
     ("transport", &["model", "wire", "trust"]),
+    ("discovery", &["model", "wire", "trust"]),
     ("exec", &["model", "wire"]),
     ("telemetry", &["model"]),
-    ("node", &["model", "engine", "wire", "store", "trust", "transport", "exec", "telemetry"]),
-    ("client", &["model", "wire", "trust", "transport"]),
+    ("node", &["model", "engine", "wire", "store", "trust", "transport", "discovery", "exec", "telemetry"]),
+    ("client", &["model", "wire", "trust", "transport", "discovery"]),
     ("sim", &["model", "engine", "wire"]),
-    ("cli", &["model", "engine", "wire", "store", "trust", "transport", "exec", "telemetry", "node", "client", "sim"]),
+    (
+        "cli",
+        &[
+            "model",
+            "engine",
+            "wire",
+            "store",
+            "trust",
+            "transport",
+            "discovery",
+            "exec",
+            "telemetry",
+            "node",
+            "client",
+            "sim",
+        ],
+    ),
 ];
 
 /// Crates that one room keeps to itself.
@@ -33,7 +50,8 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("rcgen", &["trust"]),
     ("rusqlite", &["store"]),
     ("clap", &["cli"]),
-    ("nix", &["exec", "trust", "cli", "node"]),
+    ("socket2", &["transport", "discovery"]),
+    ("nix", &["exec", "trust", "cli", "node", "discovery"]),
     ("libc", &["exec"]),
 ];
 

@@ -46,6 +46,9 @@ pub enum WireError {
         /// Its payload's length.
         length: usize,
     },
+    /// A datagram that is no beacon, or says what no node says.
+    #[error("read a datagram that is no beacon")]
+    NoBeacon,
     /// A data frame that has no place in a log.
     #[error("read a log that holds a data frame of kind {0}")]
     NotInLogs(u8),
