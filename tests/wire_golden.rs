@@ -174,6 +174,7 @@ golden!(answer_keeps_its_bytes, "answer.hex", Answer, {
         now: Timestamp(1_700_000_000_000_000),
         heartbeat_interval: Millis(2000),
         task_timeout: Millis(300_000),
+        p2p: true,
     }),
     "Waiting": Answer::Waiting(_) => Answer::Waiting(Waiting { protocol: 1, software: "1.0.0".to_owned(), name: name("worker-b") }),
     "Refused": Answer::Refused(_) => Answer::Refused(Refusal {

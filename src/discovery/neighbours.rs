@@ -202,7 +202,9 @@ impl Neighbours {
         let dispatchers = self.present().filter(|neighbour| neighbour.role == Role::Dispatcher);
         dispatchers.filter_map(|neighbour| {
             let dialled = neighbour.addresses.iter().copied().filter(|address| address.port() != 0);
-            let addresses: Vec<SocketAddr> = dialled.collect();
+            let mut addresses: Vec<SocketAddr> = dialled.collect();
+            // An address of one link is good for as long as the link has its number: the others first.
+            addresses.sort_by_key(|address| matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()));
             (!addresses.is_empty()).then_some(Offer { dispatcher: neighbour.node, addresses })
         })
     }

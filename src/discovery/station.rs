@@ -24,8 +24,8 @@ use crate::wire::beacon::{MAX_BEACON_BYTES, SealedBeacon};
 
 /// How often interfaces are looked at anew, and a port that was taken is asked for again.
 const RESCAN: Duration = Duration::from_secs(30);
-/// How long an answer to a node's first questions may take, after which silence means something.
-const SETTLED_AFTER: Duration = Duration::from_millis(1500);
+/// How long answers to a first question may take; who is not heard until then may not be there.
+const ANSWERED_AFTER: Duration = Duration::from_millis(1500);
 
 /// What a node says of itself besides its name and cluster.
 #[derive(Debug, Clone)]
@@ -49,6 +49,8 @@ pub struct Announcement {
 pub enum Standing {
     /// It takes no part: no socket is open.
     Off,
+    /// It knows where to go, or waits: it says nothing, and keeps dispatchers.
+    Listening,
     /// It looks for a dispatcher: it asks who is there, and keeps dispatchers.
     Seeking {
         /// What it would be called.
@@ -98,6 +100,9 @@ struct Shared {
     changes: watch::Sender<u64>,
     standing: watch::Sender<Standing>,
     is_listening: watch::Sender<bool>,
+    /// When it began to ask for dispatchers, while it does.
+    asking_since: Mutex<Option<Instant>>,
+    started_at: Timestamp,
     began: Instant,
 }
 
@@ -111,9 +116,12 @@ impl Discovery {
             changes: watch::Sender::new(0),
             standing: watch::Sender::new(config.standing.clone()),
             is_listening: watch::Sender::new(false),
+            asking_since: Mutex::new(None),
+            started_at: config.started_at,
             began: Instant::now(),
         });
         let hearing = Hearing { shared };
+        hearing.note_asking(&config.standing);
         let (stop, stopped) = watch::channel(false);
         let mut station = Station::new(config, hearing.clone());
         station.tune();
@@ -162,6 +170,7 @@ impl Hearing {
 
     /// Says from now on that the node stands there, which begins with a beacon at once.
     pub fn stand(&self, standing: Standing) {
+        self.note_asking(&standing);
         self.shared.standing.send_if_modified(|now| {
             let is_news = *now != standing;
             *now = standing;
@@ -181,10 +190,29 @@ impl Hearing {
         *self.shared.is_listening.borrow()
     }
 
-    /// Whether it has listened for so long that whoever is there has answered.
+    /// Whether it has asked for dispatchers so long ago that whoever is there has answered.
     #[must_use]
-    pub fn has_settled(&self) -> bool {
-        self.shared.began.elapsed() >= SETTLED_AFTER
+    pub fn has_asked(&self) -> bool {
+        self.asking_since().is_some_and(|since| since.elapsed() >= ANSWERED_AFTER)
+    }
+
+    /// Now, in the time of [`Neighbour::heard_at`].
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let elapsed = u64::try_from(self.shared.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Timestamp(self.shared.started_at.0.saturating_add(elapsed))
+    }
+
+    fn note_asking(&self, standing: &Standing) {
+        let mut since = self.asking_since();
+        *since = match standing {
+            Standing::Seeking { .. } => since.or_else(|| Some(Instant::now())),
+            _ => None,
+        };
+    }
+
+    fn asking_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.shared.asking_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, Neighbours> {
@@ -199,7 +227,7 @@ impl Hearing {
 fn scope(standing: &Standing) -> Scope {
     match standing {
         Standing::Member { cluster, .. } => Scope::Cluster(*cluster),
-        Standing::Off | Standing::Seeking { .. } => Scope::Dispatchers,
+        Standing::Off | Standing::Listening | Standing::Seeking { .. } => Scope::Dispatchers,
     }
 }
 
@@ -245,8 +273,7 @@ impl Station {
     }
 
     fn now(&self) -> Timestamp {
-        let elapsed = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Timestamp(self.started_at.0.saturating_add(elapsed))
+        self.hearing.now()
     }
 
     fn deadline(&self, at: Timestamp) -> Instant {
@@ -257,14 +284,14 @@ impl Station {
         let mut rescan = tokio::time::interval_at(Instant::now() + RESCAN, RESCAN);
         let (mut buffer_v4, mut buffer_v6) = ([0; MAX_BEACON_BYTES + 1], [0; MAX_BEACON_BYTES + 1]);
         loop {
-            let is_on = self.voice.is_on();
+            let (is_on, speaks) = (self.voice.is_on(), self.voice.speaks());
             let speak = self.deadline(self.schedule.next());
             let expiry = self.hearing.table().next_expiry().map(|at| self.deadline(at));
             tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => break,
                 Ok(()) = self.standing.changed() => self.restand(),
                 _ = rescan.tick(), if is_on => self.tune(),
-                () = tokio::time::sleep_until(speak), if is_on => self.speak(),
+                () = tokio::time::sleep_until(speak), if speaks => self.speak(),
                 () = sleep_until(expiry) => self.expire(),
                 (length, source) = receive(self.v4.as_ref(), &mut buffer_v4) => self.hear(&buffer_v4[..length], source),
                 (length, source) = receive(self.v6.as_ref(), &mut buffer_v6) => self.hear(&buffer_v6[..length], source),

@@ -48,6 +48,11 @@ impl Voice {
         self.standing != Standing::Off
     }
 
+    /// Whether it says anything.
+    pub(super) fn speaks(&self) -> bool {
+        matches!(self.standing, Standing::Seeking { .. } | Standing::Member { .. })
+    }
+
     /// Stands elsewhere from now on. Who leaves a cluster, or stops to take part, says goodbye to it.
     pub(super) fn stand(&mut self, standing: Standing) {
         self.say_goodbye();
@@ -122,7 +127,7 @@ impl Voice {
 
     fn beacon(&self, kind: BeaconKind, interface: &Interface) -> Beacon {
         let (name, cluster) = match &self.standing {
-            Standing::Off => (None, None),
+            Standing::Off | Standing::Listening => (None, None),
             Standing::Seeking { name } => (name.clone(), None),
             Standing::Member { cluster, name } => (Some(name.clone()), Some(*cluster)),
         };

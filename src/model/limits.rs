@@ -142,6 +142,8 @@ pub const REVOKED_SHOWN: Millis = Millis::from_secs(24 * 3600);
 
 /// Neighbours that a node keeps of those it hears by beacon, and names in one report of them.
 pub const MAX_NEIGHBOURS: usize = 1024;
+/// Longest address in such a report: IPv6 with an interface and a port takes 58 characters.
+pub const MAX_ADDRESS_BYTES: usize = 64;
 /// Silence after which a neighbour is forgotten: three beacons of the usual interval may be lost or late.
 pub const NEIGHBOUR_EXPIRES_AFTER: Millis = Millis::from_secs(95);
 

@@ -3,7 +3,7 @@
 use super::WireError;
 use super::frame::Message;
 use crate::model::handshake::{Answer, Hello};
-use crate::model::limits::{MAX_BATCH, MAX_ROWS};
+use crate::model::limits::{MAX_ADDRESS_BYTES, MAX_BATCH, MAX_NEIGHBOURS, MAX_ROWS};
 use crate::model::messages::{DispatcherMessage, EndedAttempt, StreamPurpose, WorkerMessage};
 use crate::model::requests::{Reply, Request};
 use crate::model::selector::Selector;
@@ -24,6 +24,11 @@ impl Message for WorkerMessage {
             Self::Started(started) => at_most("started attempts", started.len(), MAX_BATCH),
             Self::Ended(ended) => at_most("ended attempts", ended.len(), MAX_BATCH),
             Self::Returned(returned) => at_most("returned attempts", returned.len(), MAX_BATCH),
+            Self::Neighbours(heard) => {
+                at_most("neighbours", heard.len(), MAX_NEIGHBOURS)?;
+                let longest = heard.iter().filter_map(|peer| peer.address.as_ref()).map(String::len).max();
+                at_most("characters of an address", longest.unwrap_or(0), MAX_ADDRESS_BYTES)
+            }
             Self::Heartbeat { .. } | Self::SpecMissing(_) | Self::Stopping => Ok(()),
         }
     }
@@ -55,6 +60,7 @@ impl Message for Request {
             Self::Submit(_)
             | Self::Attach { .. }
             | Self::Workers
+            | Self::Peers
             | Self::Status
             | Self::Approve { .. }
             | Self::Revoke { .. }
@@ -75,6 +81,7 @@ impl Message for Reply {
             Self::Tasks(tasks) => at_most("tasks", tasks.len(), MAX_ROWS as usize),
             Self::Explained(tasks) => at_most("explanations", tasks.len(), MAX_ROWS as usize),
             Self::Workers(workers) => at_most("workers", workers.len(), MAX_ROWS as usize),
+            Self::Peers(peers) => at_most("peers", peers.len(), MAX_ROWS as usize),
             Self::Clients(clients) => at_most("clients", clients.len(), MAX_ROWS as usize),
             Self::Tokens(tokens) => at_most("tokens", tokens.len(), MAX_ROWS as usize),
             _ => Ok(()),

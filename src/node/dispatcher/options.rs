@@ -33,9 +33,10 @@ pub struct DispatcherOptions {
     pub heartbeat_timeout: Millis,
     /// `--store`: the database file; `None` is `dispatcher/store.sqlite` in the home.
     pub store: Option<PathBuf>,
-    /// `--p2p-enabled`: whether workers may talk to each other; default true. Nothing does yet.
+    /// `--p2p-enabled`: whether this dispatcher and its workers send beacons and may talk to each other; default
+    /// true.
     pub p2p_enabled: bool,
-    /// `--discovery-port`: where beacons go; default 5555. Nothing sends any yet.
+    /// `--discovery-port`: where beacons go; default 5555.
     pub discovery_port: u16,
     /// It serves one `run` and is forgotten with its process: says nothing about where it listens, leaves no
     /// access file, has a key of the moment, and never waits for the disk.

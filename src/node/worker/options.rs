@@ -14,6 +14,7 @@ use crate::model::limits::{MAX_JOBS, MOST_JOBS};
 use crate::model::node::WorkerProfile;
 use crate::model::spec::Isolation;
 use crate::model::{Capacity, MilliCpu, NodeName};
+use crate::node::dispatcher::DISCOVERY_PORT;
 use crate::node::hardware::Hardware;
 use crate::trust::token::TokenText;
 
@@ -40,6 +41,8 @@ pub struct WorkerOptions {
     pub labels: BTreeMap<String, String>,
     /// `--resource k=N`.
     pub resources: BTreeMap<String, u64>,
+    /// `--discovery-port`: where beacons come from and go to; default 5555.
+    pub discovery_port: u16,
     /// The `octaskly` binary that guard and shims are started from; `None` is the running one.
     pub program: Option<PathBuf>,
     /// Where to show what is to be typed for this worker's approval; `None` is the terminal. What does not
@@ -71,6 +74,7 @@ impl WorkerOptions {
             gpu: false,
             labels: BTreeMap::new(),
             resources: BTreeMap::new(),
+            discovery_port: DISCOVERY_PORT,
             program: None,
             show_approval: None,
         }
