@@ -28,6 +28,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub use neighbours::{Neighbour, Offer};
 pub use station::{Announcement, Config, Discovery, Hearing, Standing};
 
+/// The port of beacons unless told otherwise (`--discovery-port 5555`).
+pub const DISCOVERY_PORT: u16 = 5555;
+
 /// The group that IPv4 beacons go to: of the range for one organisation's own use (RFC 2365), its last two
 /// bytes "OK".
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 79, 75);

@@ -12,7 +12,7 @@ mod trust;
 
 pub(crate) use client::{
     CancelArgs, CompletionsArgs, ConnectArgs, ExplainArgs, ForgetArgs, HwdetectArgs, JsonForm, ListArgs, LogsArgs,
-    ManArgs, RetryArgs, ShowArgs, StatusArgs, WaitArgs, WorkersArgs,
+    ManArgs, PeersArgs, RetryArgs, ShowArgs, StatusArgs, WaitArgs, WorkersArgs,
 };
 pub(crate) use node::{DispatcherArgs, NodeArgs, WorkerArgs};
 pub(crate) use task::{RunArgs, SubmitArgs, TaskArgs};
@@ -88,6 +88,8 @@ pub(crate) enum Verb {
     Forget(ForgetArgs),
     /// List the workers
     Workers(WorkersArgs),
+    /// Show who hears whom by beacon, and which links stand
+    Peers(PeersArgs),
     /// Give a worker no new work; what it runs goes on
     Drain(DrainArgs),
     /// Give a drained worker work again

@@ -18,6 +18,7 @@ mod hwdetect;
 mod list;
 mod logs;
 mod man;
+mod peers;
 mod queue;
 mod retry;
 mod revoke;
@@ -128,6 +129,7 @@ pub(crate) fn perform(args: &LowArgs, environment: Environment) -> Result<ExitCo
         Verb::Retry(args) => retry::perform(args, &context),
         Verb::Forget(args) => forget::perform(args, &context),
         Verb::Workers(args) => workers::perform(args, &context),
+        Verb::Peers(args) => peers::perform(args, &context),
         Verb::Drain(args) => drain::drain(args, &context),
         Verb::Resume(args) => drain::resume(args, &context),
         Verb::Approve(args) => approve::perform(args, &context),

@@ -5,14 +5,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+pub use crate::discovery::DISCOVERY_PORT;
 use crate::model::Millis;
 use crate::model::limits::{LOST_AFTER, MAX_WORKERS, TASK_RETRIES, TASK_TIMEOUT};
 
 /// The port of a dispatcher unless told otherwise (`--port 7878`).
 pub const DISPATCHER_PORT: u16 = 7878;
-
-/// The port of the beacons (`--discovery-port 5555`).
-pub const DISCOVERY_PORT: u16 = 5555;
 
 /// What a dispatcher is told at its start.
 #[derive(Debug, Clone)]

@@ -354,7 +354,9 @@ fn waiting_for(error: &DialError) -> String {
             format!("Waiting for a dispatcher: several are heard; choose one with {}", places.join(" or "))
         }
         DialError::HeardRefused { address, refusal } => {
-            format!("Heard a dispatcher at {address}, which does not take this worker: {}", refusal.text)
+            // Its words are those of a stranger.
+            let text: String = refusal.text.chars().filter(|c| !c.is_control()).take(200).collect();
+            format!("Heard a dispatcher at {address}, which does not take this worker: {text}")
         }
         DialError::Unreachable { tried } => {
             let places: Vec<String> = tried.iter().map(ToString::to_string).collect();

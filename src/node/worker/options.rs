@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use tokio::sync::mpsc;
 
 use super::join::ApprovalAsked;
+use crate::discovery::DISCOVERY_PORT;
 use crate::model::limits::{MAX_JOBS, MOST_JOBS};
 use crate::model::node::WorkerProfile;
 use crate::model::spec::Isolation;
 use crate::model::{Capacity, MilliCpu, NodeName};
-use crate::node::dispatcher::DISCOVERY_PORT;
 use crate::node::hardware::Hardware;
 use crate::trust::token::TokenText;
 

@@ -3,11 +3,15 @@
 //! The one invariant: keys are always there; what is not known is `null`.
 //! A change to a key is a breaking change: the tests below hold each of them.
 
+mod peers;
 mod trust;
 
 use serde::Serialize;
 use serde_json::Number;
 
+#[cfg(test)]
+pub(crate) use peers::tests as peer_tests;
+pub(crate) use peers::{Peer, peer_address};
 #[cfg(test)]
 pub(crate) use trust::tests as trust_tests;
 pub(crate) use trust::{Client, Token, client_state};
