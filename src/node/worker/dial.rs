@@ -227,6 +227,10 @@ impl Dialler {
         let tried: Vec<SocketAddr> = places.iter().map(|(address, _)| *address).collect();
         let mut other_key = None;
         for (address, is_heard) in &places {
+            if *is_heard && other_key.is_some() {
+                // Somebody else sits where the user sent this worker: he is to hear of it.
+                break;
+            }
             match self.try_address(*address, way).await? {
                 Ok(dialled) => return Ok(dialled),
                 // It was a beacon that led there, and not the dispatcher that was meant.
