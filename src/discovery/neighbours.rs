@@ -28,7 +28,8 @@ pub struct Neighbour {
     pub role: Role,
     /// Whom it says it belongs to.
     pub cluster: Option<NodeId>,
-    /// Where it was heard from, with the port where it listens (0: nowhere); the newest first.
+    /// Where it was heard from, with the port where it listens (0: nowhere); the newest first, those of one link
+    /// last.
     pub addresses: Vec<SocketAddr>,
     /// Processors.
     pub cpu: MilliCpu,
@@ -202,9 +203,7 @@ impl Neighbours {
         let dispatchers = self.present().filter(|neighbour| neighbour.role == Role::Dispatcher);
         dispatchers.filter_map(|neighbour| {
             let dialled = neighbour.addresses.iter().copied().filter(|address| address.port() != 0);
-            let mut addresses: Vec<SocketAddr> = dialled.collect();
-            // An address of one link is good for as long as the link has its number: the others first.
-            addresses.sort_by_key(|address| matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()));
+            let addresses: Vec<SocketAddr> = dialled.collect();
             (!addresses.is_empty()).then_some(Offer { dispatcher: neighbour.node, addresses })
         })
     }
@@ -284,7 +283,9 @@ impl Entry {
         }
         self.ways.retain(|(_, heard_at)| now.since(*heard_at) < NEIGHBOUR_EXPIRES_AFTER);
         self.ways.truncate(MAX_WAYS);
-        let addresses: Vec<SocketAddr> = self.ways.iter().map(|(way, _)| *way).collect();
+        let mut addresses: Vec<SocketAddr> = self.ways.iter().map(|(way, _)| *way).collect();
+        // An address of one link is good only while the link keeps its number: the others first.
+        addresses.sort_by_key(|address| matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()));
         let moved = addresses != self.neighbour.addresses;
         self.neighbour.addresses = addresses;
         moved
