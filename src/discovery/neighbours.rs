@@ -208,10 +208,12 @@ impl Neighbours {
         })
     }
 
-    /// Whether who says this would get an answer: it asks, and is one of ours or nobody's yet.
+    /// Whether who says this would get an answer: it asks, and is one of ours, or looks for a dispatcher, and this
+    /// is one.
     pub(super) fn answers(&self, beacon: &Beacon) -> bool {
-        let Scope::Cluster(own) = self.scope else { return false };
-        beacon.kind == BeaconKind::Query && beacon.cluster.is_none_or(|cluster| cluster == own)
+        let Scope::Cluster(ours) = self.scope else { return false };
+        let concerns = beacon.cluster.map_or(self.own == ours, |cluster| cluster == ours);
+        beacon.kind == BeaconKind::Query && concerns
     }
 
     fn keeps(&self, beacon: &Beacon) -> bool {

@@ -137,10 +137,12 @@ fn what_is_heard_of_another_cluster_or_from_oneself_or_twice_costs_no_signature(
 }
 
 #[test]
-fn questions_are_answered_to_ones_own_and_to_those_who_belong_to_nobody() {
+fn questions_are_answered_to_ones_own_and_by_dispatchers_to_those_who_look_for_one() {
     let table = Table::of_the_cluster();
     let asks = |cluster| Beacon { kind: BeaconKind::Query, cluster, ..beacon_of(1, 1) };
-    assert!(table.0.answers(&asks(None)) && table.0.answers(&asks(Some(CLUSTER))));
+    assert!(table.0.answers(&asks(Some(CLUSTER))) && !table.0.answers(&asks(None)));
+    let dispatcher = Neighbours::new(CLUSTER, Scope::Cluster(CLUSTER));
+    assert!(dispatcher.answers(&asks(Some(CLUSTER))) && dispatcher.answers(&asks(None)));
     assert!(!table.0.answers(&asks(Some(key(1)))));
     assert!(!table.0.answers(&beacon_of(1, 1)), "it asks nothing");
     let looking = Neighbours::new(OWN, Scope::Dispatchers);
