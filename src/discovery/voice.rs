@@ -111,17 +111,12 @@ impl Voice {
                 Err(error) => failed = Some(error),
             }
         }
-        match failed {
-            _ if left => self.complained = false,
-            None => {}
-            Some(error) => {
-                if !std::mem::replace(&mut self.complained, true) {
-                    tracing::warn!(
-                        "Nobody hears of this node by beacon: failed to send to UDP {} ({error})",
-                        self.port
-                    );
-                }
-            }
+        if left {
+            self.complained = false;
+        } else if let Some(error) = failed
+            && !std::mem::replace(&mut self.complained, true)
+        {
+            tracing::warn!("Nobody hears of this node by beacon: failed to send to UDP {} ({error})", self.port);
         }
     }
 
