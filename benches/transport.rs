@@ -77,6 +77,7 @@ fn welcome(protocol: u16) -> Welcome {
         now: Timestamp::from_millis(1),
         heartbeat_interval: Millis::from_secs(2),
         task_timeout: Millis::from_secs(300),
+        p2p: false,
     }
 }
 

@@ -17,6 +17,8 @@ pub mod cli;
 #[cfg(feature = "node")]
 pub mod client;
 #[cfg(feature = "node")]
+pub mod discovery;
+#[cfg(feature = "node")]
 pub mod exec;
 #[cfg(feature = "node")]
 pub mod node;

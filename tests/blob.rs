@@ -11,7 +11,8 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, sym
 use std::path::{Path, PathBuf};
 
 use octaskly::blob::{
-    Accepted, BlobError, BlobStore, Collected, Delivery, Source, What, collect, digest_of, hash_file, place, scan_tree,
+    Accepted, BlobError, BlobStore, Collected, Delivery, Source, Take, What, collect, digest_of, hash_file, place,
+    scan_tree,
 };
 use octaskly::model::files::{TreeEntry, TreeKind};
 use octaskly::model::limits::{MAX_INPUTS, MAX_MANIFEST_BYTES};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Every command, in the order of the help.
-const VERBS: [&str; 23] = [
+const VERBS: [&str; 24] = [
     "dispatcher",
     "worker",
     "run",
@@ -20,6 +20,7 @@ const VERBS: [&str; 23] = [
     "retry",
     "forget",
     "workers",
+    "peers",
     "drain",
     "resume",
     "approve",
@@ -276,6 +277,7 @@ fn a_client_without_a_dispatcher_says_so_and_exits_125() {
         &["retry", "1"],
         &["forget", "1"],
         &["workers"],
+        &["peers"],
         &["drain", "b"],
         &["resume", "b"],
         &["approve", "b", "abcd-efgh-ijkl-mnop"],

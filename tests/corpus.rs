@@ -22,6 +22,7 @@ use octaskly::trust::grants::{BlobGrant, HandOver, TaskGrant};
 use octaskly::trust::roster::Roster;
 use octaskly::trust::signed::Statement;
 use octaskly::trust::{ApprovalCode, Signed, TokenText, pins, tls};
+use octaskly::wire::beacon::SealedBeacon;
 use octaskly::wire::data::{DATA_HEADER_BYTES, DataHeader};
 use octaskly::wire::frame::{self, HEADER_BYTES};
 use octaskly::wire::{DataFrame, Message};
@@ -34,6 +35,7 @@ type Decoder = fn(&[u8]) -> bool;
 /// Every decoder that bytes from outside reach, by the name of its folder.
 const DECODERS: &[(&str, Decoder)] = &[
     ("answer", message::<Answer>),
+    ("beacon", |bytes| SealedBeacon::decode(bytes).and_then(|sealed| sealed.content()).is_ok()),
     ("blob_grant", signed::<BlobGrant>),
     ("certificate", |bytes| tls::peer_id(&CertificateDer::from(bytes)).is_ok()),
     ("code", |bytes| text(bytes).is_some_and(|text| text.parse::<ApprovalCode>().is_ok())),

@@ -13,8 +13,8 @@ use octaskly::model::files::{
 };
 use octaskly::model::handshake::{Answer, Credential, Hello, Intent, Refusal, RefusalCode, Waiting, Welcome};
 use octaskly::model::messages::{
-    Assignment, CancelAttempt, DispatcherMessage, EndedAttempt, FencedAttempt, FilesReply, HeldAttempt, JobOnWorker,
-    StartedAttempt, StreamPurpose, WorkerMessage,
+    Assignment, CancelAttempt, DispatcherMessage, EndedAttempt, FencedAttempt, FilesReply, HeardPeer, HeldAttempt,
+    JobOnWorker, StartedAttempt, StreamPurpose, WorkerMessage,
 };
 use octaskly::model::node::WorkerProfile;
 use octaskly::model::outcome::{
@@ -30,7 +30,8 @@ use octaskly::model::spec::{
 };
 use octaskly::model::trust::{ClientView, JoinNews, JoinReply, TokenId, TokenState, TokenView};
 use octaskly::model::views::{
-    AttemptView, Explanation, JobView, StatusView, TaskTotals, TaskView, Usage, WorkerLack, WorkerState, WorkerView,
+    AttemptView, Explanation, JobView, PeerLink, PeerView, StatusView, TaskTotals, TaskView, Usage, WorkerLack,
+    WorkerState, WorkerView,
 };
 use octaskly::model::{
     AttemptId, AttemptNo, Capacity, Demand, Digest, Epoch, Fence, InstanceId, IntervalSet, Items, JobId, JobSpec,
@@ -38,6 +39,7 @@ use octaskly::model::{
 };
 use octaskly::trust::grants::{BlobGrant, HandOver, TaskGrant};
 use octaskly::trust::roster::{Roster, RosterEntry, RosterEpoch};
+use octaskly::wire::beacon::{BEACON_VERSION, Beacon, BeaconAddress, BeaconKind, SealedBeacon};
 use octaskly::wire::shim::{GuardOrder, ShimFact, ShimOrder, ShimStatus, StartTask};
 use octaskly::wire::{DataFrame, OutputStream};
 use serde::Serialize;
@@ -178,6 +180,7 @@ golden!(answer_keeps_its_bytes, "answer.hex", Answer, {
         now: Timestamp(1_700_000_000_000_000),
         heartbeat_interval: Millis(2000),
         task_timeout: Millis(300_000),
+        p2p: true,
     }),
     "Waiting": Answer::Waiting(_) => Answer::Waiting(Waiting { protocol: 1, software: "1.0.0".to_owned(), name: name("worker-b") }),
     "Refused": Answer::Refused(_) => Answer::Refused(Refusal {
@@ -219,6 +222,10 @@ golden!(worker_message_keeps_its_bytes, "worker_message.hex", WorkerMessage, {
     "Returned": WorkerMessage::Returned(_) => WorkerMessage::Returned(vec![FencedAttempt { id: id(), fence: fence() }]),
     "SpecMissing": WorkerMessage::SpecMissing(_) => WorkerMessage::SpecMissing(JobId(5)),
     "Stopping": WorkerMessage::Stopping => WorkerMessage::Stopping,
+    "Neighbours": WorkerMessage::Neighbours(_) => WorkerMessage::Neighbours(vec![
+        HeardPeer { node: NodeId([7; 32]), address: Some("192.168.1.12:0".to_owned()), silent_for: Some(Millis(500)) },
+        HeardPeer { node: NodeId([8; 32]), address: None, silent_for: None },
+    ]),
 });
 
 golden!(dispatcher_message_keeps_its_bytes, "dispatcher_message.hex", DispatcherMessage, {
@@ -331,6 +338,7 @@ golden!(request_keeps_its_bytes, "request.hex", Request, {
     "RevokeToken": Request::RevokeToken(_) => Request::RevokeToken(TokenId([7; 5])),
     "Drain": Request::Drain(_) => Request::Drain(name("worker-b")),
     "Resume": Request::Resume(_) => Request::Resume(name("worker-b")),
+    "Peers": Request::Peers => Request::Peers,
 });
 
 fn job_view() -> JobView {
@@ -447,6 +455,16 @@ golden!(reply_keeps_its_bytes, "reply.hex", Reply, {
         created_at: Timestamp(5),
         expires_at: Timestamp(6),
         state: TokenState::Valid,
+    }]),
+    "Peers": Reply::Peers(_) => Reply::Peers(vec![PeerView {
+        name: name("worker-b"),
+        node: NodeId([7; 32]),
+        role: Role::Worker,
+        address: Some("192.168.1.12:0".to_owned()),
+        heard_by: name("dispatcher"),
+        heard_at: Some(Timestamp(5)),
+        silent_for: Some(Millis(500)),
+        link: PeerLink::Standing,
     }]),
     "Failed": Reply::Failed(_) => Reply::Failed(Failure {
         code: FailureCode::NotFound,
@@ -743,3 +761,36 @@ golden!(a_hand_over_keeps_its_bytes, "hand_over.hex", HandOver, {
         fence: fence(),
     },
 });
+
+fn beacon(kind: BeaconKind) -> Beacon {
+    Beacon {
+        version: BEACON_VERSION,
+        kind,
+        role: Role::Worker,
+        name: Some(name("worker-02")),
+        cluster: Some(NodeId([7; 32])),
+        boot: Timestamp::from_millis(1_700_000_000_000),
+        sequence: 3,
+        port: 7879,
+        addresses: vec![BeaconAddress::V4([192, 168, 1, 12]), BeaconAddress::V6([0xfe; 16])],
+        cpu: MilliCpu(8000),
+        memory_mb: 16_384,
+        gpus: 1,
+        software: "1.0.0".to_owned(),
+    }
+}
+
+golden!(a_beacon_keeps_its_bytes, "beacon.hex", Beacon, {
+    "Alive": Beacon { kind: BeaconKind::Alive, .. } => beacon(BeaconKind::Alive),
+    "Bye": Beacon { kind: BeaconKind::Bye, .. } => Beacon { name: None, cluster: None, ..beacon(BeaconKind::Bye) },
+    "Query": Beacon { kind: BeaconKind::Query, .. } => beacon(BeaconKind::Query),
+});
+
+#[test]
+fn the_datagram_of_a_beacon_keeps_its_bytes() {
+    let payload = written(&beacon(BeaconKind::Alive));
+    let sealed = SealedBeacon { payload, key: NodeId([5; 32]), signature: [6; 64] };
+    let datagram = sealed.encode().expect("it fits");
+    assert_eq!(SealedBeacon::decode(&datagram), Ok(sealed));
+    compare("beacon_datagram.hex", vec![("SealedBeacon", datagram)]);
+}

@@ -111,6 +111,7 @@ impl Stage {
             now: Timestamp::from_millis(1_000_000),
             heartbeat_interval: Millis(200),
             task_timeout: Millis::from_secs(300),
+            p2p: false,
         };
         let (link, send, recv) = incoming.welcome(welcome).await.expect("let in");
         Joined { hello, link, send, recv }

@@ -60,7 +60,7 @@ impl Session {
         let place = whereabouts(args, environment)?;
         let Some(target) = find(&place)? else { return Ok(None) };
         let identity = Identity::load_or_create(&place.home.client().map_err(ClientError::from)?)?;
-        let connected = Client::connect(&identity, &target, SOFTWARE).await;
+        let connected = client::heard::connect(&identity, &place.home, &target, SOFTWARE).await;
         let client = connected.map_err(|error| with_its_folder(error, &place.home))?;
         let newly = place.token.is_some();
         if let Err(error) = client::remember(&place.home, client.dispatcher(), client.address(), newly) {
@@ -130,19 +130,14 @@ impl Session {
     }
 
     async fn connect(&self) -> Result<Client, ClientError> {
-        let found;
-        let target = match &self.place {
-            Place::Embedded(target) => target,
+        match &self.place {
+            Place::Embedded(target) => Client::connect(&self.identity, target, SOFTWARE).await,
             Place::Known(place) => {
-                found = find(place)?.ok_or(ClientError::NoDispatcher)?;
-                &found
+                let target = find(place)?.ok_or(ClientError::NoDispatcher)?;
+                let connected = client::heard::connect(&self.identity, &place.home, &target, SOFTWARE).await;
+                connected.map_err(|error| with_its_folder(error, &place.home))
             }
-        };
-        let connected = Client::connect(&self.identity, target, SOFTWARE).await;
-        connected.map_err(|error| match &self.place {
-            Place::Known(place) => with_its_folder(error, &place.home),
-            Place::Embedded(_) => error,
-        })
+        }
     }
 
     /// Says goodbye, unless a request is still under way; the link then ends with it.

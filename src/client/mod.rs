@@ -10,6 +10,7 @@
 mod connect;
 pub mod error;
 pub mod files;
+pub mod heard;
 pub mod members;
 pub mod streams;
 pub mod target;
@@ -26,7 +27,7 @@ use crate::model::limits::MAX_FRAME;
 use crate::model::outcome::Cancellation;
 use crate::model::requests::{JobFilter, LogRequest, Reply, Request, Submission, TaskFilter};
 use crate::model::selector::Selector;
-use crate::model::views::{Explanation, JobView, StatusView, TaskView, WorkerView};
+use crate::model::views::{Explanation, JobView, PeerView, StatusView, TaskView, WorkerView};
 use crate::model::{JobId, NodeId, TaskId};
 use crate::transport::{CloseCode, Endpoint, FrameRecv, FrameSend, Link};
 
@@ -181,6 +182,17 @@ impl Client {
         match self.ask(&Request::Workers).await? {
             Reply::Workers(workers) => Ok(workers),
             other => Err(unexpected("workers", other)),
+        }
+    }
+
+    /// Who hears whom by beacon.
+    ///
+    /// # Errors
+    /// When the link breaks.
+    pub async fn peers(&self) -> Result<Vec<PeerView>, ClientError> {
+        match self.ask(&Request::Peers).await? {
+            Reply::Peers(peers) => Ok(peers),
+            other => Err(unexpected("peers", other)),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Which dispatcher a client command means, before anything is dialled.
 //!
 //! The order is that of docs/HELP.md: what was named, this home's access file, the
-//! dispatcher that this client enrolled with last. The one invariant: a secret
+//! dispatcher that this client enrolled with last (and, where that one is gone, one
+//! that is `heard`). The one invariant: a secret
 //! goes only to the key it is meant for, whoever sits at the right address.
 //! Absent: any connection attempt (`connect`), and reading the environment
 //! (`cli/` does that).
@@ -106,7 +107,7 @@ pub fn find(home: &Home, named: Option<&str>, token: Option<&TokenText>) -> Resu
 }
 
 /// The dispatchers that this home's client enrolled with, the latest last.
-fn known(home: &Home) -> Result<Vec<Pin>, ClientError> {
+pub(super) fn known(home: &Home) -> Result<Vec<Pin>, ClientError> {
     // A command that knows no dispatcher leaves no folder behind.
     if !home.client_folder().exists() {
         return Ok(Vec::new());
@@ -144,7 +145,7 @@ fn of_access(file: &AccessFile, addresses: &[SocketAddr]) -> Expected {
     Expected { dispatcher: file.dispatcher, credential, by }
 }
 
-fn of_pin(pin: &Pin, addresses: &[SocketAddr]) -> Expected {
+pub(super) fn of_pin(pin: &Pin, addresses: &[SocketAddr]) -> Expected {
     let by = if overlap(&pin.addresses, addresses) { ExpectedBy::Enrolment } else { ExpectedBy::Acquaintance };
     Expected { dispatcher: pin.dispatcher, credential: Credential::None, by }
 }

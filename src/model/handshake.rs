@@ -91,6 +91,9 @@ pub struct Welcome {
     pub heartbeat_interval: Millis,
     /// The limit for tasks that name none (`--task-timeout`).
     pub task_timeout: Millis,
+    /// Whether nodes of this cluster send beacons and talk to each other (`--p2p-enabled`).
+    #[serde(default)]
+    pub p2p: bool,
 }
 
 /// What a node learns that waits for approval. Nobody has proved to it yet that this is its dispatcher.

@@ -140,6 +140,13 @@ pub const MAX_REVOKED: usize = 10_000;
 /// How long lists show a revoked node.
 pub const REVOKED_SHOWN: Millis = Millis::from_secs(24 * 3600);
 
+/// Neighbours that a node keeps of those it hears by beacon, and names in one report of them.
+pub const MAX_NEIGHBOURS: usize = 1024;
+/// Longest address in such a report: IPv6 with an interface and a port takes 58 characters.
+pub const MAX_ADDRESS_BYTES: usize = 64;
+/// Silence after which a neighbour is forgotten: three beacons of the usual interval may be lost or late.
+pub const NEIGHBOUR_EXPIRES_AFTER: Millis = Millis::from_secs(95);
+
 /// A client gives up on a known dispatcher after this long without an answer.
 pub const CLIENT_TIMEOUT: Millis = Millis::from_secs(5);
 
@@ -148,6 +155,7 @@ const _: () = assert!(
     EXCLUSIVE_TERMINATE_AFTER.0 + KILL_GRACE.0 < EXCLUSIVE_LEASE.0,
     "an exclusive attempt is gone before its lease is"
 );
+const _: () = assert!(MAX_NEIGHBOURS <= MAX_BATCH, "a report of all neighbours is one message");
 const _: () = assert!(MAX_ITEMS_BYTES < MAX_SPEC_BYTES, "items fit into a spec");
 const _: () = assert!(MAX_SPEC_BYTES < MAX_FRAME as usize, "a spec fits into a frame");
 const _: () = assert!(MAX_INLINE_STDIN < MAX_SPEC_BYTES, "inline stdin fits into a spec");

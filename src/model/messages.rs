@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::compact::{as_array, batch};
 use super::files::{BlobRef, BlobWish, OutputFile};
 use super::requests::Failure;
-use super::{AttemptId, AttemptNo, AttemptReport, Fence, JobId, Millis, RawString, SealedSpec, TaskId, Timestamp};
+use super::{
+    AttemptId, AttemptNo, AttemptReport, Fence, JobId, Millis, NodeId, RawString, SealedSpec, TaskId, Timestamp,
+};
 
 /// From a worker to its dispatcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub enum WorkerMessage {
     SpecMissing(JobId),
     /// The worker is stopping: no new work, please.
     Stopping,
+    /// News of whom this worker hears by beacon: those who came, went, moved, or were heard again since the last
+    /// such message. After a welcome that is everybody.
+    Neighbours(#[serde(deserialize_with = "batch")] Vec<HeardPeer>),
 }
 
 /// From the dispatcher to a worker.
@@ -222,6 +227,17 @@ pub enum FilesReply {
     Refused(Failure),
 }
 
+/// What a worker has heard of another node. Nothing of it is proved to the dispatcher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeardPeer {
+    /// Whose beacon.
+    pub node: NodeId,
+    /// Where it was heard from, as address and port; `None` when that is not known.
+    pub address: Option<String>,
+    /// How long ago; `None` when it has gone.
+    pub silent_for: Option<Millis>,
+}
+
 // Hot: they travel as arrays. The order is part of the protocol.
 as_array!(FencedAttempt { id, fence });
 as_array!(HeldAttempt { id, fence, started_at, gpus });
@@ -229,3 +245,4 @@ as_array!(StartedAttempt { id, fence, at });
 as_array!(EndedAttempt { id, fence, report });
 as_array!(Assignment { task, attempt, fence, gpus });
 as_array!(CancelAttempt { id, fence, grace, why });
+as_array!(HeardPeer { node, address, silent_for });

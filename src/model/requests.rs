@@ -11,7 +11,7 @@ use super::files::{BlobRef, BlobWish};
 use super::outcome::Cancellation;
 use super::selector::Selector;
 use super::trust::{ClientView, TokenId, TokenView};
-use super::views::{Explanation, JobView, StatusView, TaskView, WorkerView};
+use super::views::{Explanation, JobView, PeerView, StatusView, TaskView, WorkerView};
 use super::{JobId, Millis, NodeName, Role, SealedSpec, TaskId, TaskState};
 
 /// One request.
@@ -101,6 +101,8 @@ pub enum Request {
     Drain(NodeName),
     /// Admins: give it work again.
     Resume(NodeName),
+    /// Who hears whom by beacon.
+    Peers,
 }
 
 /// Whom a name means, where workers and clients may share it.
@@ -205,6 +207,8 @@ pub enum Reply {
     Tokens(#[serde(deserialize_with = "rows")] Vec<TokenView>),
     /// It cannot be done.
     Failed(Failure),
+    /// Who hears whom, by name and then by who hears it.
+    Peers(#[serde(deserialize_with = "rows")] Vec<PeerView>),
 }
 
 /// Why a request failed: a code for programs, a sentence for people, and what to do.

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::files::TaskFiles;
 use super::outcome::Cancellation;
 use super::records::TaskCounts;
-use super::{AttemptId, Fence, JobId, JobState, NodeId, NodeName, Outcome, SealedSpec, TaskId, TaskState, Timestamp};
+use super::{
+    AttemptId, Fence, JobId, JobState, Millis, NodeId, NodeName, Outcome, Role, SealedSpec, TaskId, TaskState,
+    Timestamp,
+};
 
 /// One job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +140,37 @@ pub enum WorkerState {
     Suspect,
     Lost,
     Revoked,
+}
+
+/// One node as another one sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// What it is called on the roster.
+    pub name: NodeName,
+    /// Its key.
+    pub node: NodeId,
+    /// What it is.
+    pub role: Role,
+    /// Where it was heard from, with the port where it listens, or 0.
+    pub address: Option<String>,
+    /// Who hears it, or has a link to it.
+    pub heard_by: NodeName,
+    /// When it was heard last, in dispatcher time; `None` when it never was.
+    pub heard_at: Option<Timestamp>,
+    /// How long ago that was when this was said.
+    pub silent_for: Option<Millis>,
+    /// Whether these two have a link.
+    pub link: PeerLink,
+}
+
+/// Whether two nodes have a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerLink {
+    /// None.
+    Absent,
+    /// One stands.
+    Standing,
 }
 
 /// A capacity and how much of it is taken.

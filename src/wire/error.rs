@@ -52,6 +52,9 @@ pub enum WireError {
         /// The kind.
         kind: u8,
     },
+    /// A datagram that is no beacon, or says what no node says.
+    #[error("read a datagram that is no beacon")]
+    NoBeacon,
     /// A data frame that has no place in a log.
     #[error("read a log that holds a data frame of kind {0}")]
     NotInLogs(u8),

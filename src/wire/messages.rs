@@ -4,7 +4,7 @@ use super::WireError;
 use super::frame::Message;
 use crate::model::files::{BlobWish, TaskFiles};
 use crate::model::handshake::{Answer, Hello};
-use crate::model::limits::{MAX_BATCH, MAX_ROWS};
+use crate::model::limits::{MAX_ADDRESS_BYTES, MAX_BATCH, MAX_NEIGHBOURS, MAX_ROWS};
 use crate::model::messages::{DispatcherMessage, EndedAttempt, FilesReply, StreamPurpose, WorkerMessage};
 use crate::model::requests::{Reply, Request};
 use crate::model::selector::Selector;
@@ -54,6 +54,11 @@ impl Message for WorkerMessage {
                 ended.iter().filter_map(|ended| ended.report.files.as_deref()).try_for_each(TaskFiles::check_bounds)
             }
             Self::Returned(returned) => at_most("returned attempts", returned.len(), MAX_BATCH),
+            Self::Neighbours(heard) => {
+                at_most("neighbours", heard.len(), MAX_NEIGHBOURS)?;
+                let longest = heard.iter().filter_map(|peer| peer.address.as_ref()).map(String::len).max();
+                at_most("characters of an address", longest.unwrap_or(0), MAX_ADDRESS_BYTES)
+            }
             Self::Heartbeat { .. } | Self::SpecMissing(_) | Self::Stopping => Ok(()),
         }
     }
@@ -87,6 +92,7 @@ impl Message for Request {
             Self::Submit(_)
             | Self::Attach { .. }
             | Self::Workers
+            | Self::Peers
             | Self::Status
             | Self::Approve { .. }
             | Self::Revoke { .. }
@@ -107,6 +113,7 @@ impl Message for Reply {
             Self::Tasks(tasks) => at_most("tasks", tasks.len(), MAX_ROWS as usize),
             Self::Explained(tasks) => at_most("explanations", tasks.len(), MAX_ROWS as usize),
             Self::Workers(workers) => at_most("workers", workers.len(), MAX_ROWS as usize),
+            Self::Peers(peers) => at_most("peers", peers.len(), MAX_ROWS as usize),
             Self::Clients(clients) => at_most("clients", clients.len(), MAX_ROWS as usize),
             Self::Tokens(tokens) => at_most("tokens", tokens.len(), MAX_ROWS as usize),
             Self::Wanted(wishes) => sane(wishes),

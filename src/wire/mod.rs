@@ -8,6 +8,7 @@
 //! more than a small multiple of the frame's own cap. Deliberately absent:
 //! sockets, files and any opinion on when a frame is sent.
 
+pub mod beacon;
 pub mod data;
 mod error;
 pub mod frame;

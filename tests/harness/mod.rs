@@ -46,6 +46,8 @@ pub fn not_tested(why: &str) {
 pub struct Cluster {
     folder: tempfile::TempDir,
     port: u16,
+    /// Where its beacons go, so that clusters of tests do not hear each other; `None` is the usual port.
+    discovery: Option<u16>,
     started: AtomicU32,
     /// What every command line begins with, where this home is on another host.
     through: Vec<OsString>,
@@ -56,12 +58,18 @@ impl Cluster {
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("octest-").tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join("tmp")).expect("a folder");
-        Self { folder, port: free_port(), started: AtomicU32::new(0), through: Vec::new() }
+        Self {
+            folder,
+            port: free_port(),
+            discovery: Some(free_port()),
+            started: AtomicU32::new(0),
+            through: Vec::new(),
+        }
     }
 
     /// One whose commands all run through `program args…`, where `port` is free.
     pub fn through(program_and_args: Vec<OsString>, port: u16) -> Self {
-        Self { port, through: program_and_args, ..Self::new() }
+        Self { port, discovery: None, through: program_and_args, ..Self::new() }
     }
 
     /// One with a dispatcher and a worker of four slots that has joined.
@@ -102,6 +110,9 @@ impl Cluster {
             if let Some(value) = std::env::var_os(kept) {
                 command.env(kept, value);
             }
+        }
+        if let Some(port) = self.discovery {
+            command.env("OCTASKLY_DISCOVERY_PORT", port.to_string());
         }
         command.current_dir(self.folder.path());
         command

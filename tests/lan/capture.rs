@@ -74,6 +74,20 @@ impl Frames {
         self.0.iter().any(|frame| frame.windows(needle.len()).any(|part| part == needle))
     }
 
+    /// Those that are no datagrams to `port`, by IPv4 or IPv6.
+    pub(crate) fn but_to(&self, port: u16) -> Self {
+        let goes_there = |frame: &Vec<u8>| {
+            let (protocol, header) = match frame.get(12..14)? {
+                [0x08, 0x00] => (*frame.get(23)?, 14 + usize::from(frame.get(14)? & 0x0f) * 4),
+                [0x86, 0xdd] => (*frame.get(20)?, 14 + 40),
+                _ => return None,
+            };
+            let to = u16::from_be_bytes([*frame.get(header + 2)?, *frame.get(header + 3)?]);
+            (protocol == 17 && to == port).then_some(())
+        };
+        Self(self.0.iter().filter(|frame| goes_there(frame).is_none()).cloned().collect())
+    }
+
     /// UDP ports spoken to or from, the smaller one of each datagram's two: those of whoever was there first.
     pub(crate) fn udp_ports(&self) -> std::collections::BTreeSet<u16> {
         let ports = |frame: &Vec<u8>| {

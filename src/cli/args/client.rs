@@ -210,6 +210,17 @@ pub(crate) struct WorkersArgs {
     pub(crate) connect: ConnectArgs,
 }
 
+/// Options of `octaskly peers`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct PeersArgs {
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
 /// Options of `octaskly status`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct StatusArgs {

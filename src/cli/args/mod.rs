@@ -12,7 +12,7 @@ mod trust;
 
 pub(crate) use client::{
     CancelArgs, CompletionsArgs, ConnectArgs, ExplainArgs, ForgetArgs, GetArgs, HwdetectArgs, JsonForm, ListArgs,
-    LogsArgs, ManArgs, ProgressArgs, RetryArgs, ShowArgs, StatusArgs, WaitArgs, WorkersArgs,
+    LogsArgs, ManArgs, PeersArgs, ProgressArgs, RetryArgs, ShowArgs, StatusArgs, WaitArgs, WorkersArgs,
 };
 pub(crate) use node::{DispatcherArgs, NodeArgs, WorkerArgs};
 pub(crate) use task::{RunArgs, SubmitArgs, TaskArgs};
@@ -92,6 +92,8 @@ pub(crate) enum Verb {
     Forget(ForgetArgs),
     /// List the workers
     Workers(WorkersArgs),
+    /// Show who hears whom by beacon, and which links stand
+    Peers(PeersArgs),
     /// Give a worker no new work; what it runs goes on
     Drain(DrainArgs),
     /// Give a drained worker work again

@@ -31,7 +31,7 @@ pub(crate) struct DispatcherArgs {
     /// Silence after which a worker is lost, in seconds [default: 60] [env: OCTASKLY_HEARTBEAT_TIMEOUT]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) heartbeat_timeout: Option<OsString>,
-    /// Whether workers may hand work and files to each other [default: true] [env: OCTASKLY_P2P_ENABLED]
+    /// Whether nodes send beacons and workers may talk to each other [default: true] [env: OCTASKLY_P2P_ENABLED]
     #[arg(long, value_name = "true|false")]
     pub(crate) p2p_enabled: Option<OsString>,
     /// UDP port of peer discovery [default: 5555] [env: OCTASKLY_DISCOVERY_PORT]

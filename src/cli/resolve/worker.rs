@@ -56,9 +56,10 @@ pub(crate) fn worker(
     options.labels = own.unwrap_or_default();
     let own = values.list("--resource", &args.resource, "OCTASKLY_RESOURCE", |texts| amounts(texts))?;
     options.resources = own.unwrap_or_default();
-    // Accepted and checked, so that scripts need no change: discovery comes with peers, and nothing sends beacons yet.
     let given = args.discovery_port.as_deref();
-    let _ = values.text("--discovery-port", given, "OCTASKLY_DISCOVERY_PORT", |text| port(text, 1))?;
+    if let Some(port) = values.text("--discovery-port", given, "OCTASKLY_DISCOVERY_PORT", |text| port(text, 1))? {
+        options.discovery_port = port;
+    }
     let log = log_options(&mut values, &args.node, global)?;
     Ok(WorkerSettings { options, log, overridden: values.into_overridden() })
 }

@@ -20,6 +20,7 @@ mod hwdetect;
 mod list;
 mod logs;
 mod man;
+mod peers;
 mod progress;
 mod queue;
 mod retry;
@@ -133,6 +134,7 @@ pub(crate) fn perform(args: &LowArgs, environment: Environment) -> Result<ExitCo
         Verb::Forget(args) => forget::perform(args, &context),
         Verb::Get(args) => get::perform(args, &context),
         Verb::Workers(args) => workers::perform(args, &context),
+        Verb::Peers(args) => peers::perform(args, &context),
         Verb::Drain(args) => drain::drain(args, &context),
         Verb::Resume(args) => drain::resume(args, &context),
         Verb::Approve(args) => approve::perform(args, &context),

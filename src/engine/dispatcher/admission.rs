@@ -103,6 +103,7 @@ impl DispatcherEngine {
             now,
             heartbeat_interval: self.config.heartbeat_interval,
             task_timeout: self.config.task_timeout,
+            p2p: self.config.p2p,
         }));
         if after_sync {
             self.outbox.send_after_sync(arrival.link, welcome);

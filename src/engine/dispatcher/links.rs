@@ -80,6 +80,8 @@ impl DispatcherEngine {
                 self.roster.at_mut(key).stopping = true;
                 self.open_or_close(key);
             }
+            // Whom it hears changes nothing here; the shell keeps it for those who ask.
+            WorkerMessage::Neighbours(_) => {}
             _ if arriving => self.expel(now, link, "it has to say first what it holds"),
             WorkerMessage::Started(list) => self.note_started(key, list),
             WorkerMessage::Ended(list) => self.take_results(now, link, key, list),

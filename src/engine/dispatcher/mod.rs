@@ -76,6 +76,8 @@ pub struct DispatcherConfig {
     pub task_timeout: Millis,
     /// Tries after failed ones for jobs that name no number (`--task-retries`, default 3).
     pub task_retries: u32,
+    /// Whether nodes are told to send beacons and to talk to each other (`--p2p-enabled`, default true).
+    pub p2p: bool,
     /// How often workers are told to send heartbeats (default 2 s).
     pub heartbeat_interval: Millis,
     /// Silence after which a worker gets no new work (default 6 s).
@@ -95,6 +97,7 @@ impl Default for DispatcherConfig {
             max_workers: MAX_WORKERS,
             task_timeout: TASK_TIMEOUT,
             task_retries: TASK_RETRIES,
+            p2p: true,
             heartbeat_interval: HEARTBEAT_INTERVAL,
             suspect_after: SUSPECT_AFTER,
             lost_after: LOST_AFTER,

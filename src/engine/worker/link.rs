@@ -143,6 +143,7 @@ mod tests {
             now,
             heartbeat_interval: limits::HEARTBEAT_INTERVAL,
             task_timeout: limits::TASK_TIMEOUT,
+            p2p: false,
         }
     }
 

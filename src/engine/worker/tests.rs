@@ -74,6 +74,7 @@ impl Bench {
             now: self.now,
             heartbeat_interval: limits::HEARTBEAT_INTERVAL,
             task_timeout: limits::TASK_TIMEOUT,
+            p2p: false,
         };
         self.engine.handle_link(self.now, WorkerLinkChange::Up(welcome));
         self.effects()

@@ -52,6 +52,11 @@ impl Directory {
         self.seats().values().find(|seat| seat.name == *name).map(|seat| seat.link.clone())
     }
 
+    /// Whether a worker with this key is connected.
+    pub(super) fn is_connected(&self, node: NodeId) -> bool {
+        self.seats().contains_key(&node)
+    }
+
     /// Sees every join and end from now on.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()

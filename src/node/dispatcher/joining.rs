@@ -186,10 +186,11 @@ pub(super) async fn serve(
     mut queue: mpsc::Receiver<LinkOut>,
 ) -> Result<(), TransportError> {
     let name = waiting.name.clone();
-    let (link, send, recv) = incoming.hold(waiting).await?;
+    // Its seat comes first: once it has been told to wait it shows its code, and somebody may type that at once.
     let (orders, mut approvals) = mpsc::channel(1);
-    let waiter = Waiter { link: id, from: link.remote_addr(), approvals: orders };
+    let waiter = Waiter { link: id, from: incoming.link.remote_addr(), approvals: orders };
     let _seat = shell.joiners.sit(&name, waiter);
+    let (link, send, recv) = incoming.hold(waiting).await?;
     shell.knocks.say(format_args!(
         "Worker {name} ({}, id {}) asks to join: octaskly approve {name} CODE with the code it shows",
         link.remote_addr(),

@@ -13,7 +13,8 @@
 //! reply until they are synced, `ports` hands it out. `worker_link` carries
 //! assignments and results; `relay`, `logs` and `log_files` carry output.
 //! Who waits for approval is in `joining`, what admins ask in `administration`,
-//! and what is told of those who were kept out in `refusals`.
+//! and what is told of those who were kept out in `refusals`. Who hears whom by
+//! beacon is in `neighbourhood`.
 
 mod administration;
 mod admission;
@@ -29,6 +30,7 @@ mod joining;
 mod live;
 mod log_files;
 mod logs;
+mod neighbourhood;
 mod options;
 mod outlet;
 mod ports;
@@ -59,6 +61,7 @@ use tracing::{error, info};
 use self::event::{EVENT_QUEUE, Event};
 use self::shell::Shell;
 use super::{Clock, NodeError, Shutdown, addresses};
+use crate::discovery::Discovery;
 use crate::model::NodeId;
 use crate::store::Store;
 use crate::transport::Endpoint;
@@ -101,8 +104,9 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
     let to_open = options.clone();
     let opening = tokio::task::spawn_blocking(move || start::open(&to_open, clock));
     let opened = opening.await.map_err(|_| NodeError::Crashed("the start of the dispatcher"))??;
-    let start::Opened { folder, access_file, node, access, endpoint, store, progress, engine, log_files, files } =
+    let start::Opened { folder, access_file, identity, access, endpoint, store, progress, engine, log_files, files } =
         opened;
+    let node = identity.id();
 
     let (events, queue) = mpsc::channel(EVENT_QUEUE);
     let shell = Arc::new(Shell {
@@ -119,6 +123,7 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         links: tokio::sync::watch::Sender::new(0),
         numbers: shell::Numbers::default(),
         joiners: joining::Joiners::default(),
+        neighbourhood: neighbourhood::Neighbourhood::new(node, clock),
         refusals: refusals::Refusals::new("connections were refused"),
         knocks: refusals::Refusals::new("workers asked to join"),
     });
@@ -140,10 +145,23 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         access::write(&access_file, &access)?;
         greet(&options, endpoint.local_addr());
     }
+    let discovery = neighbourhood::listen(&options, identity, &shell);
     let turns = tokio::spawn(turns.run());
     let accepting = tokio::spawn(admission::accept_links(Arc::clone(&shell), Arc::clone(&endpoint)));
     let (embedded, store) = (options.embedded, Some(store));
-    Ok(Running { node, access, access_file, shell, endpoint, embedded, store, turns, accepting, _folder: folder })
+    Ok(Running {
+        node,
+        access,
+        access_file,
+        shell,
+        endpoint,
+        embedded,
+        store,
+        turns,
+        accepting,
+        discovery,
+        _folder: folder,
+    })
 }
 
 /// Says where it listens and how to add a worker.
@@ -176,6 +194,8 @@ pub struct Running {
     store: Option<Store>,
     turns: JoinHandle<Result<(), NodeError>>,
     accepting: JoinHandle<()>,
+    /// `None` where it is off, and once it has ended.
+    discovery: Option<Discovery>,
     /// Its lock goes last.
     _folder: NodeDir,
 }
@@ -215,6 +235,9 @@ impl Running {
     pub async fn stop(mut self) -> Result<(), NodeError> {
         self.shell.stopping.raise();
         let removed = access::remove(&self.access_file);
+        if let Some(discovery) = self.discovery.take() {
+            discovery.stop().await;
+        }
         let written = self.wind_up().await;
         let mut links = self.shell.links.subscribe();
         let _ = timeout(LINK_PATIENCE, links.wait_for(|links| *links == 0)).await;
@@ -250,8 +273,11 @@ impl Running {
     }
 
     /// After a failure: tells the links and removes the access file. The store is left as it is.
-    async fn give_up(self) {
+    async fn give_up(mut self) {
         self.shell.stopping.raise();
+        if let Some(discovery) = self.discovery.take() {
+            discovery.stop().await;
+        }
         if let Err(error) = access::remove(&self.access_file) {
             error!("The access file stays behind: failed to {error}");
         }

@@ -5,14 +5,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+pub use crate::discovery::DISCOVERY_PORT;
 use crate::model::Millis;
 use crate::model::limits::{LOST_AFTER, MAX_WORKERS, TASK_RETRIES, TASK_TIMEOUT};
 
 /// The port of a dispatcher unless told otherwise (`--port 7878`).
 pub const DISPATCHER_PORT: u16 = 7878;
-
-/// The port of the beacons (`--discovery-port 5555`).
-pub const DISCOVERY_PORT: u16 = 5555;
 
 /// What a dispatcher is told at its start.
 #[derive(Debug, Clone)]
@@ -35,9 +33,10 @@ pub struct DispatcherOptions {
     pub store: Option<PathBuf>,
     /// `--file-quota`: bytes of inputs and outputs to keep; `None` is what the disk has room for.
     pub file_quota: Option<u64>,
-    /// `--p2p-enabled`: whether workers may talk to each other; default true. Nothing does yet.
+    /// `--p2p-enabled`: whether this dispatcher and its workers send beacons and may talk to each other; default
+    /// true.
     pub p2p_enabled: bool,
-    /// `--discovery-port`: where beacons go; default 5555. Nothing sends any yet.
+    /// `--discovery-port`: where beacons go; default 5555.
     pub discovery_port: u16,
     /// It serves one `run` and is forgotten with its process: says nothing about where it listens, leaves no
     /// access file, has a key of the moment, and never waits for the disk.

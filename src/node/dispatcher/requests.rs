@@ -154,6 +154,14 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
             }
             other => Ok(other),
         },
+        Request::Peers => match put(shell, asker, Call::Workers).await? {
+            Reply::Workers(roster) => {
+                let mut peers = shell.neighbourhood.view(&roster, |node| shell.directory.is_connected(node));
+                peers.truncate(MAX_ROWS as usize);
+                Ok(Reply::Peers(peers))
+            }
+            other => Ok(other),
+        },
         Request::Status => match put(shell, asker, Call::Status).await? {
             Reply::Status(mut status) => {
                 status.address = shell.address.to_string();

@@ -17,6 +17,7 @@ use super::history::History;
 use super::joining::Joiners;
 use super::live::Live;
 use super::log_files::LogFiles;
+use super::neighbourhood::Neighbourhood;
 use super::refusals::Refusals;
 use crate::model::requests::Reply;
 use crate::model::{JobId, LinkId, NodeId, RequestId, Role};
@@ -42,6 +43,8 @@ pub(super) struct Shell {
     pub(super) links: watch::Sender<usize>,
     pub(super) numbers: Numbers,
     pub(super) joiners: Joiners,
+    /// Who hears whom by beacon.
+    pub(super) neighbourhood: Neighbourhood,
     /// What is told of those who were not let in, and of those who ask to be.
     pub(super) refusals: Refusals,
     pub(super) knocks: Refusals,

@@ -35,7 +35,7 @@ pub(super) struct Opened {
     /// Holds the lock.
     pub(super) folder: NodeDir,
     pub(super) access_file: PathBuf,
-    pub(super) node: NodeId,
+    pub(super) identity: Identity,
     pub(super) access: AccessFile,
     pub(super) endpoint: Endpoint,
     pub(super) store: Store,
@@ -73,8 +73,8 @@ pub(super) fn open(options: &DispatcherOptions, clock: Clock) -> Result<Opened, 
 
     let engine = DispatcherEngine::restore(config(options, identity.id()), clock.now(), state);
     let access = AccessFile::new(identity.id(), endpoint.local_addr())?;
-    let (access_file, node) = (home.access_file(), identity.id());
-    Ok(Opened { folder, access_file, node, access, endpoint, store, progress, engine, log_files, files })
+    let access_file = home.access_file();
+    Ok(Opened { folder, access_file, identity, access, endpoint, store, progress, engine, log_files, files })
 }
 
 fn config(options: &DispatcherOptions, node: NodeId) -> DispatcherConfig {
@@ -87,6 +87,7 @@ fn config(options: &DispatcherOptions, node: NodeId) -> DispatcherConfig {
         max_workers: options.max_workers,
         task_timeout: options.task_timeout,
         task_retries: options.task_retries,
+        p2p: options.p2p_enabled && !options.embedded,
         heartbeat_interval: HEARTBEAT_INTERVAL.min(Millis(suspect_after.0 / 3)),
         suspect_after,
         lost_after,

@@ -58,11 +58,12 @@ pub(super) async fn serve(
     let Connected { id, name, link } = worker;
     shell.directory.join(id, name.clone(), link.clone());
     let end = tokio::select! {
-        end = listen(shell, id, recv) => end,
+        end = listen(shell, id, &link, &name, recv) => end,
         end = speak(send, queue) => end,
         error = take_streams(shell, &link, &name) => End::Failed(error),
     };
     shell.directory.leave(link.peer(), id);
+    shell.neighbourhood.leave(link.peer(), id);
     match end {
         End::Left => link.close(CloseCode::Done, "goodbye"),
         End::Closed(code, text) => link.close(code, &text),
@@ -80,10 +81,12 @@ pub(super) async fn stop(link: &Link) {
     link.close(CloseCode::Stopping, "the dispatcher is stopping");
 }
 
-async fn listen(shell: &Shell, link: LinkId, mut recv: FrameRecv) -> End {
+async fn listen(shell: &Shell, id: LinkId, link: &Link, name: &NodeName, mut recv: FrameRecv) -> End {
     loop {
         match recv.recv::<WorkerMessage>(MAX_FRAME).await {
-            Ok(Some(message)) => shell.tell(Event::FromWorker { link, message }).await,
+            // Whom it hears is nothing that the engine decides by.
+            Ok(Some(WorkerMessage::Neighbours(news))) => shell.neighbourhood.report(id, link.peer(), name, news),
+            Ok(Some(message)) => shell.tell(Event::FromWorker { link: id, message }).await,
             Ok(None) => return End::Left,
             Err(error) => return End::Failed(error),
         }

@@ -331,6 +331,7 @@ mod tests {
             now: Timestamp(1),
             heartbeat_interval: Millis(1),
             task_timeout: Millis(1),
+            p2p: false,
         };
         let connect = async {
             let link = outer.connect(inner.local_addr(), b.id(), Alpn::Worker).await.expect("a link");

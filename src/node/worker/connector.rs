@@ -11,16 +11,18 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::dial::{DialError, Dialled, Dialler, ExpectedBy, Held, Joined};
+use super::dial::{DialError, Dialled, Dialler, ExpectedBy, Found, Held, Joined};
+use super::gossip::Gossip;
 use super::join::{Applicant, WaitEnd};
 use super::logs::serve_reads;
 use super::shell::{Event, Outgoing, Up};
 use super::ways::FolderPath;
+use crate::discovery::Standing;
 use crate::exec::Executor;
 use crate::model::Millis;
 use crate::model::handshake::{Refusal, RefusalCode};
 use crate::model::limits::{MAX_FRAME, SUSPECT_AFTER};
-use crate::model::messages::DispatcherMessage;
+use crate::model::messages::{DispatcherMessage, WorkerMessage};
 use crate::node::{NodeError, Shutdown};
 use crate::transport::{CloseCode, FrameRecv, FrameSend, Link, LinkEnd, TransportError};
 
@@ -36,6 +38,8 @@ const OUTGOING_QUEUE: usize = 2;
 const GOOD_LINK: Duration = Duration::from_secs(60);
 /// Links in a row that another worker with the same key took the place of, after which this one gives way.
 const MOST_SUPERSEDED: u32 = 3;
+/// Dispatchers that are named when several are heard.
+const MOST_NAMED: usize = 4;
 /// How long a worker that stops waits for the dispatcher to have read its last words.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -109,6 +113,7 @@ impl Connector {
     /// Serves a link to its end, and says how long to wait for the next one; `None` when the shell has left.
     async fn work(&mut self, joined: Joined) -> Option<Result<Duration, NodeError>> {
         (self.pauses.next, self.told, self.told_of_another) = (FIRST_PAUSE, None, false);
+        self.stand_with(&joined);
         let since = Instant::now();
         let end = self.serve(joined).await;
         self.live.send_replace(None);
@@ -135,13 +140,15 @@ impl Connector {
     /// Waits for approval, and says how long to wait for the next try.
     async fn ask(&mut self, held: Held) -> Result<Duration, NodeError> {
         self.pauses.next = FIRST_PAUSE;
-        let address = held.address;
-        self.tell(&if held.has_forgotten {
-            format!(
+        // There is somebody to wait for.
+        self.dialler.knowledge.stand(Standing::Listening);
+        let (address, found) = (held.address, held.found);
+        self.tell(&match found {
+            Found::Before => format!(
                 "The dispatcher at {address} no longer knows this worker (was its store reset?); asking to join again"
-            )
-        } else {
-            format!("The dispatcher at {address} is not known here yet; asking to join it")
+            ),
+            Found::There => format!("The dispatcher at {address} is not known here yet; asking to join it"),
+            Found::Heard => format!("Heard a dispatcher at {address}, which is not known here yet; asking to join it"),
         });
         match self.applicant.wait(held, &self.dialler.knowledge).await {
             WaitEnd::Approved => {
@@ -153,7 +160,10 @@ impl Connector {
                 self.told = None;
                 Ok(REFUSED_PAUSE)
             }
-            WaitEnd::Lost(LinkEnd::ByPeer { code: CloseCode::Revoked, .. }) => Err(self.revoked()),
+            // Of one that was only heard this means nothing.
+            WaitEnd::Lost(LinkEnd::ByPeer { code: CloseCode::Revoked, .. }) if found != Found::Heard => {
+                Err(self.revoked())
+            }
             WaitEnd::Lost(end) => {
                 self.tell(&format!("Lost the dispatcher at {address} ({end}) while waiting for its approval"));
                 Ok(FIRST_PAUSE)
@@ -165,6 +175,9 @@ impl Connector {
     /// What a failed try means.
     fn failed(&mut self, error: DialError) -> Result<Duration, NodeError> {
         let let_in = self.dialler.let_in;
+        if !let_in {
+            self.dialler.knowledge.stand(Standing::Seeking { name: self.dialler.name() });
+        }
         match error {
             DialError::Refused(refusal) if refusal.code == RefusalCode::Revoked => Err(self.revoked()),
             // Somebody who starts a second worker of a name has made a mistake, and is to hear of it; one whose
@@ -197,6 +210,16 @@ impl Connector {
         }
     }
 
+    /// Says by beacon where this worker belongs from now on, or nothing at all where that is not wanted.
+    fn stand_with(&self, joined: &Joined) {
+        let welcome = &joined.welcome;
+        self.dialler.knowledge.stand(if welcome.p2p {
+            Standing::Member { cluster: joined.dispatcher, name: welcome.name.clone() }
+        } else {
+            Standing::Off
+        });
+    }
+
     /// The file that has to go before another dispatcher is asked for approval.
     fn pin_to_remove(&self, error: &DialError) -> Option<PathBuf> {
         match error {
@@ -213,6 +236,8 @@ impl Connector {
     async fn serve(&mut self, joined: Joined) -> LinkEnd {
         let Joined { dispatcher, address, link, welcome, mut send, mut recv } = joined;
         let silence = longest_silence(welcome.heartbeat_interval);
+        let hearing = self.dialler.knowledge.hearing.clone().filter(|_| welcome.p2p);
+        let gossip = hearing.map(Gossip::new);
         let (outgoing, batches) = mpsc::channel(OUTGOING_QUEUE);
         self.live.send_replace(Some(link.clone()));
         let up = Up { dispatcher, address, welcome, outgoing };
@@ -221,7 +246,7 @@ impl Connector {
         }
         let end = tokio::select! {
             error = read(&mut recv, &self.events, silence) => error,
-            error = write(&mut send, batches, &link) => error,
+            error = write(&mut send, batches, gossip, &link) => error,
             error = serve_reads(&link, &self.executor) => error,
         };
         let end = match end {
@@ -278,11 +303,32 @@ async fn read(recv: &mut FrameRecv, events: &mpsc::Sender<Event>, silence: Durat
 
 /// Sends what the shell says; once the shell has said its last, ends the stream
 /// in order and gives the dispatcher a moment to read it.
-async fn write(send: &mut FrameSend, mut batches: mpsc::Receiver<Outgoing>, link: &Link) -> TransportError {
-    while let Some(batch) = batches.recv().await {
-        if let Err(error) = send.send_all(&batch).await {
+async fn write(
+    send: &mut FrameSend,
+    mut batches: mpsc::Receiver<Outgoing>,
+    mut gossip: Option<Gossip>,
+    link: &Link,
+) -> TransportError {
+    // What the worker holds has to come first.
+    let mut began = false;
+    loop {
+        let news = async {
+            match &mut gossip {
+                Some(gossip) if began => gossip.news().await,
+                _ => std::future::pending().await,
+            }
+        };
+        let sent = tokio::select! {
+            batch = batches.recv() => match batch {
+                Some(batch) => send.send_all(&batch).await,
+                None => break,
+            },
+            news = news => send.send(&WorkerMessage::Neighbours(news)).await,
+        };
+        if let Err(error) = sent {
             return error;
         }
+        began = true;
     }
     if let Err(error) = send.finish().await {
         return error;
@@ -299,9 +345,19 @@ fn refused_for_now(refusal: &Refusal) -> String {
 fn waiting_for(error: &DialError) -> String {
     match error {
         DialError::NoneKnown { access_file } => format!(
-            "Waiting for a dispatcher: none has been started here yet ({} does not exist)",
+            "Waiting for a dispatcher: none has been started here yet ({} does not exist), and none is heard by beacon",
             access_file.display()
         ),
+        DialError::SeveralHeard(offers) => {
+            let places = offers.iter().take(MOST_NAMED).filter_map(|offer| offer.addresses.first());
+            let places: Vec<String> = places.map(|at| format!("--dispatcher {at}")).collect();
+            format!("Waiting for a dispatcher: several are heard; choose one with {}", places.join(" or "))
+        }
+        DialError::HeardRefused { address, refusal } => {
+            // Its words are those of a stranger.
+            let text: String = refusal.text.chars().filter(|c| !c.is_control()).take(200).collect();
+            format!("Heard a dispatcher at {address}, which does not take this worker: {text}")
+        }
         DialError::Unreachable { tried } => {
             let places: Vec<String> = tried.iter().map(ToString::to_string).collect();
             format!("Waiting for the dispatcher at {}: it does not answer", places.join(" or "))

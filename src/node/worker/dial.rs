@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use super::connector::error_text;
 use super::ways::{Knowledge, Way};
+use crate::discovery::Offer;
 use crate::model::handshake::{Credential, Hello, Intent, Refusal, RefusalCode, Waiting, Welcome};
 use crate::model::limits::{PROTOCOL_OLDEST, PROTOCOL_VERSION};
 use crate::model::node::WorkerProfile;
-use crate::model::{InstanceId, NodeId};
+use crate::model::{InstanceId, NodeId, NodeName};
 use crate::transport::{self, Alpn, Endpoint, FrameRecv, FrameSend, Link, TransportError};
 use crate::trust::{Identity, TrustError};
 
@@ -57,8 +58,19 @@ pub(super) struct Held {
     pub(super) waiting: Waiting,
     pub(super) send: FrameSend,
     pub(super) recv: FrameRecv,
-    /// It is a dispatcher that enrolled this worker before.
-    pub(super) has_forgotten: bool,
+    /// How it was found.
+    pub(super) found: Found,
+}
+
+/// How a dispatcher was found that is to approve this worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// At the address that the user gave, or on this machine.
+    There,
+    /// By a beacon: somebody says that he is a dispatcher.
+    Heard,
+    /// It enrolled this worker before, and has forgotten it.
+    Before,
 }
 
 /// Why a try did not lead to a dispatcher that lets in or lets wait.
@@ -94,6 +106,15 @@ pub(super) enum DialError {
     },
     /// It answered, with no.
     Refused(Refusal),
+    /// One that was heard by beacon answered with no, which says little: anybody can be heard.
+    HeardRefused {
+        /// Where.
+        address: SocketAddr,
+        /// What it said.
+        refusal: Refusal,
+    },
+    /// Several dispatchers are heard, and only a person knows which one is meant.
+    SeveralHeard(Vec<Offer>),
     /// This node has no socket to dial from.
     NoSocket(TransportError),
 }
@@ -130,10 +151,12 @@ impl Dialler {
                 Err(DialError::Refused(refusal)) if refusal.code == RefusalCode::NotEnrolled => {
                     return match way {
                         Way::Pinned(pin) => self.try_way(&Way::Join(Some(pin.clone()))).await,
-                        Way::Access(_) | Way::Token(_) | Way::Join(_) => Err(DialError::Refused(refusal)),
+                        Way::Access(_) | Way::Token(_) | Way::Join(_) | Way::Heard(_) => {
+                            Err(DialError::Refused(refusal))
+                        }
                     };
                 }
-                Err(DialError::Unreachable { .. }) if self.is_a_guess(way) => return Err(self.knowledge.none_known()),
+                Err(DialError::Unreachable { .. }) if self.is_a_guess(way) => return self.try_heard().await,
                 Ok(Dialled::Waiting(held)) if self.knowledge.access_leads_to(held.link.peer()) => {
                     // A dispatcher of this home has just started: its file is there before it answers anybody.
                     drop(held);
@@ -143,6 +166,11 @@ impl Dialler {
             }
         }
         Err(failed)
+    }
+
+    /// The name that this worker asks for.
+    pub(super) fn name(&self) -> Option<NodeName> {
+        self.profile.name.clone()
     }
 
     /// Closes the sockets; what was sent gets a moment to arrive.
@@ -157,12 +185,56 @@ impl Dialler {
         matches!(way, Way::Join(None)) && self.knowledge.address.host.is_none()
     }
 
+    /// Asks the one dispatcher that is heard to approve this worker. Nothing that comes of it ends the worker: it
+    /// was told of nobody, and anybody can send a beacon.
+    async fn try_heard(&mut self) -> Result<Dialled, DialError> {
+        let mut offers = self.knowledge.offers();
+        let offer = match (offers.pop(), offers.is_empty()) {
+            (Some(offer), true) => offer,
+            (None, _) => return Err(self.knowledge.none_known()),
+            (Some(last), false) => {
+                offers.push(last);
+                return Err(DialError::SeveralHeard(offers));
+            }
+        };
+        let Some(address) = offer.addresses.first().copied() else { return Err(self.knowledge.none_known()) };
+        match self.try_way(&Way::Heard(offer)).await {
+            Ok(dialled) => Ok(dialled),
+            Err(DialError::Refused(refusal)) => Err(DialError::HeardRefused { address, refusal }),
+            Err(error @ (DialError::NoSocket(_) | DialError::Trust(_))) => Err(error),
+            Err(_) => Err(self.knowledge.none_known()),
+        }
+    }
+
+    /// Where to try `way`, each with whether it was only heard there. What was heard lately comes before what was
+    /// known earlier, but not before what the user gave.
+    async fn places(&self, way: &Way) -> Result<Vec<(SocketAddr, bool)>, DialError> {
+        let heard = self.knowledge.heard_at(way);
+        let known = match self.knowledge.candidates(way).await {
+            Ok(known) => known,
+            Err(DialError::UnknownHost { .. }) if !heard.is_empty() => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let news = heard.into_iter().filter(|at| !known.contains(at)).map(|at| (at, true));
+        let mut places: Vec<(SocketAddr, bool)> = news.collect();
+        let front = if self.knowledge.address.host.is_some() { 0 } else { places.len() };
+        places.splice(front..front, known.iter().map(|at| (*at, false)));
+        Ok(places)
+    }
+
     async fn try_way(&mut self, way: &Way) -> Result<Dialled, DialError> {
-        let tried = self.knowledge.candidates(way).await?;
+        let places = self.places(way).await?;
+        let tried: Vec<SocketAddr> = places.iter().map(|(address, _)| *address).collect();
         let mut other_key = None;
-        for address in &tried {
+        for (address, is_heard) in &places {
+            if *is_heard && other_key.is_some() {
+                // Somebody else sits where the user sent this worker: he is to hear of it.
+                break;
+            }
             match self.try_address(*address, way).await? {
                 Ok(dialled) => return Ok(dialled),
+                // It was a beacon that led there, and not the dispatcher that was meant.
+                Err(TransportError::WrongKey { .. }) if *is_heard => {}
                 Err(TransportError::Refused(refusal)) if self.has_outdated_secret(way, &refusal) => {
                     return Err(DialError::Unreachable { tried });
                 }
@@ -176,7 +248,7 @@ impl Dialler {
             (Some(address), Way::Token(token)) if !self.knowledge.is_enrolled_with(token.dispatcher) => {
                 DialError::OtherKey { address, expected_by: ExpectedBy::Token }
             }
-            (Some(address), Way::Token(_) | Way::Pinned(_) | Way::Join(_)) => {
+            (Some(address), Way::Token(_) | Way::Pinned(_) | Way::Join(_) | Way::Heard(_)) => {
                 DialError::OtherKey { address, expected_by: ExpectedBy::Pin }
             }
             (None, _) => DialError::Unreachable { tried },
@@ -193,14 +265,19 @@ impl Dialler {
             Way::Access(access) => (access.dispatcher, Credential::Access(access.secret)),
             Way::Token(token) => (token.dispatcher, token.credential()),
             Way::Pinned(pin) => (pin.dispatcher, Credential::None),
-            Way::Join(pin) => {
+            Way::Join(_) | Way::Heard(_) => {
+                let (expected, found) = match way {
+                    Way::Heard(offer) => (Some(offer.dispatcher), Found::Heard),
+                    Way::Join(Some(pin)) => (Some(pin.dispatcher), Found::Before),
+                    _ => (None, Found::There),
+                };
                 let hello = self.hello(Intent::Join { name: self.profile.name.clone() }, Credential::None);
                 let worker = self.identity.id();
                 let endpoint = self.endpoint(address)?;
                 let asked = async {
-                    let link = endpoint.connect_join(address, pin.as_ref().map(|pin| pin.dispatcher)).await?;
+                    let link = endpoint.connect_join(address, expected).await?;
                     let (waiting, send, recv) = transport::ask_to_join(&link, &hello).await?;
-                    Ok(Held { address, worker, link, waiting, send, recv, has_forgotten: pin.is_some() })
+                    Ok(Held { address, worker, link, waiting, send, recv, found })
                 };
                 let asked: Result<Held, TransportError> = asked.await;
                 return Ok(asked.map(Dialled::Waiting));
@@ -237,7 +314,7 @@ impl Dialler {
             Way::Access(access) => {
                 refusal.code == RefusalCode::BadCredential && self.knowledge.access_differs_from(access)
             }
-            Way::Token(_) | Way::Pinned(_) | Way::Join(_) => false,
+            Way::Token(_) | Way::Pinned(_) | Way::Join(_) | Way::Heard(_) => false,
         }
     }
 

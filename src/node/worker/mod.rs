@@ -21,6 +21,7 @@ mod dial;
 mod effects;
 mod files;
 mod files_turn;
+mod gossip;
 mod join;
 pub mod last_words;
 mod life;
@@ -44,7 +45,9 @@ use self::shell::LoopEnd;
 use self::ways::{AccessSource, FolderPath, Knowledge};
 use super::hardware::Hardware;
 use super::{Clock, NodeError, Shutdown};
-use crate::model::NodeName;
+use crate::discovery::{Announcement, Config, Discovery, Standing};
+use crate::model::node::WorkerProfile;
+use crate::model::{NodeName, Role};
 use crate::trust::{AccessFile, Home, Identity};
 
 /// Runs a worker until `shutdown` is raised or it cannot go on. Needs a tokio runtime.
@@ -66,17 +69,22 @@ pub async fn run(options: WorkerOptions, shutdown: Shutdown) -> Result<(), NodeE
         Some(name) => home.worker(name)?,
         None => home.unnamed_worker()?,
     };
+    let clock = Clock::anchored_now();
+    let identity = Arc::new(Identity::load_or_create(&folder)?);
+    let profile = options.profile(&Hardware::detect());
+    let discovery = discover(&options, Arc::clone(&identity), &profile, clock);
     let mut setup = Setup {
-        clock: Clock::anchored_now(),
-        identity: Arc::new(Identity::load_or_create(&folder)?),
+        clock,
+        identity,
         knowledge: Knowledge {
             source: AccessSource::File(home.access_file()),
             address: options.dispatcher.clone(),
             token: options.token.clone(),
             folder: Some(FolderPath::new(folder.path())),
+            hearing: Some(discovery.hearing()),
         },
         show: options.show_approval.clone(),
-        profile: options.profile(&Hardware::detect()),
+        profile,
         program: program(options.program),
         // Beside the worker's folder and not in it: that one may be renamed while tasks run.
         work_root: home.root().join("work"),
@@ -84,10 +92,37 @@ pub async fn run(options: WorkerOptions, shutdown: Shutdown) -> Result<(), NodeE
         folder: Some(folder),
         stop: StopWishes::by_signals(shutdown),
     };
-    while setup.live().await? == LoopEnd::OtherDispatcher {
-        tracing::warn!("Another dispatcher has taken the place of the one before; starting over with it");
-    }
-    Ok(())
+    let ended = loop {
+        match setup.live().await {
+            Ok(LoopEnd::OtherDispatcher) => {
+                tracing::warn!("Another dispatcher has taken the place of the one before; starting over with it");
+            }
+            Ok(LoopEnd::Stopped) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    discovery.stop().await;
+    ended
+}
+
+/// Listens for beacons from the start, and says something only once it is known whether that is wanted.
+fn discover(options: &WorkerOptions, identity: Arc<Identity>, profile: &WorkerProfile, clock: Clock) -> Discovery {
+    let capacity = &profile.capacity;
+    Discovery::start(Config {
+        identity,
+        port: options.discovery_port,
+        started_at: clock.now(),
+        announcement: Announcement {
+            role: Role::Worker,
+            listens: None,
+            cpu: capacity.cpu,
+            memory_bytes: capacity.memory_bytes,
+            gpus: capacity.gpus,
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        standing: Standing::Listening,
+        is_member: Box::new(|_| false),
+    })
 }
 
 /// Runs a worker for the dispatcher of this same process, which tells its
@@ -115,6 +150,7 @@ pub(super) async fn run_embedded(
             address: DispatcherAddress::default(),
             token: None,
             folder: None,
+            hearing: None,
         },
         show: None,
         profile: options.profile(&Hardware::detect()),

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use tokio::sync::mpsc;
 
 use super::join::ApprovalAsked;
+use crate::discovery::DISCOVERY_PORT;
 use crate::model::limits::{MAX_JOBS, MOST_JOBS};
 use crate::model::node::WorkerProfile;
 use crate::model::spec::Isolation;
@@ -42,6 +43,8 @@ pub struct WorkerOptions {
     pub resources: BTreeMap<String, u64>,
     /// `--file-quota`: bytes of inputs and outputs to keep; `None` is what the disk has room for.
     pub file_quota: Option<u64>,
+    /// `--discovery-port`: where beacons come from and go to; default 5555.
+    pub discovery_port: u16,
     /// The `octaskly` binary that guard and shims are started from; `None` is the running one.
     pub program: Option<PathBuf>,
     /// Where to show what is to be typed for this worker's approval; `None` is the terminal. What does not
@@ -74,6 +77,7 @@ impl WorkerOptions {
             labels: BTreeMap::new(),
             resources: BTreeMap::new(),
             file_quota: None,
+            discovery_port: DISCOVERY_PORT,
             program: None,
             show_approval: None,
         }

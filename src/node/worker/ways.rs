@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::dial::DialError;
 use super::options::DispatcherAddress;
+use crate::discovery::{Hearing, Offer, Standing};
 use crate::model::NodeId;
 use crate::node::NodeError;
 use crate::node::dispatcher::DISPATCHER_PORT;
@@ -38,6 +39,8 @@ pub(super) struct Knowledge {
     pub(super) token: Option<TokenText>,
     /// Where its pin is; an embedded worker has none.
     pub(super) folder: Option<FolderPath>,
+    /// Who is heard by beacon; an embedded worker hears nobody.
+    pub(super) hearing: Option<Hearing>,
 }
 
 /// One dispatcher to expect.
@@ -51,6 +54,8 @@ pub(super) enum Way {
     Pinned(Pin),
     /// Whoever answers, or only this one: to be approved by code.
     Join(Option<Pin>),
+    /// One that was heard by beacon, which is worth no more than an address: to be approved by code.
+    Heard(Offer),
 }
 
 impl Knowledge {
@@ -158,8 +163,39 @@ impl Knowledge {
         candidates(&self.address, &self.known_addresses(way)).await
     }
 
+    /// Where the dispatcher of `way` was heard, which may be news. Nobody is believed because of it: whoever
+    /// answers there has to have the key.
+    pub(super) fn heard_at(&self, way: &Way) -> Vec<SocketAddr> {
+        let dispatcher = match way {
+            Way::Token(token) => token.dispatcher,
+            Way::Pinned(pin) | Way::Join(Some(pin)) => pin.dispatcher,
+            Way::Access(_) | Way::Join(None) | Way::Heard(_) => return Vec::new(),
+        };
+        self.hearing.as_ref().map(|hearing| hearing.whereabouts(dispatcher)).unwrap_or_default()
+    }
+
+    /// Dispatchers that are heard, for a worker that knows of none and was told of none; nobody until those who
+    /// are there have had time to answer.
+    pub(super) fn offers(&self) -> Vec<Offer> {
+        let Some(hearing) = self.hearing.as_ref().filter(|hearing| hearing.has_asked()) else { return Vec::new() };
+        let mut offers = hearing.offers();
+        for offer in &mut offers {
+            offer.addresses.retain(|at| self.address.port.is_none_or(|port| port == at.port()));
+        }
+        offers.retain(|offer| !offer.addresses.is_empty());
+        offers
+    }
+
+    /// The node stands there from now on, as far as beacons go.
+    pub(super) fn stand(&self, standing: Standing) {
+        if let Some(hearing) = &self.hearing {
+            hearing.stand(standing);
+        }
+    }
+
     fn known_addresses(&self, way: &Way) -> Vec<SocketAddr> {
         let known = match way {
+            Way::Heard(offer) => offer.addresses.clone(),
             Way::Access(access) => access.addresses.clone(),
             Way::Pinned(pin) | Way::Join(Some(pin)) => pin.addresses.clone(),
             Way::Token(token) => {
@@ -240,8 +276,9 @@ async fn resolve(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
     if found.is_empty() { Err(std::io::ErrorKind::NotFound.into()) } else { Ok(found) }
 }
 
-fn with_port(address: SocketAddr, port: Option<u16>) -> SocketAddr {
-    SocketAddr::new(address.ip(), port.unwrap_or(address.port()))
+fn with_port(mut address: SocketAddr, port: Option<u16>) -> SocketAddr {
+    address.set_port(port.unwrap_or(address.port()));
+    address
 }
 
 #[cfg(test)]
@@ -291,6 +328,7 @@ mod tests {
             address: DispatcherAddress { host: host.map(str::to_owned), port: None },
             token: has_token.then(|| TokenText::with_secret(NodeId([3; 32]), [4; 16])),
             folder: Some(FolderPath::new(home.path())),
+            hearing: None,
         };
         if has_pin {
             knowledge.remember(NodeId([2; 32]), "10.0.0.1:7878".parse().expect("an address")).expect("written");
@@ -304,7 +342,7 @@ mod tests {
             Way::Access(_) => "access",
             Way::Token(_) => "token",
             Way::Pinned(_) => "pin",
-            Way::Join(_) => "join",
+            Way::Join(_) | Way::Heard(_) => "join",
         };
         ways.iter().map(|way| word(way).to_owned()).collect()
     }

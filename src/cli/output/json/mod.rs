@@ -4,11 +4,15 @@
 //! A change to a key is a breaking change: the tests below hold each of them.
 
 mod files;
+mod peers;
 mod trust;
 
 use serde::Serialize;
 use serde_json::Number;
 
+#[cfg(test)]
+pub(crate) use peers::tests as peer_tests;
+pub(crate) use peers::{Peer, peer_address};
 #[cfg(test)]
 pub(crate) use trust::tests as trust_tests;
 pub(crate) use trust::{Client, Token, client_state};
