@@ -148,18 +148,13 @@ fn progress_is_shown_on_stderr_and_its_exit_status_is_that_of_wait() {
     let cluster = Cluster::start();
     let fine = cluster.ask(&["submit", "--progress", "--array", "1-3", "--", "true"]);
     assert_eq!((fine.code, fine.stdout.as_str()), (Some(0), "Submitted job 1 (3 tasks)\n"));
-    assert!(
-        fine.stderr.lines().last().is_some_and(|last| last.starts_with("job 1: 3 of 3 done in ")),
-        "{}",
-        fine.stderr
-    );
-    assert!(fine.stderr.lines().count() <= 2, "a file gets few lines: {}", fine.stderr);
+    assert!(fine.stderr.lines().last().is_some_and(|last| last.starts_with("job 1: 3 of 3 done")), "{}", fine.stderr);
     let bad = cluster.ask(&["submit", "-q", "--progress", "--retries", "0", "--array", "1-2", "--", "false"]);
     assert_eq!((bad.code, bad.stdout.as_str()), (Some(1), "2\n"));
     assert!(bad.stderr.starts_with("error: job 2 failed: of 2 tasks 2 failed\n"), "{}", bad.stderr);
     let both = cluster.ask(&["progress", "1-2"]);
     assert_eq!((both.code, both.stdout.as_str()), (Some(1), ""));
-    assert!(both.stderr.starts_with("2 jobs: 5 of 5 done, 2 failed in "), "{}", both.stderr);
+    assert!(both.stderr.starts_with("2 jobs: 5 of 5 done, 2 failed\n"), "{}", both.stderr);
     assert_eq!(cluster.ask(&["progress", "-q", "1"]).stderr, "");
     let task = cluster.ask(&["progress", "1.2"]);
     assert_eq!(task.code, Some(2));

@@ -138,8 +138,12 @@ impl Meter {
             screen::clear();
         }
         if self.place != Place::Nowhere && (self.shown || self.asked) && self.totals.total > 0 {
-            let took = self.clock.now().since(self.began_at);
-            say::plain(&format!("{}: {} in {}", self.name, counts(&self.totals), text::coarse(took)));
+            // Of what was over before anybody looked, nobody knows how long it took.
+            let took = match self.pace.has_seen_an_end() {
+                true => format!(" in {}", text::coarse(self.clock.now().since(self.began_at))),
+                false => String::new(),
+            };
+            say::plain(&format!("{}: {}{took}", self.name, counts(&self.totals)));
         }
     }
 }
@@ -221,6 +225,11 @@ impl Pace {
         while self.samples.get(1).is_some_and(|(at, _)| now.since(*at) > WINDOW) {
             self.samples.pop_front();
         }
+    }
+
+    /// Whether anything has ended while we looked.
+    fn has_seen_an_end(&self) -> bool {
+        self.samples.front().is_some_and(|(_, before)| *before < self.latest)
     }
 
     /// `None` before anything has ended while we looked.
