@@ -53,7 +53,6 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("nix", &["exec", "blob", "trust", "cli", "node"]),
     ("libc", &["exec"]),
     ("bao_tree", &["blob"]),
-    ("globset", &["blob", "cli"]),
 ];
 
 /// Names that would make the pure rooms impure.
