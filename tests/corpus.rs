@@ -25,7 +25,7 @@ use octaskly::trust::{ApprovalCode, Signed, TokenText, pins, tls};
 use octaskly::wire::beacon::SealedBeacon;
 use octaskly::wire::data::{DATA_HEADER_BYTES, DataHeader};
 use octaskly::wire::frame::{self, HEADER_BYTES};
-use octaskly::wire::{DataFrame, Message};
+use octaskly::wire::{DataFrame, Message, manifest};
 use proptest::prelude::*;
 use rustls::pki_types::CertificateDer;
 
@@ -45,6 +45,7 @@ const DECODERS: &[(&str, Decoder)] = &[
     ("hello", message::<Hello>),
     ("join_news", message::<JoinNews>),
     ("join_reply", message::<JoinReply>),
+    ("manifest", manifest),
     ("pins", |bytes| pins::decode(bytes).is_ok()),
     ("request", message::<Request>),
     ("roster", signed::<Roster>),
@@ -67,6 +68,13 @@ fn whole_frame(bytes: &[u8]) -> bool {
     let Some((header, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return false };
     let length = frame::body_length(*header, MAX_FRAME_UNAUTHENTICATED);
     length.is_ok_and(|length| length == body.len()) && message::<Hello>(body)
+}
+
+/// What is taken is the one form that it can have.
+fn manifest(bytes: &[u8]) -> bool {
+    let Ok(entries) = manifest::decode(bytes) else { return false };
+    assert_eq!(manifest::encode(&entries).as_deref(), Ok(bytes));
+    true
 }
 
 fn data_frame(bytes: &[u8]) -> bool {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::error::What;
 use super::pattern::{Files, expand, is_beneath};
-use super::sys::{Folder, is_through_link};
+use super::sys::{Folder, Listing, is_through_link};
 use super::walk::{shown_at, split, walk};
 use super::{BlobError, BlobStore, Take, has_glob};
 use crate::model::files::OutputFile;
@@ -171,7 +171,7 @@ impl Within<'_> {
 }
 
 impl Files for Within<'_> {
-    fn list(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, What)>> {
+    fn list(&self, path: &[u8]) -> io::Result<Listing> {
         let entries = self.root.beneath(path)?.entries(MAX_MANIFEST_ENTRIES)?;
         entries.ok_or_else(|| io::Error::other(format!("more than {MAX_MANIFEST_ENTRIES} entries are in it")))
     }

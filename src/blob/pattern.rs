@@ -13,7 +13,7 @@ use std::path::Path;
 
 use super::BlobError;
 use super::error::What;
-use super::sys::what_is;
+use super::sys::{Listing, what_is};
 use super::walk::{joined, shown_at};
 use crate::model::RawString;
 use crate::model::limits::MAX_PATH_BYTES;
@@ -45,7 +45,7 @@ pub fn match_files(base: &Path, pattern: &[u8]) -> Result<Vec<RawString>, BlobEr
 /// What a pattern is matched against. Paths are beneath some root, which is the empty path.
 pub(super) trait Files {
     /// What is in a directory.
-    fn list(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, What)>>;
+    fn list(&self, path: &[u8]) -> io::Result<Listing>;
     /// What is at a path, if anything is.
     fn look(&self, path: &[u8]) -> io::Result<Option<What>>;
     /// Whether a pattern may go on beneath a link at this path.
@@ -117,7 +117,7 @@ fn goes_on(files: &impl Files, path: &[u8], what: What) -> bool {
 struct OfUser<'a>(&'a Path);
 
 impl Files for OfUser<'_> {
-    fn list(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, What)>> {
+    fn list(&self, path: &[u8]) -> io::Result<Listing> {
         let of = |entry: fs::DirEntry| Ok((entry.file_name().into_vec(), kind_of(entry.file_type()?)));
         fs::read_dir(shown_at(self.0, path))?.map(|entry| of(entry?)).collect()
     }

@@ -24,6 +24,9 @@ use super::error::What;
 /// A directory is only ever opened as one, and never through a link.
 const AS_DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
+/// The names in a directory, and what stands at each.
+pub(super) type Listing = Vec<(Vec<u8>, What)>;
+
 /// An open directory. A name given to it is one part, without `/`; a path is one that `check_path` let through, or empty.
 #[derive(Debug)]
 pub(super) struct Folder(OwnedFd);
@@ -148,7 +151,7 @@ impl Folder {
     }
 
     /// All that is in it, in no order; `None` when that is more than `bound`.
-    pub(super) fn entries(&self, bound: usize) -> io::Result<Option<Vec<(Vec<u8>, What)>>> {
+    pub(super) fn entries(&self, bound: usize) -> io::Result<Option<Listing>> {
         // A descriptor of its own, since listing moves a position in it.
         let mut listing = Dir::openat(&self.0, ".", AS_DIRECTORY, Mode::empty())?;
         let mut found = Vec::new();

@@ -15,8 +15,10 @@ pub(super) struct Whole {
     pub(super) bytes: u64,
     /// Greater is later.
     pub(super) used: u64,
-    /// Not yet durable.
-    pub(super) fresh: bool,
+    /// When it is not yet durable: a number that no other has, not even the same blob when it comes in again.
+    pub(super) fresh: Option<u64>,
+    /// It was asked for under another size, and has been read to see who is right.
+    pub(super) questioned: bool,
 }
 
 /// A blob that is arriving.
@@ -39,7 +41,7 @@ pub(super) struct Index {
     /// By digest and size: a lie about the size does not stand in the way of the truth.
     pub(super) arriving: HashMap<BlobRef, Arriving>,
     /// Whole ones that are not durable, in the order in which they came.
-    pub(super) fresh: Vec<Digest>,
+    pub(super) fresh: Vec<(Digest, u64)>,
     /// How many [`super::Pins`] hold each.
     pub(super) pins: HashMap<Digest, usize>,
     /// Of whole blobs, and of arriving ones what they will have when they are whole.
@@ -69,11 +71,13 @@ impl Index {
     /// Lists a blob whose files are in place.
     pub(super) fn add(&mut self, blob: BlobRef, fresh: bool) {
         let used = self.next_use();
-        let before = self.whole.insert(blob.digest, Whole { bytes: blob.bytes, used, fresh });
+        let before = self
+            .whole
+            .insert(blob.digest, Whole { bytes: blob.bytes, used, fresh: fresh.then_some(used), questioned: false });
         debug_assert!(before.is_none(), "a blob is added once");
         self.bytes += blob.bytes;
         if fresh {
-            self.fresh.push(blob.digest);
+            self.fresh.push((blob.digest, used));
         }
     }
 
@@ -89,8 +93,8 @@ impl Index {
     pub(super) fn drop_whole(&mut self, digest: Digest) -> Option<Whole> {
         let whole = self.whole.remove(&digest)?;
         self.bytes -= whole.bytes;
-        if whole.fresh {
-            self.fresh.retain(|other| *other != digest);
+        if whole.fresh.is_some() {
+            self.fresh.retain(|(other, _)| *other != digest);
         }
         Some(whole)
     }

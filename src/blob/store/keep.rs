@@ -180,19 +180,20 @@ impl BlobStore {
         Ok(Some((scratch, file)))
     }
 
-    /// Lists a blob whose bytes are all there. Another thread may have been faster: then these are not needed.
+    /// Lists a blob whose bytes are all there; under its digest there may be another size, which is then wrong. Another thread may have been faster: then these are not needed.
     fn settle(&self, draft: Draft) -> Result<(), BlobError> {
         let blob = draft.blob;
         let mut index = self.index();
         if index.has(blob) {
             return Ok(());
         }
+        let wrong = self.inner.remove_whole(&mut index, blob.digest);
         let tree = draft.tree.as_ref().map(|tree| tree.path().to_owned());
         self.put_in_place(blob, draft.data.path(), tree.as_deref())?;
         let arriving = self.inner.remove_arriving(&mut index, blob);
         index.add(blob, true);
         drop(index);
-        drop(arriving);
+        drop((wrong, arriving));
         Ok(())
     }
 
@@ -204,6 +205,7 @@ impl BlobStore {
             // Whole by another way, or removed just now; then all of it is missing again.
             return Ok(if index.has(blob) { Accepted::Complete } else { Accepted::More });
         }
+        let wrong = self.inner.remove_whole(&mut index, blob.digest);
         self.put_in_place(blob, &partial.folder().join("data"), Some(&partial.folder().join("tree")))?;
         state.gone = true;
         drop(state);
@@ -211,7 +213,7 @@ impl BlobStore {
         let rest = self.inner.set_aside(partial.folder());
         index.add(blob, true);
         drop(index);
-        drop(rest);
+        drop((wrong, rest));
         Ok(Accepted::Complete)
     }
 

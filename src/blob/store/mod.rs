@@ -23,6 +23,7 @@ use self::index::Index;
 use self::layout::{Layout, Scratch};
 use self::partial::{Partial, Written};
 use super::BlobError;
+use super::copying::hash_of;
 use super::pieces::{EncodeFault, check_size, digest_of, encode, pieces_of, tree_bytes, verify};
 use super::sys::touch;
 use crate::model::{BlobRef, Digest, IntervalSet};
@@ -234,8 +235,11 @@ impl BlobStore {
         let missing = BlobError::Missing { digest: blob.digest };
         // Under the lock, so that the files do not move meanwhile.
         let mut index = self.index();
-        let Some(whole) = index.used(blob) else { return Err(missing) };
-        let (data, tree) = self.inner.layout.files(blob.digest, whole.fresh);
+        let Some(whole) = index.used(blob) else {
+            drop(index);
+            return Err(self.question(blob.digest).unwrap_or(missing));
+        };
+        let (data, tree) = self.inner.layout.files(blob.digest, whole.fresh.is_some());
         let open = |path: PathBuf| File::open(&path).map_err(|error| (path, error));
         let opened = open(data).and_then(|data| {
             let tree = if tree_bytes(blob.bytes) == 0 { None } else { Some(open(tree)?) };
@@ -249,6 +253,19 @@ impl BlobStore {
             drop(self.inner.remove_whole(&mut index, blob.digest));
             missing
         })
+    }
+
+    /// A blob is asked for under a size that it has not here. Who asks may be wrong, or what is here was cut short
+    /// behind the store's back; then it is dropped. That is looked at once, since it costs a reading of the whole.
+    fn question(&self, digest: Digest) -> Option<BlobError> {
+        let (path, bytes) = {
+            let mut index = self.index();
+            let whole = index.whole.get_mut(&digest).filter(|whole| !whole.questioned)?;
+            whole.questioned = true;
+            (self.inner.layout.files(digest, whole.fresh.is_some()).0, whole.bytes)
+        };
+        let found = File::open(&path).and_then(|data| hash_of(&data, bytes));
+        found.is_ok_and(|found| found != digest).then(|| self.damaged(digest))
     }
 
     fn encode_whole(&self, blob: BlobRef, piece: u64, opened: &Opened) -> Result<Vec<u8>, BlobError> {
@@ -311,7 +328,7 @@ impl Inner {
     /// Forgets a whole blob; its files go when what is returned is dropped, which takes time and needs no lock.
     fn remove_whole(&self, index: &mut Index, digest: Digest) -> Vec<Scratch> {
         let Some(whole) = index.drop_whole(digest) else { return Vec::new() };
-        let (data, tree) = self.layout.files(digest, whole.fresh);
+        let (data, tree) = self.layout.files(digest, whole.fresh.is_some());
         // The data first: a tree without data is swept away by the next start.
         [data, tree].iter().map(|path| self.set_aside(path)).collect()
     }

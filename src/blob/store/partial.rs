@@ -144,6 +144,16 @@ impl Partial {
         if unproven.is_empty() {
             return Ok(true);
         }
+        let proven = self.prove_pieces(&unproven);
+        if proven.is_err() {
+            let mut state = self.state();
+            let still = unproven.iter().filter(|piece| state.have.contains(*piece)).collect();
+            state.unproven = still;
+        }
+        proven
+    }
+
+    fn prove_pieces(&self, unproven: &IntervalSet) -> Result<bool, BlobError> {
         let (data, tree) = self.open(false)?;
         let mut all = true;
         for piece in unproven.iter() {

@@ -33,14 +33,14 @@ impl BlobStore {
         let as_one =
             fresh.len() >= SYNC_AT_ONCE && sys::sync_all(&layout.root).map_err(BlobError::writing(&layout.root))?;
         if !as_one {
-            for digest in &fresh {
+            for (digest, _) in &fresh {
                 let (data, tree) = layout.files(*digest, true);
                 [data, tree].iter().try_for_each(|path| sync_file(path))?;
             }
         }
         let mut folders = BTreeSet::from([layout.fresh.clone(), layout.whole.clone()]);
-        for digest in fresh {
-            if let Some(folder) = self.promote(digest)? {
+        for (digest, number) in fresh {
+            if let Some(folder) = self.promote(digest, number)? {
                 folders.insert(folder);
             }
         }
@@ -48,10 +48,11 @@ impl BlobStore {
     }
 
     /// Moves a blob whose bytes are on the disk to where durable ones are, and says to which folder.
-    fn promote(&self, digest: Digest) -> Result<Option<std::path::PathBuf>, BlobError> {
+    fn promote(&self, digest: Digest, number: u64) -> Result<Option<std::path::PathBuf>, BlobError> {
         let mut index = self.index();
         // Removed meanwhile, perhaps even come in anew: that one was not synced.
-        let Some(whole) = index.whole.get_mut(&digest).filter(|whole| whole.fresh) else { return Ok(None) };
+        let listed = index.whole.get_mut(&digest).filter(|whole| whole.fresh == Some(number));
+        let Some(whole) = listed else { return Ok(None) };
         let layout = &self.inner.layout;
         let ((data, tree), (to, tree_to)) = (layout.files(digest, true), layout.files(digest, false));
         let folder = to.parent().unwrap_or(&layout.whole).to_owned();
@@ -65,8 +66,8 @@ impl BlobStore {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(BlobError::writing(&to)(error)),
             _ => {}
         }
-        whole.fresh = false;
-        index.fresh.retain(|other| *other != digest);
+        whole.fresh = None;
+        index.fresh.retain(|(_, other)| *other != number);
         Ok(Some(folder))
     }
 }

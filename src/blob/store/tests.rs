@@ -273,6 +273,30 @@ fn a_blob_that_changed_on_disk_is_noticed_and_dropped() {
 }
 
 #[test]
+fn a_blob_that_was_cut_short_behind_the_stores_back_comes_in_anew() {
+    let (folder, store) = store(NO_QUOTA);
+    let data = bytes(18, 1000);
+    let blob = store.insert_bytes(&data).unwrap();
+    store.sync().unwrap();
+    drop(store);
+    let name = blob.digest.to_string();
+    let path = folder.path().join(format!("blobs/whole/{}/{name}", &name[..2]));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    File::options().write(true).open(&path).unwrap().set_len(999).unwrap();
+    let store = reopened(&folder);
+    assert!(matches!(store.read(blob, 1000), Err(BlobError::Damaged { .. })));
+    assert!(!store.has(blob.digest));
+    // The same, with the right bytes coming in before anybody asks.
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, &data[..999]).unwrap();
+    let store = reopened(&folder);
+    assert_eq!(store.insert_bytes(&data).unwrap(), blob);
+    assert_eq!((store.read(blob, 1000).unwrap(), store.usage().bytes), (data, 1000));
+    assert!(matches!(store.read(BlobRef { bytes: 999, ..blob }, 1000), Err(BlobError::Missing { .. })));
+    assert!(store.has(blob.digest), "somebody else's mistake costs nothing");
+}
+
+#[test]
 fn a_moved_file_costs_no_copy_and_a_copied_one_stays() {
     let (folder, store) = store(NO_QUOTA);
     let (moved, copied) = (folder.path().join("moved"), folder.path().join("a name\nwith \"all\""));

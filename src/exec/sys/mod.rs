@@ -1,7 +1,7 @@
 //! What the executor needs of the operating system and no safe crate offers.
 //!
-//! The only files of the project with `unsafe` in them, each use as small as a
-//! call. The one invariant: every descriptor made here is closed on exec and
+//! The only files of the project with `unsafe` in them beside one call in
+//! `blob/sys.rs`, each use as small as a call. The one invariant: every descriptor made here is closed on exec and
 //! owned. Deliberately absent: any decision about tasks.
 
 use std::io::{self, IoSlice, IoSliceMut};
