@@ -479,7 +479,7 @@ golden!(worker_state_keeps_its_bytes, "worker_state.hex", WorkerState, {
 });
 
 fn full_spec() -> JobSpec {
-        outputs: Vec::new(),
+    JobSpec {
         name: Some("render".to_owned()),
         command: CommandLine::Exec(vec!["render".into(), vec![0xff, 0xfe].into()]),
         items: Items::Range { first: 1, last: 100, step: 3 },
