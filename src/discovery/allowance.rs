@@ -18,7 +18,7 @@ pub(super) const OF_NEIGHBOURS: Rate = Rate { a_second: 500, at_once: 1000 };
 /// processor.
 pub(super) const OF_STRANGERS: Rate = Rate { a_second: 100, at_once: 300 };
 /// Lines of the log that say who was discovered.
-pub(super) const LINES: Rate = Rate { a_second: 10, at_once: 50 };
+pub(super) const LOG_LINES: Rate = Rate { a_second: 10, at_once: 50 };
 /// Addresses with an account of their own; further ones share that of strangers.
 const MAX_SOURCES: usize = 1024;
 

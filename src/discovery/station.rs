@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::allowance::{Allowance, Bucket, LINES};
+use super::allowance::{Allowance, Bucket, LOG_LINES};
 use super::neighbours::{Heard, Neighbour, Neighbours, Offer, Scope, Screened};
 use super::schedule::{Roll, Schedule};
 use super::voice::Voice;
@@ -262,7 +262,7 @@ impl Station {
             voice: Voice::new(identity, port, started_at, announcement, standing),
             schedule: Schedule::new(started_at),
             allowance: Allowance::new(started_at),
-            lines: Bucket::full(LINES, started_at),
+            lines: Bucket::full(LOG_LINES, started_at),
             dice: fastrand::Rng::with_seed(seed),
             started_at,
             port,
