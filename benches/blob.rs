@@ -97,7 +97,7 @@ fn send_and_receive_a_large_file(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 5)]
 fn place_a_large_file(bencher: Bencher<'_, '_>) {
     let stage = Stage::new();
-    let content = Content::File { blob: stage.blob, executable: false };
+    let content = Content::File { blob: stage.blob, executable: false, modified_ns: None };
     bencher
         .counter(BytesCount::new(LARGE))
         .with_inputs(|| stage.emptied("task"))
@@ -123,7 +123,9 @@ fn collect_a_large_file(bencher: Bencher<'_, '_>) {
             fs::copy(stage.large(), task.join("output")).expect("is copied");
             (BlobStore::open(&stage.emptied("worker"), u64::MAX).expect("opens"), task)
         })
-        .bench_local_values(|(store, task)| collect(&store, &task, &["output".into()]).expect("is collected"));
+        .bench_local_values(|(store, task)| {
+            collect(&store, &task, &["output".into()], Take::Move).expect("is collected")
+        });
 }
 
 #[divan::bench(sample_count = 10)]
@@ -139,7 +141,7 @@ fn collect_a_thousand_small_files(bencher: Bencher<'_, '_>) {
             write_small_files(&task.join("out"), seed);
             task
         })
-        .bench_local_values(|task| collect(&stage.store, &task, &["out".into()]).expect("is collected"));
+        .bench_local_values(|task| collect(&stage.store, &task, &["out".into()], Take::Move).expect("is collected"));
 }
 
 #[divan::bench(sample_count = 10)]
@@ -170,7 +172,7 @@ fn place_a_thousand_small_files(bencher: Bencher<'_, '_>) {
             let name = file.to_string();
             let (blob, executable) =
                 stage.store.insert_file(&from.join(&name), octaskly::blob::Take::Copy).expect("is kept");
-            TreeEntry { path: RawString::from(name), kind: TreeKind::File { blob, executable } }
+            TreeEntry { path: RawString::from(name), kind: TreeKind::File { blob, executable, modified_ns: None } }
         })
         .collect();
     let manifest = stage.store.insert_bytes(&manifest::encode(&entries).expect("encodes")).expect("is kept");

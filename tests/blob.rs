@@ -74,7 +74,7 @@ impl Stage {
     }
 
     fn file(&self, bytes: &[u8], executable: bool) -> Content {
-        Content::File { blob: self.store.insert_bytes(bytes).unwrap(), executable }
+        Content::File { blob: self.store.insert_bytes(bytes).unwrap(), executable, modified_ns: None }
     }
 
     fn tree(&self, entries: &[(&str, TreeKind)]) -> Content {
@@ -85,7 +85,7 @@ impl Stage {
     }
 
     fn leaf(&self, bytes: &[u8]) -> TreeKind {
-        TreeKind::File { blob: self.store.insert_bytes(bytes).unwrap(), executable: false }
+        TreeKind::File { blob: self.store.insert_bytes(bytes).unwrap(), executable: false, modified_ns: None }
     }
 
     fn place(&self, name: &str, content: &Content) -> Result<(), BlobError> {
@@ -368,7 +368,7 @@ fn a_client_sends_a_file_from_where_it_lies() {
     let stage = Stage::new();
     stage.write("large", noise(5_000_000));
     let path = stage.dir().join("large");
-    let (blob, executable) = hash_file(&path).unwrap();
+    let octaskly::blob::Hashed { blob, executable, .. } = hash_file(&path).unwrap();
     assert_eq!((blob, executable), (BlobRef { digest: digest_of(&noise(5_000_000)), bytes: 5_000_000 }, false));
     let mut source = Source::open(&path, blob).unwrap();
     for piece in stage.store.missing(blob).iter() {
@@ -394,7 +394,7 @@ fn a_client_hashes_regular_files_only() {
     stage.write("real", "x");
     stage.link("link", "real");
     stage.fifo("fifo");
-    assert_eq!(hash_file(&stage.dir().join("link")).unwrap().0.digest, digest_of(b"x"), "a user's link is followed");
+    assert_eq!(hash_file(&stage.dir().join("link")).unwrap().blob.digest, digest_of(b"x"), "a user's link is followed");
     assert_eq!(hash_file(Path::new("/dev/null")).unwrap_err().to_string(), "use \"/dev/null\": it is a device");
     let kind = |path: &str| match hash_file(&stage.dir().join(path)) {
         Err(BlobError::Kind { found, .. }) => found,
@@ -514,7 +514,7 @@ fn a_file_larger_than_memory_should_hold_passes_through_every_step() {
     (&file).write_all(b"not only zeros").unwrap();
     drop(file);
     let before = peak_memory();
-    let (blob, _) = hash_file(&stage.dir().join("huge")).unwrap();
+    let blob = hash_file(&stage.dir().join("huge")).unwrap().blob;
     let mut source = Source::open(&stage.dir().join("huge"), blob).unwrap();
     let mut delivery = Delivery::new(&stage.dir().join("to")).unwrap().file(b"huge", blob, false).unwrap();
     for piece in 0..BYTES >> 20 {

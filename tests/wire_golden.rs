@@ -535,7 +535,7 @@ fn blob(byte: u8) -> BlobRef {
 }
 
 fn file() -> Content {
-    Content::File { blob: blob(7), executable: true }
+    Content::File { blob: blob(7), executable: true, modified_ns: Some(1_700_000_000_123_456_789) }
 }
 
 fn tree() -> Content {

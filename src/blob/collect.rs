@@ -152,10 +152,14 @@ impl Within<'_> {
         if output.what == What::File {
             let folder = self.root.beneath(parent).map_err(BlobError::reading(&shown))?;
             let (blob, executable) = store.take(&folder, name, &shown, how)?;
-            return Ok(Content::File { blob, executable });
+            // Made by a task: it is as old as it is when it arrives.
+            return Ok(Content::File { blob, executable, modified_ns: None });
         }
         let folder = self.root.beneath(&output.path).map_err(BlobError::reading(&shown))?;
-        let walked = walk(&folder, &shown, &mut |folder, name, path| store.take(folder, name, path, how))?;
+        let walked = walk(&folder, &shown, &mut |folder, name, path| {
+            let (blob, executable) = store.take(folder, name, path, how)?;
+            Ok((blob, executable, None))
+        })?;
         let bytes = manifest::encode(&walked.entries).map_err(|source| BlobError::Manifest { path: shown, source })?;
         Ok(Content::Tree { manifest: store.insert_bytes(&bytes)?, total_bytes: walked.total_bytes })
     }

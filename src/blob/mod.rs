@@ -26,5 +26,5 @@ pub use pattern::{has_glob, match_files, matches_pattern};
 pub use pieces::{EMPTY, MAX_BLOB_BYTES, MAX_ENCODED_PIECE, digest_of, open_piece, pieces_of};
 pub use place::place;
 pub use scan::{ScannedTree, scan_tree};
-pub use source::{Source, hash_file};
+pub use source::{Hashed, Source, hash_file};
 pub use store::{Accepted, BlobStore, Pins, Take, Usage};

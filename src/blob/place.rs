@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::copying::{copy_hashed, hash_of};
 use super::error::What;
-use super::sys::Folder;
+use super::sys::{self, Folder};
 use super::walk::{shown_at, split};
 use super::{BlobError, BlobStore};
 use crate::model::files::TreeKind;
@@ -34,8 +34,9 @@ pub fn place(store: &BlobStore, root: &Path, name: &[u8], content: &Content) -> 
     let root_folder = Folder::open(root).map_err(BlobError::reading(root))?;
     match content {
         Content::File { .. } if base.is_empty() => Err(BlobError::FileAsRoot),
-        Content::File { blob, executable } => {
-            Placing::new(store, root_folder, root).put(base, &TreeKind::File { blob: *blob, executable: *executable })
+        Content::File { blob, executable, modified_ns } => {
+            let kind = TreeKind::File { blob: *blob, executable: *executable, modified_ns: *modified_ns };
+            Placing::new(store, root_folder, root).put(base, &kind)
         }
         Content::Tree { manifest, .. } => {
             let shown = shown_at(root, base);
@@ -73,7 +74,9 @@ impl<'a> Placing<'a> {
             _ => self.root.beneath_made(parent).map_err(BlobError::making_way(&shown))?,
         };
         let put = match kind {
-            TreeKind::File { blob, executable } => put_file(self.store, &folder, name, *blob, *executable, &shown),
+            TreeKind::File { blob, executable, modified_ns } => {
+                put_file(self.store, &folder, name, *blob, (*executable, *modified_ns), &shown)
+            }
             TreeKind::Symlink(target) => put_link(&folder, name, target, &shown),
             TreeKind::Directory => Ok(()),
         };
@@ -87,7 +90,7 @@ fn put_file(
     folder: &Folder,
     name: &[u8],
     blob: BlobRef,
-    executable: bool,
+    (executable, modified_ns): (bool, Option<i64>),
     shown: &Path,
 ) -> Result<(), BlobError> {
     let to = match folder.create(name, executable) {
@@ -101,7 +104,10 @@ fn put_file(
         }
         Err(error) => return Err(BlobError::making_way(shown)(error)),
     };
-    let filled = fill(store, blob, &to, shown);
+    let filled = fill(store, blob, &to, shown).and_then(|()| match modified_ns {
+        Some(at) => sys::set_modified(&to, at).map_err(BlobError::writing(shown)),
+        None => Ok(()),
+    });
     if filled.is_err() {
         // The first error is the one to tell.
         let _ = folder.remove(name);

@@ -33,11 +33,11 @@ pub fn scan_tree(root: &Path) -> Result<ScannedTree, BlobError> {
     let folder = Folder::open(root).map_err(BlobError::reading(root))?;
     let mut files = BTreeMap::new();
     let walked = walk(&folder, root, &mut |folder, name, path| {
-        let (blob, executable) = hash_at(folder, name, path)?;
-        if blob.bytes > 0 {
-            files.entry(blob).or_insert_with(|| path.to_owned());
+        let hashed = hash_at(folder, name, path)?;
+        if hashed.blob.bytes > 0 {
+            files.entry(hashed.blob).or_insert_with(|| path.to_owned());
         }
-        Ok((blob, executable))
+        Ok((hashed.blob, hashed.executable, hashed.modified_ns))
     })?;
     Ok(ScannedTree { entries: walked.entries, total_bytes: walked.total_bytes, files })
 }

@@ -19,28 +19,40 @@ use crate::model::BlobRef;
 /// Up to this size a tree is kept in memory: that of a file of 4 GiB. A larger one is in a temporary file without a name.
 const TREE_IN_MEMORY: u64 = 4 * 1024 * 1024;
 
-/// Hashes the file at `path`, following links, and says whether its owner may execute it.
+/// What a file is, beside its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hashed {
+    /// Its bytes.
+    pub blob: BlobRef,
+    /// Whether its owner may execute it.
+    pub executable: bool,
+    /// When it was last written, in nanoseconds since 1970; `None` when that is centuries away.
+    pub modified_ns: Option<i64>,
+}
+
+/// Hashes the file at `path`, following links.
 ///
 /// # Errors
 /// [`BlobError::Kind`] for anything but a regular file (no FIFO is waited for), [`BlobError::Changed`] when it was written
 /// meanwhile, or that it cannot be read.
-pub fn hash_file(path: &Path) -> Result<(BlobRef, bool), BlobError> {
+pub fn hash_file(path: &Path) -> Result<Hashed, BlobError> {
     hash_opened(&open(path)?, path)
 }
 
 /// As [`hash_file`], for the file `name` in `folder`; a symbolic link is not followed.
-pub(super) fn hash_at(folder: &Folder, name: &[u8], path: &Path) -> Result<(BlobRef, bool), BlobError> {
+pub(super) fn hash_at(folder: &Folder, name: &[u8], path: &Path) -> Result<Hashed, BlobError> {
     hash_opened(&folder.open_file(name).map_err(BlobError::reading(path))?, path)
 }
 
-fn hash_opened(file: &File, path: &Path) -> Result<(BlobRef, bool), BlobError> {
+fn hash_opened(file: &File, path: &Path) -> Result<Hashed, BlobError> {
     let before = regular(file, path)?;
     let digest = hash_of(file, before.bytes).map_err(BlobError::reading(path))?;
     let after = regular(file, path)?;
     if (after.bytes, after.modified) != (before.bytes, before.modified) {
         return Err(BlobError::Changed { path: path.to_owned() });
     }
-    Ok((BlobRef { digest, bytes: before.bytes }, before.executable))
+    let blob = BlobRef { digest, bytes: before.bytes };
+    Ok(Hashed { blob, executable: before.executable, modified_ns: before.modified_ns() })
 }
 
 /// A file that is being sent.

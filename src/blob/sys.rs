@@ -46,6 +46,21 @@ pub(super) struct Found {
     pub(super) modified: (i64, i64),
 }
 
+impl Found {
+    /// When it was last written, as one number.
+    pub(super) fn modified_ns(&self) -> Option<i64> {
+        self.modified.0.checked_mul(1_000_000_000)?.checked_add(self.modified.1)
+    }
+}
+
+/// Has a file say that it was last written then, in nanoseconds since 1970.
+pub(super) fn set_modified(file: &File, at_ns: i64) -> io::Result<()> {
+    let since = std::time::Duration::from_nanos(at_ns.unsigned_abs());
+    let epoch = std::time::UNIX_EPOCH;
+    let at = if at_ns < 0 { epoch.checked_sub(since) } else { epoch.checked_add(since) };
+    file.set_modified(at.ok_or(io::ErrorKind::InvalidInput)?)
+}
+
 impl Folder {
     /// Opens `path`, following links: it is the user's or the program's own.
     pub(super) fn open(path: &Path) -> io::Result<Self> {

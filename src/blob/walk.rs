@@ -17,7 +17,7 @@ use crate::model::{BlobRef, RawString};
 
 /// What a file becomes: its blob, and whether its owner may execute it. Given its folder, its name there, and its path
 /// as it is shown.
-pub(super) type TakeFile<'a> = dyn FnMut(&Folder, &[u8], &Path) -> Result<(BlobRef, bool), BlobError> + 'a;
+pub(super) type TakeFile<'a> = dyn FnMut(&Folder, &[u8], &Path) -> Result<(BlobRef, bool, Option<i64>), BlobError> + 'a;
 
 /// A directory's entries, sorted by path, and the bytes of all its files.
 #[derive(Debug, Default)]
@@ -70,8 +70,8 @@ fn entry(
     match what {
         What::Directory => Ok(None),
         What::File => {
-            let (blob, executable) = take(folder, name, &here)?;
-            Ok(Some(TreeKind::File { blob, executable }))
+            let (blob, executable, modified_ns) = take(folder, name, &here)?;
+            Ok(Some(TreeKind::File { blob, executable, modified_ns }))
         }
         What::Symlink => {
             let target = RawString(folder.target(name).map_err(BlobError::reading(&here))?);

@@ -38,6 +38,10 @@ pub enum Content {
         blob: BlobRef,
         /// Whether its owner may execute it.
         executable: bool,
+        /// When it was last written, in nanoseconds since 1970, for what comes from a user: some programs write
+        /// it into what they make. `None` is whenever it is put into place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        modified_ns: Option<i64>,
     },
     /// A directory: the blob is its manifest.
     Tree {
@@ -130,6 +134,10 @@ pub enum TreeKind {
         blob: BlobRef,
         /// Whether its owner may execute it.
         executable: bool,
+        /// When it was last written, in nanoseconds since 1970, for what comes from a user: some programs write
+        /// it into what they make. `None` is whenever it is put into place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        modified_ns: Option<i64>,
     },
     /// A directory. Parents of other entries need none of their own.
     Directory,

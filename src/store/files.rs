@@ -120,8 +120,8 @@ pub(super) fn contents(
 fn output(row: &Row<'_>) -> Result<(TaskIndex, OutputFile), StoreError> {
     let blob = BlobRef { digest: digest_from(&row.get::<_, Vec<u8>>(3)?)?, bytes: uint(row.get(4)?) };
     let content = match row.get::<_, i64>(2)? {
-        FILE => Content::File { blob, executable: false },
-        EXECUTABLE => Content::File { blob, executable: true },
+        FILE => Content::File { blob, executable: false, modified_ns: None },
+        EXECUTABLE => Content::File { blob, executable: true, modified_ns: None },
         TREE => Content::Tree { manifest: blob, total_bytes: uint(row.get(5)?) },
         _ => return Err(StoreError::BadValue { column: "kind" }),
     };

@@ -5,7 +5,8 @@
 //! then, for each entry, in the order of their paths as bytes:
 //!   kind     u8                 0 directory, 1 file, 2 executable file, 3 symbolic link
 //!   length   u16 LE, path
-//!   of files: digest, 32 bytes; size, u64 LE
+//!                               4 a file with a time, 5 an executable one
+//!   of files: digest, 32 bytes; size, u64 LE; of those with a time: when it was last written, i64 LE, ns since 1970
 //!   of links: length u16 LE, target
 //! ```
 //! Invariant: one set of entries has one encoding, so equal directories are one
@@ -28,6 +29,8 @@ const DIRECTORY: u8 = 0;
 const FILE: u8 = 1;
 const EXECUTABLE: u8 = 2;
 const SYMLINK: u8 = 3;
+const DATED_FILE: u8 = 4;
+const DATED_EXECUTABLE: u8 = 5;
 
 const _: () = assert!(MAX_PATH_BYTES <= u16::MAX as usize, "a path's length fits into its field");
 
@@ -121,16 +124,19 @@ fn parent(path: &[u8]) -> Option<&[u8]> {
 fn write_entry(entry: &TreeEntry, bytes: &mut Vec<u8>) {
     bytes.push(match &entry.kind {
         TreeKind::Directory => DIRECTORY,
-        TreeKind::File { executable: false, .. } => FILE,
-        TreeKind::File { executable: true, .. } => EXECUTABLE,
+        TreeKind::File { executable: false, modified_ns: None, .. } => FILE,
+        TreeKind::File { executable: true, modified_ns: None, .. } => EXECUTABLE,
+        TreeKind::File { executable: false, modified_ns: Some(_), .. } => DATED_FILE,
+        TreeKind::File { executable: true, modified_ns: Some(_), .. } => DATED_EXECUTABLE,
         TreeKind::Symlink(_) => SYMLINK,
     });
     write_text(&entry.path, bytes);
     match &entry.kind {
         TreeKind::Directory => {}
-        TreeKind::File { blob, .. } => {
+        TreeKind::File { blob, modified_ns, .. } => {
             bytes.extend_from_slice(&blob.digest.0);
             bytes.extend_from_slice(&blob.bytes.to_le_bytes());
+            bytes.extend(modified_ns.iter().flat_map(|at| at.to_le_bytes()));
         }
         TreeKind::Symlink(target) => write_text(target, bytes),
     }
@@ -148,10 +154,12 @@ fn read_entry(index: usize, rest: &mut &[u8]) -> Result<TreeEntry, WireError> {
     let path = read_text(rest)?;
     let kind = match kind {
         DIRECTORY => TreeKind::Directory,
-        FILE | EXECUTABLE => {
+        FILE | EXECUTABLE | DATED_FILE | DATED_EXECUTABLE => {
             let digest = Digest(take(rest)?);
             let blob = BlobRef { digest, bytes: u64::from_le_bytes(take(rest)?) };
-            TreeKind::File { blob, executable: kind == EXECUTABLE }
+            let is_dated = matches!(kind, DATED_FILE | DATED_EXECUTABLE);
+            let modified_ns = if is_dated { Some(i64::from_le_bytes(take(rest)?)) } else { None };
+            TreeKind::File { blob, executable: matches!(kind, EXECUTABLE | DATED_EXECUTABLE), modified_ns }
         }
         SYMLINK => TreeKind::Symlink(read_text(rest)?),
         unknown => return Err(WireError::Manifest { entry: index, fault: ManifestFault::Kind(unknown) }),
@@ -185,7 +193,14 @@ mod tests {
 
     fn file(path: &str, byte: u8) -> TreeEntry {
         let blob = BlobRef { digest: Digest([byte; 32]), bytes: u64::from(byte) };
-        TreeEntry { path: path.into(), kind: TreeKind::File { blob, executable: byte % 2 == 1 } }
+        TreeEntry {
+            path: path.into(),
+            kind: TreeKind::File {
+                blob,
+                executable: byte % 2 == 1,
+                modified_ns: (byte % 3 == 1).then_some(i64::from(byte) - 5),
+            },
+        }
     }
 
     fn link(path: &str, target: &str) -> TreeEntry {

@@ -13,7 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use crate::blob::{digest_of, has_glob, hash_file, match_files, scan_tree};
+use crate::blob::{Hashed, digest_of, has_glob, hash_file, match_files, scan_tree};
 use crate::cli::error::{CliError, Place};
 use crate::cli::value::ValueError;
 use crate::client::files::{Luggage, Origin};
@@ -230,9 +230,9 @@ impl Packing<'_> {
             }
             self.tree(scanned.entries)?
         } else {
-            let (blob, executable) = hash_file(place)?;
+            let Hashed { blob, executable, modified_ns } = hash_file(place)?;
             self.files.luggage.insert(blob, Origin::File(place.to_owned()));
-            Content::File { blob, executable }
+            Content::File { blob, executable, modified_ns }
         };
         self.known.insert(key, content);
         Ok(content)
@@ -259,8 +259,9 @@ impl Packing<'_> {
     ) -> Result<(), CliError> {
         let mut put = |path: RawString, kind| _ = entries.insert(path.clone(), TreeEntry { path, kind });
         match content {
-            Content::File { blob, executable } => {
-                put(name.clone(), TreeKind::File { blob: *blob, executable: *executable });
+            Content::File { blob, executable, modified_ns } => {
+                let (blob, executable, modified_ns) = (*blob, *executable, *modified_ns);
+                put(name.clone(), TreeKind::File { blob, executable, modified_ns });
             }
             Content::Tree { manifest, .. } => {
                 let Some(Origin::Bytes(bytes)) = self.files.luggage.get(manifest) else { return Ok(()) };

@@ -120,7 +120,7 @@ impl Bringer {
 
     async fn bring_one(&self, client: &Client, task: TaskId, output: &OutputFile) -> Result<(), Broken> {
         let Content::Tree { manifest, .. } = output.content else {
-            let Content::File { blob, executable } = output.content else { return Ok(()) };
+            let Content::File { blob, executable, .. } = output.content else { return Ok(()) };
             return self.files(client, task, vec![Wanted { name: output.name.clone(), blob, executable }]).await;
         };
         let bytes = read(client, task, manifest).await?;
@@ -133,7 +133,7 @@ impl Bringer {
         for entry in entries {
             let name = beneath(&entry.path);
             match entry.kind {
-                TreeKind::File { blob, executable } => files.push(Wanted { name, blob, executable }),
+                TreeKind::File { blob, executable, .. } => files.push(Wanted { name, blob, executable }),
                 other => others.push((name, other)),
             }
         }

@@ -164,7 +164,8 @@ mod tests {
     fn with_file(kept: KeptOutput) -> EndedAttempt {
         let mut ended = ended(kept);
         let blob = BlobRef { digest: Digest([1; 32]), bytes: 5 };
-        let output = OutputFile { name: "out".into(), content: Content::File { blob, executable: false } };
+        let output =
+            OutputFile { name: "out".into(), content: Content::File { blob, executable: false, modified_ns: None } };
         ended.report.files = Some(Box::new(TaskFiles { outputs: vec![output], transfers: Vec::new() }));
         ended
     }
