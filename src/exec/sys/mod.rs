@@ -1,8 +1,9 @@
 //! What the executor needs of the operating system and no safe crate offers.
 //!
-//! The only files of the project with `unsafe` in them beside one call in
-//! `blob/sys.rs`, each use as small as a call. The one invariant: every descriptor made here is closed on exec and
-//! owned. Deliberately absent: any decision about tasks.
+//! The only files of the project with `unsafe` in them, beside one call in
+//! `blob/sys.rs`; each use is as small as a call. The one invariant: every
+//! descriptor made here is closed on exec and owned. Deliberately absent: any
+//! decision about tasks.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
