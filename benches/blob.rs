@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use octaskly::blob::{BlobStore, Source, collect, hash_file, place};
+use octaskly::blob::{BlobStore, Source, Take, collect, hash_file, place};
 use octaskly::model::files::{TreeEntry, TreeKind};
 use octaskly::model::{BlobRef, Content, RawString};
 use octaskly::wire::manifest;
