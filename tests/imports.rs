@@ -33,7 +33,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("rcgen", &["trust"]),
     ("rusqlite", &["store"]),
     ("clap", &["cli"]),
-    ("nix", &["exec", "trust", "cli", "node"]),
+    ("nix", &["exec", "store", "trust", "cli", "node"]),
     ("libc", &["exec"]),
 ];
 

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::records::DiskSpace;
 use super::records::TaskCounts;
 use super::{AttemptId, Fence, JobId, JobState, NodeId, NodeName, Outcome, SealedSpec, TaskId, TaskState, Timestamp};
 
@@ -224,6 +225,9 @@ pub struct StatusView {
     pub tasks_last_minute: u64,
     /// Bytes of the store's files.
     pub store_bytes: u64,
+    /// What its disk has for more.
+    #[serde(default, skip_serializing_if = "DiskSpace::is_enough")]
+    pub disk: DiskSpace,
     /// Late or unknown results discarded since the start (G3).
     pub results_discarded: u64,
 }

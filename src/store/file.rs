@@ -80,10 +80,8 @@ pub(super) fn connect(path: &Path, access: OpenFlags) -> Result<Connection, Stor
 }
 
 fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
     let failed = |source| StoreError::Open { path: path.to_owned(), source };
-    let file = private().open(PathBuf::from(name)).map_err(failed)?;
+    let file = private().open(sibling(path, ".lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
@@ -101,7 +99,8 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn private() -> OpenOptions {
+/// How files are opened that only this user may read.
+pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -150,14 +149,19 @@ fn migrate(connection: &mut Connection, path: &Path, schema: &Schema) -> Result<
     Ok(transaction.commit()?)
 }
 
+/// The file beside `path` whose name goes on with `ending`.
+pub(super) fn sibling(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// Bytes of a database and the log beside it.
 pub(super) fn bytes(path: &Path) -> Result<u64, StoreError> {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
     let size = |path: &Path| match std::fs::metadata(path) {
         Ok(metadata) => Ok(metadata.len()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(source) => Err(StoreError::Open { path: path.to_owned(), source }),
     };
-    Ok(size(path)? + size(Path::new(&log))?)
+    Ok(size(path)? + size(&sibling(path, "-wal"))?)
 }

@@ -17,9 +17,11 @@ mod lookup;
 mod membership;
 mod outbox;
 mod read;
+mod reserve;
 mod restore;
 mod rows;
 mod schema;
+mod stop;
 mod task_rows;
 mod tasks;
 mod writer;
@@ -31,11 +33,14 @@ pub use outbox::Outbox;
 pub use read::{Reader, Resolution, Viewer};
 pub use writer::{Durability, OnProgress, Progress};
 
+use rusqlite::Connection;
+
 use crate::model::Timestamp;
 pub use crate::model::records::BatchNo;
 use crate::model::records::{Record, RestoredState};
 use apply::Records;
-use file::Safety;
+use file::{Safety, StoreFile};
+use reserve::Reserve;
 use writer::Writer;
 
 /// A handle to the dispatcher's store and its writer thread. Cloning is cheap.
@@ -88,12 +93,28 @@ fn open_with(
     now: Timestamp,
     boot_id: Option<&str>,
 ) -> Result<(Store, RestoredState), StoreError> {
+    let opened = match read_state(path, safety, now, boot_id) {
+        // It may have gone down because the disk was full, and is not to need more room than it had then.
+        Err(StoreError::Full(_)) if reserve::remove(path) => read_state(path, safety, now, boot_id),
+        other => other,
+    };
+    let (file, connection, state) = opened?;
+    let records = Records::new(&connection)?;
+    let reserve = if safety == Safety::Full { Reserve::of(&file) } else { Reserve::none(&file) };
+    let writer = Writer::start(file, connection, records, on_progress, reserve)?;
+    Ok((Store { writer, path: path.to_owned() }, state))
+}
+
+fn read_state(
+    path: &Path,
+    safety: Safety,
+    now: Timestamp,
+    boot_id: Option<&str>,
+) -> Result<(StoreFile, Connection, RestoredState), StoreError> {
     let (file, connection) = file::open(path, &schema::DISPATCHER, safety)?;
     let epoch = restore::take_epoch(&connection, now, boot_id)?;
     let state = restore::state(&connection, epoch)?;
-    let records = Records::new(&connection)?;
-    let writer = Writer::start(file, connection, records, on_progress)?;
-    Ok((Store { writer, path: path.to_owned() }, state))
+    Ok((file, connection, state))
 }
 
 impl Store {

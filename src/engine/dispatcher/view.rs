@@ -56,6 +56,7 @@ impl DispatcherEngine {
             tasks_done: self.throughput.done,
             tasks_last_minute: self.throughput.last_minute(now),
             store_bytes: 0,
+            disk: self.disk,
             results_discarded: self.throughput.discarded,
         }
     }

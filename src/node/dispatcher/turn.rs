@@ -125,6 +125,7 @@ impl Turns {
         self.release.written(reached.written);
         self.release.synced(reached.synced);
         self.engine.handle_synced(reached.synced);
+        self.engine.handle_disk(self.clock.now(), reached.disk);
     }
 
     fn tell_engine(&mut self, now: Timestamp, event: Event) {
