@@ -22,7 +22,9 @@ use octaskly::model::{
     AttemptId, AttemptNo, Epoch, Fence, Items, JobId, JobSpec, NodeId, Outcome, SealedSpec, TaskId, TaskState,
     Timestamp,
 };
-use octaskly::store::{self, BatchNo, Durability, OnProgress, Outbox, Progress, Store, StoreError, Viewer};
+use octaskly::store::{
+    self, BatchNo, Durability, OnProgress, Outbox, Progress, Repair, Saved, Store, StoreError, Viewer,
+};
 
 const EVERYBODY: Viewer = Viewer { node: NodeId([1; 32]), sees_all: true };
 /// Tells a child where its store is.
@@ -307,7 +309,7 @@ fn files_that_are_not_ours_are_refused_untouched() {
     let directory = tempfile::tempdir().expect("a directory");
     let garbage = directory.path().join("garbage.db");
     std::fs::write(&garbage, "this is a letter, not a database\n".repeat(100)).expect("writes");
-    assert!(matches!(refused(&garbage), StoreError::Corrupt(_)));
+    assert!(matches!(refused(&garbage), StoreError::Damaged { .. }));
     assert!(std::fs::read_to_string(&garbage).expect("reads").starts_with("this is a letter"));
 
     let foreign = directory.path().join("foreign.db");
@@ -344,7 +346,125 @@ fn a_damaged_page_is_named_as_damage() {
     // Everything behind the first page, which says what the file is.
     bytes[4096..].fill(0x5a);
     std::fs::write(&path, bytes).expect("writes");
-    assert!(matches!(refused(&path), StoreError::Corrupt(_)));
+    assert!(matches!(refused(&path), StoreError::Damaged { .. }));
+}
+
+/// A store of this many jobs, closed.
+fn made(path: &Path, jobs: u64) {
+    let (store, _progress) = open(path);
+    for job in 1..=jobs {
+        store.append(BatchNo(job), batch(job, 2000), Durability::Written).expect("takes it");
+    }
+    store.close().expect("closes");
+}
+
+/// Repairs a store that needs it, and says what was saved and which jobs are there then.
+fn repaired(path: &Path) -> (Saved, BTreeSet<u64>) {
+    let Repair::Done(saved) = store::repair(path, Timestamp(1)).expect("repairs") else { panic!("it was sound") };
+    let (on_progress, _progress) = listener();
+    let (store, state) = store::open(path, on_progress, Timestamp(2), None).expect("opens");
+    assert!(!state.after_power_loss.is_empty(), "workers are asked what they run before anything starts again");
+    assert!(state.epoch > Epoch(1), "no fence is issued twice");
+    let jobs = whole_jobs(&store);
+    store.close().expect("closes");
+    assert_eq!(saved.jobs, jobs.len() as u64);
+    assert!(saved.damaged.exists());
+    (saved, jobs)
+}
+
+#[test]
+fn a_cut_an_emptied_and_an_overwritten_store_are_refused_and_each_is_repaired() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("jobs.db");
+    made(&path, 60);
+    assert_eq!(store::repair(&path, Timestamp(1)).expect("checks"), Repair::Sound);
+    let whole = std::fs::read(&path).expect("reads");
+
+    std::fs::write(&path, &whole[..whole.len() / 2 / 4096 * 4096]).expect("cuts it");
+    assert!(matches!(refused(&path), StoreError::Damaged { .. }));
+    let (saved, jobs) = repaired(&path);
+    assert_eq!(std::fs::metadata(&saved.damaged).expect("is kept").len(), whole.len() as u64 / 2 / 4096 * 4096);
+    assert!(jobs.len() < 60);
+
+    std::fs::write(&path, "").expect("empties it");
+    assert!(matches!(refused(&path), StoreError::Emptied { .. }));
+    assert_eq!(repaired(&path).1, BTreeSet::new());
+
+    std::fs::write(&path, vec![0x5a; 40_000]).expect("overwrites it");
+    assert!(matches!(refused(&path), StoreError::Damaged { .. }));
+    let (saved, _) = repaired(&path);
+    assert!(saved.damaged.ends_with("jobs.db.damaged-3"), "nothing is overwritten: {saved:?}");
+}
+
+#[test]
+fn one_bad_page_costs_the_jobs_on_it_and_no_others() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("jobs.db");
+    made(&path, 100);
+    let mut bytes = std::fs::read(&path).expect("reads");
+    let spec = bytes.windows(1000).position(|piece| piece.iter().all(|byte| *byte == b'x')).expect("a spec");
+    bytes[spec / 4096 * 4096..][..4096].fill(0x5a);
+    std::fs::write(&path, &bytes).expect("writes");
+    let (saved, jobs) = repaired(&path);
+    assert_eq!(std::fs::read(&saved.damaged).expect("reads"), bytes, "the damaged file is kept as it was");
+    assert!(!saved.lost_jobs.is_empty() && jobs.len() + saved.lost_jobs.len() == 100, "{saved:?}");
+    assert!(jobs.len() > 90, "{saved:?}");
+}
+
+#[test]
+fn a_repair_that_was_cut_short_is_finished_by_the_next_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("jobs.db");
+    made(&path, 3);
+    std::fs::rename(&path, directory.path().join("jobs.db.repaired")).expect("the new one is ready");
+    std::fs::write(&path, "damaged").expect("the old one is still there");
+    let (store, _progress) = open(&path);
+    assert_eq!(whole_jobs(&store), (1..=3).collect());
+    assert_eq!(std::fs::read(directory.path().join("jobs.db.damaged-1")).expect("reads"), b"damaged");
+}
+
+#[test]
+fn a_month_of_work_takes_no_more_room_than_a_week_of_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("jobs.db");
+    let (store, _progress) = open(&path);
+    let looking = rusqlite::Connection::open(&path).expect("opens");
+    let left = |sql: &str| -> i64 { looking.query_row(sql, [], |row| row.get(0)).expect("counts") };
+    let reader = store.reader().expect("a reader");
+    let (mut next, mut job, mut sizes) = (1, 1, Vec::new());
+    let mut write = |records: Vec<Record>| {
+        store.append(BatchNo(next), records, Durability::Written).expect("takes it");
+        next += 1;
+    };
+    // Jobs of a day; a job stands for a thousand of them.
+    const A_DAY: u64 = 100;
+    let day = |day: u64| Timestamp(day * 24 * 3600 * 1_000_000);
+    for today in 1..=30 {
+        for _ in 0..A_DAY {
+            let mut records = batch(job, 2000);
+            records.push(Record::JobEnded { job: JobId(job), state: TaskState::Succeeded, at: day(today) });
+            write(records);
+            job += 1;
+        }
+        store.flush().expect("written");
+        loop {
+            let old = reader.ended_before(day(today.saturating_sub(6)), 64, |_| true).expect("looks");
+            assert!(old.len() <= 64, "a round is bounded");
+            if old.is_empty() {
+                break;
+            }
+            write(old.into_iter().map(|job| Record::JobForgotten { job }).collect());
+            store.flush().expect("written");
+        }
+        let rest = "SELECT (SELECT count(*) FROM forgotten) + (SELECT freelist_count FROM pragma_freelist_count)";
+        while left(rest) > 0 {
+            pause();
+        }
+        sizes.push(left("SELECT page_count FROM pragma_page_count"));
+    }
+    assert_eq!(whole_jobs(&store).len() as u64, 7 * A_DAY);
+    let (week, month) = (sizes[7], sizes[29]);
+    assert!(month <= week + week / 4, "{sizes:?}");
 }
 
 #[cfg(unix)]

@@ -17,6 +17,7 @@ mod lookup;
 mod membership;
 mod outbox;
 mod read;
+mod repair;
 mod reserve;
 mod restore;
 mod rows;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 pub use error::StoreError;
 pub use outbox::Outbox;
 pub use read::{Reader, Resolution, Viewer};
+pub use repair::{Repair, Saved, repair};
 pub use writer::{Durability, OnProgress, Progress};
 
 use rusqlite::Connection;
@@ -98,7 +100,7 @@ fn open_with(
         Err(StoreError::Full(_)) if reserve::remove(path) => read_state(path, safety, now, boot_id),
         other => other,
     };
-    let (file, connection, state) = opened?;
+    let (file, connection, state) = opened.map_err(|error| error.of(path))?;
     let records = Records::new(&connection)?;
     let reserve = if safety == Safety::Full { Reserve::of(&file) } else { Reserve::none(&file) };
     let writer = Writer::start(file, connection, records, on_progress, reserve)?;
@@ -112,6 +114,10 @@ fn read_state(
     boot_id: Option<&str>,
 ) -> Result<(StoreFile, Connection, RestoredState), StoreError> {
     let (file, connection) = file::open(path, &schema::DISPATCHER, safety)?;
+    if boot::is_another(&connection, boot_id)? {
+        // Disks that lose power under a write are what damages files.
+        file::check_pages(&connection)?;
+    }
     let epoch = restore::take_epoch(&connection, now, boot_id)?;
     let state = restore::state(&connection, epoch)?;
     Ok((file, connection, state))

@@ -21,7 +21,8 @@ impl Schema {
 }
 
 /// The dispatcher's file; its id reads `OKds`.
-pub(super) const DISPATCHER: Schema = Schema { application_id: 0x4f4b_6473, migrations: &[DISPATCHER_1, DISPATCHER_2] };
+pub(super) const DISPATCHER: Schema =
+    Schema { application_id: 0x4f4b_6473, migrations: &[DISPATCHER_1, DISPATCHER_2, DISPATCHER_3] };
 
 /// The worker's outbox; its id reads `OKob`.
 pub(super) const OUTBOX: Schema = Schema { application_id: 0x4f4b_6f62, migrations: &[OUTBOX_1] };
@@ -188,6 +189,11 @@ CREATE TABLE power_losses (
     epoch INTEGER PRIMARY KEY,
     next_job INTEGER NOT NULL
 ) STRICT;
+";
+
+// To find the jobs that ended first, without looking at the others.
+const DISPATCHER_3: &str = "
+CREATE INDEX jobs_ended_at ON jobs (ended_at) WHERE ended_at IS NOT NULL;
 ";
 
 const OUTBOX_1: &str = "

@@ -1,5 +1,5 @@
 PRAGMA application_id = 1330340979;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -131,3 +131,4 @@ CREATE TABLE power_losses (
     epoch INTEGER PRIMARY KEY,
     next_job INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX jobs_ended_at ON jobs (ended_at) WHERE ended_at IS NOT NULL;

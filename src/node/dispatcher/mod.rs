@@ -37,6 +37,7 @@ mod refusals;
 mod relay;
 mod release;
 mod requests;
+mod retention;
 mod shell;
 mod skip;
 mod start;
@@ -138,8 +139,22 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
     }
     let turns = tokio::spawn(turns.run());
     let accepting = tokio::spawn(admission::accept_links(Arc::clone(&shell), Arc::clone(&endpoint)));
+    let limits = retention::Retention { jobs: options.retention, log_bytes: options.log_space };
+    let keeping = tokio::spawn(retention::keep(Arc::clone(&shell), clock, limits));
     let (embedded, store) = (options.embedded, Some(store));
-    Ok(Running { node, access, access_file, shell, endpoint, embedded, store, turns, accepting, _folder: folder })
+    Ok(Running {
+        node,
+        access,
+        access_file,
+        shell,
+        endpoint,
+        embedded,
+        store,
+        turns,
+        accepting,
+        keeping,
+        _folder: folder,
+    })
 }
 
 /// Says where it listens and how to add a worker.
@@ -172,6 +187,7 @@ pub struct Running {
     store: Option<Store>,
     turns: JoinHandle<Result<(), NodeError>>,
     accepting: JoinHandle<()>,
+    keeping: JoinHandle<()>,
     /// Its lock goes last.
     _folder: NodeDir,
 }
@@ -210,6 +226,7 @@ impl Running {
     /// When the store failed before or while it was closed.
     pub async fn stop(mut self) -> Result<(), NodeError> {
         self.shell.stopping.raise();
+        self.keeping.abort();
         let removed = access::remove(&self.access_file);
         let written = self.wind_up().await;
         let mut links = self.shell.links.subscribe();
@@ -259,5 +276,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.turns.abort();
         self.accepting.abort();
+        self.keeping.abort();
     }
 }

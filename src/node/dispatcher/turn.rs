@@ -154,6 +154,7 @@ impl Turns {
                 let call = if attached { Call::Attached { job } } else { Call::Detached { job } };
                 self.engine.handle_message(now, link, Inbound::Request { request, call });
             }
+            Event::Expired(jobs) => self.engine.handle_expired(now, &jobs),
             // Taken out by the loop before it comes here.
             Event::Stop(_) => {}
         }

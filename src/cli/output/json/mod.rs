@@ -177,6 +177,7 @@ pub(crate) struct Status<'a> {
     tasks_last_minute: u64,
     results_discarded: u64,
     store_bytes: u64,
+    disk: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -217,6 +218,7 @@ impl<'a> From<&'a StatusView> for Status<'a> {
             tasks_last_minute: view.tasks_last_minute,
             results_discarded: view.results_discarded,
             store_bytes: view.store_bytes,
+            disk: if view.disk.is_enough() { "enough" } else { "full" },
         }
     }
 }
