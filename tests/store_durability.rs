@@ -358,9 +358,12 @@ fn made(path: &Path, jobs: u64) {
     store.close().expect("closes");
 }
 
+/// Some day in 2026.
+const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
+
 /// Repairs a store that needs it, and says what was saved and which jobs are there then.
 fn repaired(path: &Path) -> (Saved, BTreeSet<u64>) {
-    let Repair::Done(saved) = store::repair(path, Timestamp(1)).expect("repairs") else { panic!("it was sound") };
+    let Repair::Done(saved) = store::repair(path, NOW).expect("repairs") else { panic!("it was sound") };
     let (on_progress, _progress) = listener();
     let (store, state) = store::open(path, on_progress, Timestamp(2), None).expect("opens");
     assert!(!state.after_power_loss.is_empty(), "workers are asked what they run before anything starts again");
@@ -402,11 +405,12 @@ fn one_bad_page_costs_the_jobs_on_it_and_no_others() {
     let path = directory.path().join("jobs.db");
     made(&path, 100);
     let mut bytes = std::fs::read(&path).expect("reads");
-    let spec = bytes.windows(1000).position(|piece| piece.iter().all(|byte| *byte == b'x')).expect("a spec");
+    // The last one: the first ones are also left over in a page that has become the root of all.
+    let spec = bytes.windows(1000).rposition(|piece| piece.iter().all(|byte| *byte == b'x')).expect("a spec");
     bytes[spec / 4096 * 4096..][..4096].fill(0x5a);
     std::fs::write(&path, &bytes).expect("writes");
     let (saved, jobs) = repaired(&path);
-    assert_eq!(std::fs::read(&saved.damaged).expect("reads"), bytes, "the damaged file is kept as it was");
+    assert!(std::fs::read(&saved.damaged).expect("reads") == bytes, "the damaged file is kept as it was");
     assert!(!saved.lost_jobs.is_empty() && jobs.len() + saved.lost_jobs.len() == 100, "{saved:?}");
     assert!(jobs.len() > 90, "{saved:?}");
 }

@@ -71,8 +71,8 @@ pub(super) fn open(path: &Path, schema: &Schema, safety: Safety) -> Result<(Stor
         connection.pragma_update(None, "synchronous", "OFF")?;
     }
     check_identity(&connection, path, schema)?;
-    if safety == Safety::Full {
-        // Before the first table: it cannot be switched on later without rewriting the file.
+    if safety == Safety::Full && identity(&connection)?.1 == 0 {
+        // Before the first table, and only then, because it writes: it cannot be switched on later without rewriting the file.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;

@@ -118,8 +118,11 @@ fn read_state(
         // Disks that lose power under a write are what damages files.
         file::check_pages(&connection)?;
     }
-    let epoch = restore::take_epoch(&connection, now, boot_id)?;
-    let state = restore::state(&connection, epoch)?;
+    // Nothing of a file that turns out to be damaged is changed.
+    let transaction = connection.unchecked_transaction()?;
+    let epoch = restore::take_epoch(&transaction, now, boot_id)?;
+    let state = restore::state(&transaction, epoch)?;
+    transaction.commit()?;
     Ok((file, connection, state))
 }
 
