@@ -37,7 +37,7 @@ fn opened(path: &Path) -> (Store, Receiver<BatchNo>) {
         // Closing syncs once more, when nobody listens any more.
         Progress::Synced(upto) => drop(said.send(upto)),
         Progress::Failed(error) => panic!("{error}"),
-        Progress::Written(_) => {}
+        Progress::Written(_) | Progress::Disk(_) => {}
     };
     (store::open(path, Box::new(on_progress), Timestamp(1), None).expect("opens").0, synced)
 }

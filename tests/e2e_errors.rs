@@ -6,11 +6,13 @@
 mod harness;
 
 use std::fs;
+use std::io::Write as _;
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::{Cluster, free_port, not_tested};
+use harness::{Cluster, free_port, not_tested, soon};
 
 #[test]
 fn an_unknown_host_is_named() {
@@ -107,52 +109,128 @@ fn two_nodes_on_one_identity_are_refused() {
     cluster.run(["worker", "--name", "worker-a"]).says_failure_and_hint(1, "another running node has it");
 }
 
-#[test]
-fn a_full_disk_refuses_submissions_and_loses_none_that_was_acknowledged() {
-    let cluster = Cluster::new();
+/// A file system of its own in `cluster`'s scratch folder; `None` when this user may mount none.
+fn small_disk(cluster: &Cluster, size: &str) -> Option<(PathBuf, Unmount)> {
     let disk = cluster.scratch().join("disk");
     fs::create_dir(&disk).expect("a folder");
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "octest"]).arg(&disk).status();
-    if !mounted.is_ok_and(|status| status.success()) {
+    let options = format!("size={size}");
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "octest"]).arg(&disk).status();
+    mounted.is_ok_and(|status| status.success()).then(|| (disk.clone(), Unmount(disk)))
+}
+
+/// Takes all the room there is on a disk, and gives the file that has it.
+fn fill(disk: &Path) -> PathBuf {
+    let filler = disk.join("filler");
+    let mut file = fs::File::create(&filler).expect("a file");
+    let piece = vec![1; 4096];
+    while file.write_all(&piece).is_ok() {}
+    filler
+}
+
+#[test]
+fn a_full_disk_refuses_new_work_finishes_what_runs_and_goes_on_by_itself_when_there_is_room() {
+    let cluster = Cluster::new();
+    let Some((disk, _unmount)) = small_disk(&cluster, "64m") else {
         return not_tested("this user may not mount a tmpfs, so no disk can be filled");
-    }
-    let _unmount = Unmount(&disk);
+    };
     let store = disk.join("store.sqlite");
-    let store = store.to_str().expect("text");
-    let mut dispatcher = cluster.dispatcher_with(&["--store", store]);
-    let filler = "x".repeat(60_000);
-    let mut acknowledged = 0;
-    // Each is a little more than 60 KB: the disk holds fewer than fifty.
-    for _ in 0..50 {
-        let submission = cluster.start(["submit", "-q", "--", "echo", &filler]);
-        // A dispatcher that cannot write goes down; the client waits for it to come back.
-        match submission.finish_unless(|| !dispatcher.is_running()) {
-            Some(ran) if ran.code == Some(0) => acknowledged += 1,
-            Some(ran) => assert!(matches!(ran.code, Some(1 | 125)) && !ran.stderr.is_empty(), "{ran:?}"),
-            None => break,
+    let dispatcher = cluster.dispatcher_with(&["--store", store.to_str().expect("text")]);
+    let worker = cluster.worker_with(&["--name", "worker-a", "--max-jobs", "1"]);
+    worker.says("Joined");
+    let gate = cluster.scratch().join("gate");
+    let line = format!("while ! [ -e {} ]; do sleep 0.05; done; echo through", gate.display());
+    assert_eq!(cluster.ok(["submit", "-q", &line]).trim(), "1");
+    soon("the first job runs", || cluster.job_state("1").as_deref() == Some("running"));
+    assert_eq!(cluster.ok(["submit", "-q", "--", "echo", "second"]).trim(), "2");
+    soon("room was set aside", || disk.join("store.sqlite.reserve").exists());
+    let filler = fill(&disk);
+
+    let text = "x".repeat(60_000);
+    let mut acknowledged = 2;
+    let refused = loop {
+        let ran = cluster.run(["submit", "-q", "--", "echo", &text]);
+        if ran.code != Some(0) {
+            break ran;
         }
-    }
-    assert!((1..50).contains(&acknowledged), "{acknowledged} were acknowledged");
-    if dispatcher.is_running() {
-        assert_eq!(dispatcher.stop(), Some(0));
-    } else {
-        let said = dispatcher.log();
-        assert!(said.contains("error: ") && said.contains("disk is full") && said.contains("hint: "), "{said}");
-    }
-    // Room again: everything acknowledged is there.
-    let remounted = Command::new("mount").args(["-o", "remount,size=32m"]).arg(&disk).status();
-    assert!(remounted.is_ok_and(|status| status.success()));
-    let _again = cluster.dispatcher_with(&["--store", store]);
+        acknowledged += 1;
+        assert!(acknowledged < 200, "a full disk takes them all");
+    };
+    refused.says_failure_and_hint(1, "disk is full");
+    dispatcher.says("The disk is full");
+    assert_eq!(cluster.json(["status"])["disk"], "full");
+    fs::write(&gate, "").expect("opens the gate");
+    assert_eq!(cluster.run(["wait", "1"]).code, Some(0), "what runs ends and is recorded");
+    assert!(cluster.ok(["logs", "1"]).contains("through"));
+    assert_eq!(cluster.job_state("2").as_deref(), Some("ready"), "nothing new is started");
+    assert!(cluster.ok(["explain", "2"]).contains("room on the dispatcher's disk"));
+
+    fs::remove_file(filler).expect("makes room");
+    assert_eq!(cluster.run(["wait", "2"]).code, Some(0), "it goes on by itself");
+    dispatcher.says("The disk has room again");
+    assert_eq!(cluster.json(["status"])["disk"], "enough");
+    cluster.ok(["submit", "-q", "--", "true"]);
     let jobs = cluster.json(["list", "--all", "--limit", "1000"]);
+    assert_eq!(jobs.as_array().map_or(0, Vec::len), acknowledged + 1);
+}
+
+#[test]
+fn a_dispatcher_killed_on_a_full_disk_starts_again_with_all_it_had_acknowledged() {
+    let cluster = Cluster::new();
+    let Some((disk, _unmount)) = small_disk(&cluster, "64m") else {
+        return not_tested("this user may not mount a tmpfs, so no disk can be filled");
+    };
+    let store = disk.join("store.sqlite");
+    let options = ["--store", store.to_str().expect("text")];
+    let mut dispatcher = cluster.dispatcher_with(&options);
+    soon("room was set aside", || disk.join("store.sqlite.reserve").exists());
+    cluster.ok(["submit", "-q", "--", "true"]);
+    fill(&disk);
+    dispatcher.kill();
+    let again = cluster.dispatcher_with(&options);
+    assert_eq!(cluster.job_state("1").as_deref(), Some("ready"));
+    again.says("The disk is full");
+    cluster.run(["submit", "-q", "--", "true"]).says_failure_and_hint(1, "disk is full");
+}
+
+#[test]
+fn a_damaged_store_is_refused_by_name_and_repaired_on_demand() {
+    let cluster = Cluster::new();
+    let mut dispatcher = cluster.dispatcher();
+    for number in 1..=40 {
+        cluster.ok(["submit", "-q", "--", "echo", &format!("{number} {}", "x".repeat(3000))]);
+    }
+    assert_eq!(dispatcher.stop(), Some(0));
+    let store = cluster.home().join("dispatcher/store.sqlite");
+    let mut bytes = fs::read(&store).expect("reads");
+    let at = bytes.windows(8).position(|piece| piece == b"20 xxxxx").expect("job 20 is in it");
+    let page = at / 4096 * 4096;
+    bytes[page..page + 4096].fill(0x5a);
+    fs::write(&store, &bytes).expect("damages it");
+
+    let port = cluster.port().to_string();
+    let ran = cluster.run(["dispatcher", "--bind", "127.0.0.1", "--port", &port]);
+    ran.says_failure_and_hint(1, store.to_str().expect("text"));
+    assert!(ran.stderr_text().contains("--repair"), "{ran:?}");
+    assert!(fs::read(&store).expect("reads") == bytes, "it is left as it is");
+
+    let mut repaired = cluster.dispatcher_with(&["--repair"]);
+    let kept = cluster.home().join("dispatcher/store.sqlite.damaged-1");
+    repaired.says(kept.to_str().expect("text"));
+    repaired.says("Not saved, because parts were unreadable");
+    assert!(fs::read(&kept).expect("reads") == bytes, "the damaged file is kept");
+    let jobs = cluster.json(["list", "--all"]);
     let count = jobs.as_array().map_or(0, Vec::len);
-    assert!(count >= acknowledged, "{acknowledged} were acknowledged and {count} are there");
+    assert!((20..40).contains(&count), "{count} jobs were saved");
+    assert!(cluster.ok(["submit", "-q", "--", "true"]).trim().parse::<u64>().expect("a number") > 40);
+    assert_eq!(repaired.stop(), Some(0));
+    cluster.dispatcher_with(&["--repair"]).says("is sound: there is nothing to repair");
 }
 
 /// Unmounts when the test is over.
-struct Unmount<'a>(&'a std::path::Path);
+struct Unmount(PathBuf);
 
-impl Drop for Unmount<'_> {
+impl Drop for Unmount {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }

@@ -53,7 +53,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
-    ("nix", &["exec", "blob", "trust", "cli", "node", "discovery"]),
+    ("nix", &["exec", "store", "blob", "trust", "cli", "node", "discovery"]),
     ("socket2", &["transport", "discovery"]),
     ("libc", &["exec"]),
     ("bao_tree", &["blob"]),

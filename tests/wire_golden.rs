@@ -20,7 +20,7 @@ use octaskly::model::node::WorkerProfile;
 use octaskly::model::outcome::{
     AttemptReport, Cancellation, KeptOutput, OutputSummary, SpawnFailure, SpawnFailureKind,
 };
-use octaskly::model::records::TaskCounts;
+use octaskly::model::records::{DiskSpace, TaskCounts};
 use octaskly::model::requests::{
     Failure, FailureCode, JobFilter, LogRequest, NodeKind, Reply, Request, Submission, TaskFilter,
 };
@@ -403,6 +403,7 @@ fn worker_view() -> WorkerView {
 
 fn status_view() -> StatusView {
     StatusView {
+        disk: DiskSpace::Enough,
         dispatcher: NodeId([2; 32]),
         version: "1.0.0".to_owned(),
         epoch: 3,

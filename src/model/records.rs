@@ -22,6 +22,26 @@ use super::{
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchNo(pub u64);
 
+/// How much room the store's disk has for more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DiskSpace {
+    /// For new work, and what was set aside for the end of the old is untouched.
+    #[default]
+    Enough,
+    /// For what runs: the disk was full, and what was set aside is used now. No new work is taken.
+    Reserve,
+    /// None: nothing can be written. What was appended waits, and so does whatever was to be said because of it.
+    Nothing,
+}
+
+impl DiskSpace {
+    /// Whether new work may be taken.
+    #[must_use]
+    pub fn is_enough(&self) -> bool {
+        *self == Self::Enough
+    }
+}
+
 /// A fact of the dispatcher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {

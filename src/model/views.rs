@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::TaskFiles;
 use super::outcome::Cancellation;
+use super::records::DiskSpace;
 use super::records::TaskCounts;
 use super::{
     AttemptId, Fence, JobId, JobState, Millis, NodeId, NodeName, Outcome, Role, SealedSpec, TaskId, TaskState,
@@ -268,6 +269,9 @@ pub struct StatusView {
     pub store_bytes: u64,
     /// Bytes of inputs and outputs that the dispatcher keeps; filled in by the shell.
     pub files_bytes: u64,
+    /// What its disk has for more.
+    #[serde(default, skip_serializing_if = "DiskSpace::is_enough")]
+    pub disk: DiskSpace,
     /// Late or unknown results discarded since the start (G3).
     pub results_discarded: u64,
 }

@@ -138,8 +138,13 @@ impl NodeError {
 fn store_hint(error: &StoreError) -> Option<String> {
     Some(match error {
         StoreError::Full(_) => "free some space and start again; everything acknowledged is kept".to_owned(),
-        StoreError::Corrupt(_) | StoreError::BadValue { .. } => {
-            "restore the file from a backup, or move it away to start empty".to_owned()
+        StoreError::Corrupt(_)
+        | StoreError::Damaged { .. }
+        | StoreError::Emptied { .. }
+        | StoreError::BadPages { .. }
+        | StoreError::BadValue { .. }
+        | StoreError::BadRow { .. } => {
+            "start it with --repair: that saves what can be read and keeps the damaged file".to_owned()
         }
         StoreError::NewerSchema { .. } => "upgrade octaskly, or choose another folder with --home".to_owned(),
         StoreError::Foreign { .. } => "move the file away, or choose another folder with --home".to_owned(),

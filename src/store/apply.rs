@@ -30,33 +30,34 @@ pub(super) struct Records {
 impl Apply for Records {
     type Record = Record;
 
-    fn apply(&mut self, connection: &Connection, record: Record) -> Result<(), StoreError> {
+    fn apply(&mut self, connection: &Connection, record: &Record) -> Result<(), StoreError> {
         match record {
-            Record::JobSubmitted(job) => self.job_submitted(connection, &job),
+            Record::JobSubmitted(job) => self.job_submitted(connection, job),
             Record::AttemptAssigned { id, fence, worker, worker_name, at } => {
-                if !self.tasks.assigned(connection, id, at)? {
+                if !self.tasks.assigned(connection, *id, *at)? {
                     return Ok(());
                 }
-                let worker = self.workers.number(connection, (worker, worker_name))?;
-                attempt_rows::assigned(connection, id, fence, worker, at)
+                let worker = self.workers.number(connection, (*worker, worker_name))?;
+                attempt_rows::assigned(connection, *id, *fence, worker, *at)
             }
-            Record::AttemptStarted { id, at } => attempt_rows::started(connection, id, at),
-            Record::AttemptEnded { id, report } => attempt_rows::ended(connection, id, &report),
-            Record::AttemptReturned { id } => attempt_rows::returned(connection, id),
+            Record::AttemptStarted { id, at } => attempt_rows::started(connection, *id, *at),
+            Record::AttemptEnded { id, report } => attempt_rows::ended(connection, *id, report),
+            Record::AttemptReturned { id } => attempt_rows::returned(connection, *id),
             Record::TaskChanged { task, state, counts, not_before, outcome, at } => {
+                let (state, counts, at, not_before) = (*state, *counts, *at, *not_before);
                 let row = TaskRow { state, counts, at, not_before, outcome: outcome.as_ref() };
-                self.tasks.changed(connection, task, &row)
+                self.tasks.changed(connection, *task, &row)
             }
             Record::RestChanged { job, state, outcome, at } => {
-                rest_changed(connection, job, state, outcome.as_ref(), at)
+                rest_changed(connection, *job, *state, outcome.as_ref(), *at)
             }
             Record::RowsChanged { job, from, state, outcome, at } => {
-                let row =
-                    TaskRow { state, counts: TaskCounts::default(), at, not_before: None, outcome: outcome.as_ref() };
-                self.tasks.all_changed(connection, job, from, &row)
+                let (state, counts, at, outcome) = (*state, TaskCounts::default(), *at, outcome.as_ref());
+                let row = TaskRow { state, counts, at, not_before: None, outcome };
+                self.tasks.all_changed(connection, *job, *from, &row)
             }
             Record::JobCancelling { job, why, .. } => {
-                let (word, text) = cancellation(&why);
+                let (word, text) = cancellation(why);
                 run(
                     connection,
                     "UPDATE jobs SET cancelling = ?2, cancelling_text = ?3 WHERE job = ?1",
@@ -66,25 +67,30 @@ impl Apply for Records {
             Record::JobEnded { job, state: ended, at } => run(
                 connection,
                 "UPDATE jobs SET ended_at = ?2, ended_state = ?3 WHERE job = ?1",
-                params![int(job.0), time(at), state(ended)],
+                params![int(job.0), time(*at), state(*ended)],
             ),
             Record::JobReopened { job, .. } => run(
                 connection,
                 "UPDATE jobs SET ended_at = NULL, ended_state = NULL, cancelling = NULL, cancelling_text = NULL WHERE job = ?1",
                 params![int(job.0)],
             ),
-            Record::JobForgotten { job } => self.job_forgotten(connection, job),
-            Record::NodeEnrolled { node, role, name, at } => membership::enrolled(connection, node, role, &name, at),
-            Record::WorkerDraining { node, draining } => membership::draining(connection, node, draining),
-            Record::NodeRevoked { node, at } => membership::revoked(connection, node, at),
-            Record::TokenChanged(token) => membership::token_changed(connection, &token),
-            Record::TokenForgotten { hash } => membership::token_forgotten(connection, &hash),
+            Record::JobForgotten { job } => self.job_forgotten(connection, *job),
+            Record::NodeEnrolled { node, role, name, at } => membership::enrolled(connection, *node, *role, name, *at),
+            Record::WorkerDraining { node, draining } => membership::draining(connection, *node, *draining),
+            Record::NodeRevoked { node, at } => membership::revoked(connection, *node, *at),
+            Record::TokenChanged(token) => membership::token_changed(connection, token),
+            Record::TokenForgotten { hash } => membership::token_forgotten(connection, hash),
             Record::PowerLossesSettled => boot::settled(connection),
         }
     }
 
     fn finish(&mut self, connection: &Connection) -> Result<(), StoreError> {
         self.tasks.add_up(connection)
+    }
+
+    fn undone(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        *self = Self::new(connection)?;
+        Ok(())
     }
 
     fn is_untidy(&self) -> bool {

@@ -36,7 +36,8 @@ impl WorkerRows {
     }
 
     /// The worker's row, made when it is new.
-    pub(super) fn number(&mut self, connection: &Connection, worker: (NodeId, NodeName)) -> Result<i64, StoreError> {
+    pub(super) fn number(&mut self, connection: &Connection, worker: (NodeId, &NodeName)) -> Result<i64, StoreError> {
+        let worker = (worker.0, worker.1.clone());
         if let Some(row) = self.0.get(&worker) {
             return Ok(*row);
         }

@@ -28,6 +28,12 @@ pub(super) fn opened(connection: &Connection, boot_id: Option<&str>) -> Result<(
     run(connection, "UPDATE machine SET boot_id = ?1", params![boot_id])
 }
 
+/// Whether the file was last open under another boot than this one, and never closed.
+pub(super) fn is_another(connection: &Connection, boot_id: Option<&str>) -> Result<bool, StoreError> {
+    let Some(boot_id) = boot_id else { return Ok(false) };
+    Ok(connection.prepare("SELECT 1 FROM machine WHERE boot_id <> ?1")?.exists([boot_id])?)
+}
+
 /// Notes that everything is on the disk and nothing further comes.
 pub(super) fn closed(connection: &Connection) -> Result<(), StoreError> {
     run(connection, "UPDATE machine SET boot_id = NULL", params![])

@@ -4,7 +4,8 @@
 //! appending. When it is through, the writer itself copies the few that came
 //! since, which lets SQLite start the log anew. Invariant: an error while doing
 //! so stops the writer; after a failed sync the copied pages are not to be
-//! trusted, and the log must not be dropped.
+//! trusted, and the log must not be dropped. A full disk is none: the log is
+//! whole until all of it was copied and synced.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -74,11 +75,14 @@ impl Checkpointer {
                 }
             }
             COPIED => {
+                // Should that find the disk full, it is copied once more from the beginning.
+                self.shared.stage.store(IDLE, Ordering::Release);
                 // Where readers hold it back, the log stays and grows by another round's worth first.
                 self.due_at = log_pages(connection, "PASSIVE")? + PAGES;
-                self.shared.stage.store(IDLE, Ordering::Release);
             }
             FAILED => {
+                // Copied once more when that was all: the writer asks again only after a full disk.
+                self.shared.stage.store(IDLE, Ordering::Release);
                 let failure = self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
                 return Err(failure.unwrap_or(StoreError::Stopped));
             }

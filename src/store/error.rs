@@ -37,9 +37,29 @@ pub enum StoreError {
         /// What this build knows.
         known: u32,
     },
+    /// The file is there and has nothing in it, though it once had.
+    #[error("open the store {}: the file is empty, and was not", path.display())]
+    Emptied {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be read as what this program writes.
+    #[error("open the store {}: it is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        source: Box<StoreError>,
+    },
     /// The file is no database, or is damaged.
     #[error("read the store: its file is damaged or no database")]
     Corrupt(#[source] rusqlite::Error),
+    /// SQLite has checked the file and found something.
+    #[error("read the store: {}", verdict.lines().next().unwrap_or_default())]
+    BadPages {
+        /// What.
+        verdict: String,
+    },
     /// A row holds what this program never writes.
     #[error("read the store: column {column} holds a value it cannot have")]
     BadValue {
@@ -74,6 +94,18 @@ pub enum StoreError {
     /// The writer has stopped, by `close` or after a failure that it reported.
     #[error("write to the store: it has stopped")]
     Stopped,
+}
+
+impl StoreError {
+    /// An error of opening `path`, naming it where it says that the file is damaged.
+    pub(super) fn of(self, path: &std::path::Path) -> Self {
+        match self {
+            Self::Corrupt(_) | Self::BadPages { .. } | Self::BadValue { .. } | Self::BadRow { .. } => {
+                Self::Damaged { path: path.to_owned(), source: Box::new(self) }
+            }
+            other => other,
+        }
+    }
 }
 
 impl From<rusqlite::Error> for StoreError {

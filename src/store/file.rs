@@ -5,13 +5,14 @@
 //! closing any other descriptor of it would drop SQLite's own locks.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::StoreError;
 use super::schema::Schema;
+use super::{StoreError, repair};
 
 /// How long to wait for a lock that another program took in our database (somebody looking around in it).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,22 +38,41 @@ pub(super) struct StoreFile {
     pub(super) path: PathBuf,
     /// Whether its writer ever waits for the disk.
     pub(super) safety: Safety,
-    /// Holds the lock; closed last.
-    _lock: File,
+    /// Holds the lock; closed last. It has a byte once the database was made.
+    lock: File,
+}
+
+impl StoreFile {
+    /// Notes that there is a database now, so that an empty one is known for damage. On a full disk some later start
+    /// does so.
+    fn note_made(&self) {
+        if self.lock.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            let _ = (&self.lock).write_all(b"\n").and_then(|()| self.lock.sync_all());
+        }
+    }
+}
+
+/// Whether there was a database at `path` before.
+pub(super) fn was_made(path: &Path) -> bool {
+    sibling(path, ".lock").metadata().is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// Opens `path` for writing, makes it when missing, and brings it to the present schema.
 pub(super) fn open(path: &Path, schema: &Schema, safety: Safety) -> Result<(StoreFile, Connection), StoreError> {
-    let file = StoreFile { path: path.to_owned(), safety, _lock: lock(path)? };
+    let file = StoreFile { path: path.to_owned(), safety, lock: lock(path)? };
+    repair::finish(path)?;
     create_private(path)?;
+    if path.metadata().is_ok_and(|metadata| metadata.len() == 0) && was_made(path) {
+        return Err(StoreError::Emptied { path: path.to_owned() });
+    }
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     if safety == Safety::Scratch {
         // First of all, because the next ones would sync.
         connection.pragma_update(None, "synchronous", "OFF")?;
     }
     check_identity(&connection, path, schema)?;
-    if safety == Safety::Full {
-        // Before the first table: it cannot be switched on later without rewriting the file.
+    if safety == Safety::Full && identity(&connection)?.1 == 0 {
+        // Before the first table, and only then, because it writes: it cannot be switched on later without rewriting the file.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -65,6 +85,7 @@ pub(super) fn open(path: &Path, schema: &Schema, safety: Safety) -> Result<(Stor
     // The checkpointing thread does it; see `checkpoint`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     migrate(&mut connection, path, schema)?;
+    file.note_made();
     Ok((file, connection))
 }
 
@@ -79,11 +100,9 @@ pub(super) fn connect(path: &Path, access: OpenFlags) -> Result<Connection, Stor
     Ok(connection)
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
+pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     let failed = |source| StoreError::Open { path: path.to_owned(), source };
-    let file = private().open(PathBuf::from(name)).map_err(failed)?;
+    let file = private().open(sibling(path, ".lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
@@ -101,7 +120,8 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn private() -> OpenOptions {
+/// How files are opened that only this user may read.
+pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -113,7 +133,7 @@ fn private() -> OpenOptions {
 }
 
 /// Refuses what is not ours before anything is written to it.
-fn check_identity(connection: &Connection, path: &Path, schema: &Schema) -> Result<(), StoreError> {
+pub(super) fn check_identity(connection: &Connection, path: &Path, schema: &Schema) -> Result<(), StoreError> {
     let (id, version) = identity(connection)?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if id != schema.application_id && (id != 0 || version != 0 || tables != 0) {
@@ -125,14 +145,25 @@ fn check_identity(connection: &Connection, path: &Path, schema: &Schema) -> Resu
     Ok(())
 }
 
+/// Reads every page, which takes about a second a gigabyte.
+pub(super) fn check_pages(connection: &Connection) -> Result<(), StoreError> {
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict == "ok" { Ok(()) } else { Err(StoreError::BadPages { verdict }) }
+}
+
 fn identity(connection: &Connection) -> Result<(i32, u32), StoreError> {
     let id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok((id, version))
 }
 
-/// Applies the migrations that the file has not had, all in one transaction.
+/// Applies the migrations that the file has not had, all in one transaction. Before the first of them a copy of the
+/// file is set aside as `FILE.schema-N`: the only way back to an older program.
 fn migrate(connection: &mut Connection, path: &Path, schema: &Schema) -> Result<(), StoreError> {
+    let (_, before) = identity(connection)?;
+    if before > 0 && before < schema.version() {
+        keep_copy(connection, &sibling(path, &format!(".schema-{before}")))?;
+    }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let (_, version) = identity(&transaction)?;
     let missing = schema.migrations.get(version as usize..).ok_or_else(|| StoreError::NewerSchema {
@@ -150,14 +181,36 @@ fn migrate(connection: &mut Connection, path: &Path, schema: &Schema) -> Result<
     Ok(transaction.commit()?)
 }
 
+/// Copies the database to `copy`, unless an earlier start did: that one crashed while it migrated, and changed nothing.
+fn keep_copy(connection: &Connection, copy: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Open { path: copy.to_owned(), source };
+    if copy.exists() {
+        return Ok(());
+    }
+    let unfinished = sibling(copy, ".unfinished");
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    create_private(&unfinished)?;
+    let name = unfinished.to_str().ok_or_else(|| failed(std::io::ErrorKind::InvalidFilename.into()))?;
+    connection.execute("VACUUM INTO ?1", [name])?;
+    std::fs::rename(&unfinished, copy).map_err(failed)
+}
+
+/// The file beside `path` whose name goes on with `ending`.
+pub(super) fn sibling(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// Bytes of a database and the log beside it.
 pub(super) fn bytes(path: &Path) -> Result<u64, StoreError> {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
     let size = |path: &Path| match std::fs::metadata(path) {
         Ok(metadata) => Ok(metadata.len()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(source) => Err(StoreError::Open { path: path.to_owned(), source }),
     };
-    Ok(size(path)? + size(Path::new(&log))?)
+    Ok(size(path)? + size(&sibling(path, "-wal"))?)
 }

@@ -7,10 +7,10 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::StoreError;
 use super::attempt_rows::INLINE;
 use super::read::{Resolution, Viewer};
-use super::rows::{int, state, state_from, uint};
+use super::rows::{int, state, state_from, time, uint};
 use crate::model::outcome::KeptOutput;
 use crate::model::selector::{Part, Selector, whole_jobs};
-use crate::model::{AttemptId, JobId, JobState, RawString, SealedSpec, TaskId, TaskState};
+use crate::model::{AttemptId, JobId, JobState, RawString, SealedSpec, TaskId, TaskState, Timestamp};
 
 /// What `selector` means now.
 pub(super) fn resolve(connection: &Connection, selector: &Selector, viewer: Viewer) -> Result<Resolution, StoreError> {
@@ -117,6 +117,28 @@ pub(super) fn ended(connection: &Connection, job: JobId) -> Result<Option<JobSta
     let mut select = connection.prepare_cached("SELECT ended_state FROM jobs WHERE job = ?1")?;
     let state: Option<Option<i64>> = select.query_row([int(job.0)], |row| row.get(0)).optional()?;
     state.flatten().map(state_from).transpose()
+}
+
+/// Jobs that ended before `before` and are `wanted`, in the order of their ends.
+pub(super) fn ended_before(
+    connection: &Connection,
+    before: Timestamp,
+    most: usize,
+    wanted: impl Fn(JobId) -> bool,
+) -> Result<Vec<JobId>, StoreError> {
+    let mut select = connection
+        .prepare_cached("SELECT job FROM jobs WHERE ended_at IS NOT NULL AND ended_at < ?1 ORDER BY ended_at")?;
+    let mut rows = select.query([time(before)])?;
+    let mut jobs = Vec::new();
+    while jobs.len() < most
+        && let Some(row) = rows.next()?
+    {
+        let job = JobId(uint(row.get(0)?));
+        if wanted(job) {
+            jobs.push(job);
+        }
+    }
+    Ok(jobs)
 }
 
 /// The job that was accepted with this key.

@@ -19,9 +19,12 @@ mod lookup;
 mod membership;
 mod outbox;
 mod read;
+mod repair;
+mod reserve;
 mod restore;
 mod rows;
 mod schema;
+mod stop;
 mod task_rows;
 mod tasks;
 mod writer;
@@ -32,13 +35,17 @@ pub use error::StoreError;
 pub use files::Live;
 pub use outbox::Outbox;
 pub use read::{Reader, Resolution, Viewer};
+pub use repair::{Repair, Saved, repair};
 pub use writer::{Durability, OnProgress, Progress};
+
+use rusqlite::Connection;
 
 use crate::model::Timestamp;
 pub use crate::model::records::BatchNo;
 use crate::model::records::{Record, RestoredState};
 use apply::Records;
-use file::Safety;
+use file::{Safety, StoreFile};
+use reserve::Reserve;
 use writer::Writer;
 
 /// A handle to the dispatcher's store and its writer thread. Cloning is cheap.
@@ -91,12 +98,35 @@ fn open_with(
     now: Timestamp,
     boot_id: Option<&str>,
 ) -> Result<(Store, RestoredState), StoreError> {
-    let (file, connection) = file::open(path, &schema::DISPATCHER, safety)?;
-    let epoch = restore::take_epoch(&connection, now, boot_id)?;
-    let state = restore::state(&connection, epoch)?;
+    let opened = match read_state(path, safety, now, boot_id) {
+        // It may have gone down because the disk was full, and is not to need more room than it had then.
+        Err(StoreError::Full(_)) if reserve::remove(path) => read_state(path, safety, now, boot_id),
+        other => other,
+    };
+    let (file, connection, state) = opened.map_err(|error| error.of(path))?;
     let records = Records::new(&connection)?;
-    let writer = Writer::start(file, connection, records, on_progress)?;
+    let reserve = if safety == Safety::Full { Reserve::of(&file) } else { Reserve::none(&file) };
+    let writer = Writer::start(file, connection, records, on_progress, reserve)?;
     Ok((Store { writer, path: path.to_owned() }, state))
+}
+
+fn read_state(
+    path: &Path,
+    safety: Safety,
+    now: Timestamp,
+    boot_id: Option<&str>,
+) -> Result<(StoreFile, Connection, RestoredState), StoreError> {
+    let (file, connection) = file::open(path, &schema::DISPATCHER, safety)?;
+    if boot::is_another(&connection, boot_id)? {
+        // Disks that lose power under a write are what damages files.
+        file::check_pages(&connection)?;
+    }
+    // Nothing of a file that turns out to be damaged is changed.
+    let transaction = connection.unchecked_transaction()?;
+    let epoch = restore::take_epoch(&transaction, now, boot_id)?;
+    let state = restore::state(&transaction, epoch)?;
+    transaction.commit()?;
+    Ok((file, connection, state))
 }
 
 impl Store {

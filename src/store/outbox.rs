@@ -8,6 +8,7 @@ use std::path::Path;
 use rusqlite::{Connection, params};
 
 use super::file::Safety;
+use super::reserve::Reserve;
 use super::rows::{fence, int};
 use super::writer::{Apply, Durability, OnProgress, Writer};
 use super::{StoreError, file, schema};
@@ -30,7 +31,8 @@ impl Outbox {
     pub fn open(path: &Path, on_progress: OnProgress) -> Result<(Outbox, Vec<EndedAttempt>), StoreError> {
         let (file, connection) = file::open(path, &schema::OUTBOX, Safety::Full)?;
         let kept = kept(&connection)?;
-        let writer = Writer::start(file, connection, OutboxRecords { encoded: Vec::new() }, on_progress)?;
+        let reserve = Reserve::none(&file);
+        let writer = Writer::start(file, connection, OutboxRecords { encoded: Vec::new() }, on_progress, reserve)?;
         Ok((Outbox { writer }, kept))
     }
 
@@ -71,11 +73,11 @@ struct OutboxRecords {
 impl Apply for OutboxRecords {
     type Record = OutboxRecord;
 
-    fn apply(&mut self, connection: &Connection, record: OutboxRecord) -> Result<(), StoreError> {
+    fn apply(&mut self, connection: &Connection, record: &OutboxRecord) -> Result<(), StoreError> {
         match record {
             OutboxRecord::Kept(ended) => {
                 self.encoded.clear();
-                frame::encode(&ended, &mut self.encoded, MAX_FRAME).map_err(StoreError::TooLarge)?;
+                frame::encode(ended, &mut self.encoded, MAX_FRAME).map_err(StoreError::TooLarge)?;
                 connection
                     .prepare_cached(
                         "INSERT INTO kept (job, task, attempt, fence, ended) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -104,6 +106,10 @@ impl Apply for OutboxRecords {
     }
 
     fn finish(&mut self, _: &Connection) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn undone(&mut self, _: &Connection) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::model::records::RestoredJob;
 use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::{Part, Selector};
 use crate::model::views::{AttemptView, JobView, TaskView};
-use crate::model::{AttemptId, JobId, JobState, NodeId, RawString, SealedSpec, TaskId, TaskIndex};
+use crate::model::{AttemptId, JobId, JobState, NodeId, RawString, SealedSpec, TaskId, TaskIndex, Timestamp};
 
 /// Who asks: what is not his does not exist for him, unless he sees all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +97,19 @@ impl Reader {
     /// When the file is damaged or cannot be read.
     pub fn ended(&self, job: JobId) -> Result<Option<JobState>, StoreError> {
         lookup::ended(&self.connection, job)
+    }
+
+    /// Jobs that ended before `before` and are `wanted`, those that ended first first; at most `most`.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn ended_before(
+        &self,
+        before: Timestamp,
+        most: usize,
+        wanted: impl Fn(JobId) -> bool,
+    ) -> Result<Vec<JobId>, StoreError> {
+        lookup::ended_before(&self.connection, before, most, wanted)
     }
 
     /// The job that was accepted with this idempotency key.

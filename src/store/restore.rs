@@ -17,16 +17,15 @@ use crate::model::{
     AttemptId, AttemptNo, Epoch, IntervalSet, JobId, SealedSpec, TaskId, TaskIndex, TaskState, Timestamp,
 };
 
-/// Takes the next epoch and notes the machine's boot; durable when this returns, because the connection still syncs every commit.
+/// Takes the next epoch and notes the machine's boot, in the caller's transaction; durable with its commit, because the
+/// connection still syncs every one.
 pub(super) fn take_epoch(connection: &Connection, now: Timestamp, boot_id: Option<&str>) -> Result<Epoch, StoreError> {
-    let transaction = connection.unchecked_transaction()?;
-    boot::opened(&transaction, boot_id)?;
-    transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'epoch_at'", [time(now)])?;
+    boot::opened(connection, boot_id)?;
+    connection.execute("UPDATE meta SET value = ?1 WHERE name = 'epoch_at'", [time(now)])?;
     let epoch: i64 =
-        transaction.query_row("UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value", [], |row| {
+        connection.query_row("UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value", [], |row| {
             row.get(0)
         })?;
-    transaction.commit()?;
     u32::try_from(epoch).map(Epoch).map_err(|_| StoreError::BadValue { column: "epoch" })
 }
 

@@ -191,7 +191,7 @@ CREATE TABLE power_losses (
 ) STRICT;
 ";
 
-// Files that travel with tasks.
+// Files that travel with tasks, and finding the jobs that ended first without looking at the others.
 const DISPATCHER_3: &str = "
 -- What a task's last recorded attempt left of its declared outputs, by name.
 CREATE TABLE outputs (
@@ -212,6 +212,8 @@ ALTER TABLE attempts ADD COLUMN files BLOB;
 
 -- Whether the spec names blobs, so that those who look for them need not read every spec.
 ALTER TABLE specs ADD COLUMN has_files INTEGER NOT NULL DEFAULT 0;
+
+CREATE INDEX jobs_ended_at ON jobs (ended_at) WHERE ended_at IS NOT NULL;
 ";
 
 const OUTBOX_1: &str = "

@@ -3,12 +3,13 @@
 //! Everything that is queued goes into one transaction. Only when a batch of it
 //! has to be durable is the transaction synced, and that sync covers every
 //! earlier one too, because all of them lie in the same write-ahead log.
-//! Invariant: after the first error nothing is written any more. A failed sync
-//! is never tried again: the system may have dropped the pages it failed on.
+//! Invariant: after the first error nothing is written any more, unless it was
+//! that the disk is full: then nothing of the transaction is there, and all of
+//! it is tried again until it is. A failed sync is never tried again: the system
+//! may have dropped the pages it failed on.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -17,7 +18,9 @@ use rusqlite::config::DbConfig;
 use super::StoreError;
 use super::checkpoint::Checkpointer;
 use super::file::{Safety, StoreFile};
-use crate::model::records::BatchNo;
+use super::reserve::Reserve;
+use super::stop::{Handle, Stop};
+use crate::model::records::{BatchNo, DiskSpace};
 
 /// Batches that may wait for the writer; beyond it `append` blocks, which
 /// slows its caller down to the speed of the disk.
@@ -29,6 +32,12 @@ const GROUP_RECORDS: usize = 16 * 1024;
 /// Between two syncs for batches that have a moment: under load one sync then serves all results of this time,
 /// and whoever waits for one result waits no longer than a person or a worker's outbox (25 ms) would notice.
 const PACE: Duration = Duration::from_millis(5);
+
+/// Between two tries to write to a disk that is full.
+const FULL_PAUSE: Duration = Duration::from_millis(250);
+
+/// Between two looks whether a disk that was full has room to set aside.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How durable a batch has to become before anybody is told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +57,8 @@ pub enum Progress {
     Written(BatchNo),
     /// Every batch up to this one is on the disk. Follows its `Written`.
     Synced(BatchNo),
+    /// The disk has become full, or has room again. Said when it changes; a store begins with [`DiskSpace::Enough`].
+    Disk(DiskSpace),
     /// The store failed; nothing further is written and later appends are refused.
     Failed(StoreError),
 }
@@ -61,10 +72,13 @@ pub(super) trait Apply: Send + 'static {
     type Record: Send + 'static;
 
     /// Writes one record, inside a transaction.
-    fn apply(&mut self, connection: &Connection, record: Self::Record) -> Result<(), StoreError>;
+    fn apply(&mut self, connection: &Connection, record: &Self::Record) -> Result<(), StoreError>;
 
     /// Writes what was put off to the end of the transaction.
     fn finish(&mut self, connection: &Connection) -> Result<(), StoreError>;
+
+    /// The transaction was undone, with all that was remembered of it.
+    fn undone(&mut self, connection: &Connection) -> Result<(), StoreError>;
 
     /// Whether there is work that can wait until nothing else is queued.
     fn is_untidy(&self) -> bool;
@@ -87,18 +101,15 @@ enum Command<R> {
     Close,
 }
 
-/// The thread and how it ended.
-type WriterThread = JoinHandle<Result<(), StoreError>>;
-
 /// A handle to a writer thread for records `R`.
 pub(super) struct Writer<R> {
     queue: SyncSender<Command<R>>,
-    thread: Arc<Mutex<Option<WriterThread>>>,
+    handle: Arc<Handle>,
 }
 
 impl<R> Clone for Writer<R> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), thread: Arc::clone(&self.thread) }
+        Self { queue: self.queue.clone(), handle: Arc::clone(&self.handle) }
     }
 }
 
@@ -109,16 +120,22 @@ impl<R: Send + 'static> Writer<R> {
         connection: Connection,
         apply: A,
         on_progress: OnProgress,
+        reserve: Reserve,
     ) -> Result<Self, StoreError> {
         let checkpointer = Checkpointer::start(&file)?;
         let (queue, commands) = sync_channel(QUEUE);
         let builder = std::thread::Builder::new().name("store-writer".to_owned());
         let path = file.path.clone();
+        let stop = Arc::new(Stop::default());
         let thread = Thread {
             connection,
             apply,
             on_progress,
             checkpointer,
+            reserve,
+            disk: DiskSpace::Enough,
+            look_at: now(),
+            stop: Arc::clone(&stop),
             syncing: true,
             unsynced: false,
             latest: BatchNo(0),
@@ -126,9 +143,9 @@ impl<R: Send + 'static> Writer<R> {
             rested_at: now(),
             file,
         };
-        let handle =
+        let thread =
             builder.spawn(move || thread.run(&commands)).map_err(|source| StoreError::Open { path, source })?;
-        Ok(Self { queue, thread: Arc::new(Mutex::new(Some(handle))) })
+        Ok(Self { queue, handle: Arc::new(Handle::new(stop, thread)) })
     }
 
     pub(super) fn append(&self, batch: BatchNo, records: Vec<R>, durability: Durability) -> Result<(), StoreError> {
@@ -142,14 +159,10 @@ impl<R: Send + 'static> Writer<R> {
     }
 
     pub(super) fn close(self) -> Result<(), StoreError> {
+        self.handle.stop.raise();
         // A writer that has stopped already does not take it; joining tells why it stopped.
         let _ = self.queue.send(Command::Close);
-        let handle = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match handle.map(JoinHandle::join) {
-            Some(Ok(ended)) => ended,
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
-            None => Ok(()),
-        }
+        self.handle.join()
     }
 }
 
@@ -159,6 +172,13 @@ struct Thread<A: Apply> {
     apply: A,
     on_progress: OnProgress,
     checkpointer: Checkpointer,
+    reserve: Reserve,
+    /// What was last said of the disk.
+    disk: DiskSpace,
+    /// When the reserve is looked after next, if it does not stand.
+    look_at: Instant,
+    /// Raised when nobody waits for a full disk any more.
+    stop: Arc<Stop>,
     /// Whether the connection's commits sync.
     syncing: bool,
     /// Whether records were committed without a sync since the last one.
@@ -242,6 +262,7 @@ impl<A: Apply> Thread<A> {
     fn serve(&mut self, commands: &Receiver<Command<A::Record>>) -> Result<(), StoreError> {
         loop {
             let mut group = Group::default();
+            self.look_after_reserve();
             if !self.apply.is_untidy() {
                 self.await_first(commands, &mut group);
             }
@@ -251,20 +272,24 @@ impl<A: Apply> Thread<A> {
                 group.durability = Durability::Synced;
             }
             if group.is_empty() && group.durability != Durability::Synced {
-                self.tidy()?;
-                continue;
+                self.until_it_fits(Self::tidy)?;
+            } else {
+                self.until_it_fits(|thread| thread.commit(&mut group))?;
             }
-            let closing = group.closing;
-            self.commit(group)?;
-            if closing {
-                return self.end();
+            self.checkpoint()?;
+            if group.closing {
+                return self.until_it_fits(Self::end);
             }
         }
     }
 
-    /// Waits for a command, at most until a sync is due that was promised.
+    /// Waits for a command, at most until a sync is due that was promised, or another look at the disk.
     fn await_first(&self, commands: &Receiver<Command<A::Record>>, group: &mut Group<A::Record>) {
-        let patience = if self.owed { self.rested_at.saturating_duration_since(now()) } else { Duration::MAX };
+        let until = |at: Instant| at.saturating_duration_since(now());
+        let mut patience = if self.owed { until(self.rested_at) } else { Duration::MAX };
+        if !self.reserve.stands() {
+            patience = patience.min(until(self.look_at));
+        }
         match commands.recv_timeout(patience) {
             Ok(command) => group.add(command),
             Err(RecvTimeoutError::Timeout) => {}
@@ -273,14 +298,12 @@ impl<A: Apply> Thread<A> {
     }
 
     /// One transaction, and everything that is to be said when it stands.
-    fn commit(&mut self, group: Group<A::Record>) -> Result<(), StoreError> {
+    fn commit(&mut self, group: &mut Group<A::Record>) -> Result<(), StoreError> {
         let sync = group.durability == Durability::Synced;
-        self.latest = group.last.unwrap_or(self.latest);
-        self.owed = !sync && (self.owed || group.durability == Durability::Soon);
         if group.count > 0 || sync && self.unsynced {
             self.set_syncing(sync)?;
             let transaction = self.connection.unchecked_transaction()?;
-            for record in group.records.into_iter().flatten() {
+            for record in group.records.iter().flatten() {
                 self.apply.apply(&transaction, record)?;
             }
             self.apply.finish(&transaction)?;
@@ -290,6 +313,8 @@ impl<A: Apply> Thread<A> {
             transaction.commit()?;
             self.unsynced = !sync;
         }
+        self.latest = group.last.unwrap_or(self.latest);
+        self.owed = !sync && (self.owed || group.durability == Durability::Soon);
         if let Some(last) = group.last {
             (self.on_progress)(Progress::Written(last));
         }
@@ -299,11 +324,11 @@ impl<A: Apply> Thread<A> {
                 self.rested_at = now() + PACE;
             }
         }
-        for answer in group.waiting {
+        for answer in group.waiting.drain(..) {
             // Whoever asked may have gone.
             let _ = answer.try_send(());
         }
-        self.checkpointer.after_commit(&self.connection)
+        Ok(())
     }
 
     /// Need not be synced: what a power loss takes of it is done again.
@@ -311,8 +336,66 @@ impl<A: Apply> Thread<A> {
         self.set_syncing(false)?;
         let transaction = self.connection.unchecked_transaction()?;
         self.apply.tidy(&transaction)?;
-        transaction.commit()?;
-        self.checkpointer.after_commit(&self.connection)
+        Ok(transaction.commit()?)
+    }
+
+    /// Does `work`, which leaves nothing behind where it fails; while the disk is full, again and again.
+    fn until_it_fits(&mut self, mut work: impl FnMut(&mut Self) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        loop {
+            let done = work(self);
+            let Err(error) = done else {
+                if self.disk == DiskSpace::Nothing {
+                    self.say(DiskSpace::Reserve);
+                }
+                return Ok(());
+            };
+            if self.file.safety == Safety::Scratch || !self.reserve.is_for(&error) {
+                return Err(error);
+            }
+            self.apply.undone(&self.connection)?;
+            self.look_at = now() + LOOK_EVERY;
+            if self.reserve.give_up() {
+                self.say(DiskSpace::Reserve);
+                continue;
+            }
+            self.say(DiskSpace::Nothing);
+            if self.stop.wait(FULL_PAUSE) {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Moves the log into the database. That waits for no room: as long as commits find some, nobody minds.
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        match self.checkpointer.after_commit(&self.connection) {
+            Err(error) if self.file.safety == Safety::Full && self.reserve.is_for(&error) => {
+                self.look_at = now() + LOOK_EVERY;
+                self.reserve.give_up();
+                self.say(DiskSpace::Reserve);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Sets room aside where none stands, and says so when that makes a difference.
+    fn look_after_reserve(&mut self) {
+        if self.reserve.stands() && self.disk == DiskSpace::Enough || self.file.safety == Safety::Scratch {
+            return;
+        }
+        if self.look_at > now() {
+            return;
+        }
+        self.look_at = now() + LOOK_EVERY;
+        let stands = self.reserve.set_aside();
+        self.say(if stands { DiskSpace::Enough } else { DiskSpace::Reserve });
+    }
+
+    fn say(&mut self, disk: DiskSpace) {
+        if self.disk != disk {
+            self.disk = disk;
+            (self.on_progress)(Progress::Disk(disk));
+        }
     }
 
     /// Makes everything durable and leaves one file behind where nobody reads it now.
@@ -369,7 +452,8 @@ mod tests {
         let apply = Records::new(&connection).expect("reads");
         let (said, progress) = channel();
         let on_progress = Box::new(move |news| said.send(news).expect("somebody listens"));
-        let writer = Writer::start(file, connection, apply, on_progress).expect("starts");
+        let reserve = Reserve::none(&file);
+        let writer = Writer::start(file, connection, apply, on_progress, reserve).expect("starts");
         // A hundred nodes a batch, each under a name of its own.
         for batch in 1.. {
             let enrolled = |n: u64| Record::NodeEnrolled {

@@ -143,3 +143,4 @@ CREATE TABLE outputs (
     PRIMARY KEY (job, name, task)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX outputs_of_task ON outputs (job, task);
+CREATE INDEX jobs_ended_at ON jobs (ended_at) WHERE ended_at IS NOT NULL;

@@ -40,6 +40,15 @@ pub(crate) struct DispatcherArgs {
     /// File of the queue [default: dispatcher/store.sqlite in the home] [env: OCTASKLY_STORE]
     #[arg(long, value_name = "PATH")]
     pub(crate) store: Option<OsString>,
+    /// How long ended jobs are kept, with their output: 12h, 7d, none for ever [default: 7d] [env: OCTASKLY_RETENTION]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) retention: Option<OsString>,
+    /// Stored output that is kept beside the store; beyond it the oldest goes [default: 10G] [env: OCTASKLY_LOG_SPACE]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) log_space: Option<OsString>,
+    /// Save what can be read of a damaged store, keep the damaged file, and start from that [env: OCTASKLY_REPAIR]
+    #[arg(long)]
+    pub(crate) repair: bool,
     /// What both kinds of node have.
     #[command(flatten)]
     pub(crate) node: NodeArgs,

@@ -1,9 +1,13 @@
 //! What `octaskly dispatcher` was told.
 
+use std::ffi::OsStr;
+
 use super::{Environment, NodeValues, Overridden, log_options};
 use crate::cli::args::{DispatcherArgs, GlobalArgs};
 use crate::cli::error::CliError;
-use crate::cli::value::{bind_address, boolean, count_u32, duration, heartbeat_timeout, port, retries};
+use crate::cli::value::{
+    bind_address, boolean, count_u32, duration, heartbeat_timeout, port, retention, retries, size,
+};
 use crate::node::NodeError;
 use crate::node::dispatcher::DispatcherOptions;
 use crate::telemetry::LogOptions;
@@ -63,6 +67,16 @@ pub(crate) fn dispatcher(
         options.discovery_port = port;
     }
     options.store = values.path("--store", args.store.as_deref(), "OCTASKLY_STORE");
+    let given = args.retention.as_deref();
+    if let Some(kept) = values.text("--retention", given, "OCTASKLY_RETENTION", retention)? {
+        options.retention = kept;
+    }
+    let given = args.log_space.as_deref();
+    if let Some(most) = values.text("--log-space", given, "OCTASKLY_LOG_SPACE", size)? {
+        options.log_space = most;
+    }
+    let given = args.repair.then_some(OsStr::new("true"));
+    options.repair = values.text("--repair", given, "OCTASKLY_REPAIR", boolean)?.unwrap_or(false);
     let log = log_options(&mut values, &args.node, global)?;
     Ok(DispatcherSettings { options, log, overridden: values.into_overridden() })
 }
@@ -92,7 +106,8 @@ mod tests {
         assert_eq!((options.max_workers, options.task_timeout), (10, Millis::from_secs(300)));
         assert_eq!((options.p2p_enabled, options.discovery_port), (true, 5555));
         assert_eq!((options.task_retries, options.heartbeat_timeout), (3, Millis::from_secs(60)));
-        assert_eq!((options.store, options.embedded), (None, false));
+        assert_eq!((options.store, options.embedded, options.repair), (None, false, false));
+        assert_eq!(options.retention, Some(Millis::from_secs(7 * 24 * 3600)));
     }
 
     #[test]
@@ -122,6 +137,9 @@ mod tests {
             (&["--p2p-enabled", "true"], "OCTASKLY_P2P_ENABLED", "false"),
             (&["--discovery-port", "1"], "OCTASKLY_DISCOVERY_PORT", "2"),
             (&["--store", "/a"], "OCTASKLY_STORE", "/b"),
+            (&["--retention", "1d"], "OCTASKLY_RETENTION", "none"),
+            (&["--log-space", "1G"], "OCTASKLY_LOG_SPACE", "2G"),
+            (&["--repair"], "OCTASKLY_REPAIR", "false"),
             (&["--log-file", "/a"], "OCTASKLY_LOG_FILE", "/b"),
             (&["--log-format", "text"], "OCTASKLY_LOG_FORMAT", "json"),
             (&["--verbose"], "OCTASKLY_VERBOSE", "false"),

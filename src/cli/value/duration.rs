@@ -38,6 +38,11 @@ pub(crate) fn duration(text: &str) -> Result<Millis, ValueError> {
     }
 }
 
+/// How long ended jobs are kept; `none` is for ever.
+pub(crate) fn retention(text: &str) -> Result<Option<Millis>, ValueError> {
+    if text == "none" { Ok(None) } else { duration(text).map(Some) }
+}
+
 /// A length of time, or `none`.
 pub(crate) fn time_limit(text: &str) -> Result<TimeLimit, ValueError> {
     if text == "none" { Ok(TimeLimit::Unlimited) } else { duration(text).map(TimeLimit::Limited) }

@@ -6,6 +6,7 @@ use super::Context;
 use crate::cli::args::StatusArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::{Page, json, text};
+use crate::model::records::DiskSpace;
 use crate::model::views::{StatusView, TaskTotals};
 
 /// Prints it.
@@ -47,12 +48,25 @@ fn screen(status: &StatusView) -> Vec<String> {
         format!("jobs        {} not ended", status.jobs_active),
         format!("tasks       {}", totals(&status.tasks)),
         format!("done        {} since the start, {} in the last minute", status.tasks_done, status.tasks_last_minute),
-        format!("store       {}, files {}", text::bytes(status.store_bytes), text::bytes(status.files_bytes)),
+        format!(
+            "store       {}, files {}{}",
+            text::bytes(status.store_bytes),
+            text::bytes(status.files_bytes),
+            disk(status.disk)
+        ),
     ];
     if status.results_discarded > 0 {
         lines.push(format!("discarded   {} late or unknown results", status.results_discarded));
     }
     lines
+}
+
+/// What is to be said of the store's disk: nothing while all is well.
+fn disk(space: DiskSpace) -> &'static str {
+    match space {
+        DiskSpace::Enough => "",
+        DiskSpace::Reserve | DiskSpace::Nothing => ", and its disk is full: nothing new is taken until there is room",
+    }
 }
 
 /// `100: 12 succeeded, 2 failed, 4 running, 82 ready`; only what there is.

@@ -12,8 +12,11 @@ use crate::model::records::Record;
 use crate::model::{AttemptId, AttemptNo, Fence, JobId, LinkId, Timestamp};
 
 impl DispatcherEngine {
-    /// Hands out everything that fits anywhere.
+    /// Hands out everything that fits anywhere; nothing while the disk is full.
     pub(super) fn place(&mut self, now: Timestamp) {
+        if !self.disk.is_enough() {
+            return;
+        }
         while let Some(grant) = self.placement.next() {
             self.assign(now, grant);
         }

@@ -55,6 +55,9 @@ impl DispatcherEngine {
         if job.in_doubt {
             return self.explain_doubt();
         }
+        if !self.disk.is_enough() {
+            return Some("room on the dispatcher's disk".to_owned());
+        }
         if !job.may_start() {
             return Some(format!("%MAX: {} of its job's tasks are running", job.running()));
         }

@@ -75,6 +75,17 @@ impl DispatcherEngine {
         assert!(job.watchers.is_empty(), "a job left while somebody waits for its end");
     }
 
+    /// These jobs ended so long ago that nobody wants them any more. One that has been taken up again meanwhile stays.
+    pub fn handle_expired(&mut self, now: Timestamp, jobs: &[JobId]) {
+        self.enter(now);
+        for id in jobs {
+            if self.jobs.get(*id).is_none_or(|job| job.ended_at.is_some()) {
+                self.forget(*id);
+            }
+        }
+        self.settle(now);
+    }
+
     /// Removes a job for good; it has ended.
     pub(super) fn forget(&mut self, id: JobId) {
         self.drop_job(id);

@@ -54,13 +54,13 @@ pub use interface::{Call, CloseReason, DispatcherEffects, Inbound, LinkChange, O
 use links::Peer;
 pub use notice::{Grounds, LossCause, Notice};
 pub use refusals::client_not_enrolled;
-pub use submit::check_submission;
+pub use submit::{check_submission, disk_is_full};
 use timers::Timer;
 
 use crate::model::limits::{
     HEARTBEAT_INTERVAL, LOST_AFTER, MAX_WORKERS, RESTART_GRACE, SUSPECT_AFTER, TASK_RETRIES, TASK_TIMEOUT,
 };
-use crate::model::records::BatchNo;
+use crate::model::records::{BatchNo, DiskSpace};
 use crate::model::{Epoch, JobId, LinkId, Millis, NodeId, TaskId, Timestamp};
 
 /// What a dispatcher is started with.
@@ -137,6 +137,8 @@ pub struct DispatcherEngine {
     started_at: Timestamp,
     last_call: Timestamp,
     synced: BatchNo,
+    /// What the store's disk has; without enough, nothing new is taken or started.
+    disk: DiskSpace,
 }
 
 impl DispatcherEngine {
@@ -184,6 +186,18 @@ impl DispatcherEngine {
     pub fn handle_synced(&mut self, upto: BatchNo) {
         assert!(upto >= self.synced, "what was durable is not any more");
         self.synced = upto;
+    }
+
+    /// The store's disk has so much room. While that is not enough, new work is refused and nothing is started, so
+    /// that what runs can end.
+    pub fn handle_disk(&mut self, now: Timestamp, disk: DiskSpace) {
+        if self.disk == disk {
+            return;
+        }
+        self.enter(now);
+        self.disk = disk;
+        self.outbox.notice(Notice::DiskChanged { disk });
+        self.settle(now);
     }
 
     /// What the calls since the last time want done.

@@ -1,6 +1,7 @@
 //! What a dispatcher's log may want to say, and what its shell acts on.
 
 use crate::model::handshake::Refusal;
+use crate::model::records::DiskSpace;
 use crate::model::trust::TokenId;
 use crate::model::{
     AttemptId, AttemptNo, Capacity, JobId, JobState, LinkId, Millis, NodeId, NodeName, Outcome, Role, TaskId,
@@ -116,6 +117,11 @@ pub enum Notice {
     TokenRevoked {
         /// What it is called.
         id: TokenId,
+    },
+    /// The store's disk has become full, or has room again.
+    DiskChanged {
+        /// What it has now.
+        disk: DiskSpace,
     },
     /// A job was accepted.
     JobSubmitted {

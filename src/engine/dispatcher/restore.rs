@@ -12,7 +12,7 @@ use super::task::{Attempt, Stage};
 use super::timers::{Timer, Timers};
 use super::{DispatcherConfig, DispatcherEngine, jobs, joining, outbox, registry, submit, throughput, tokens, watch};
 use crate::model::limits::{CLIENT_GONE_AFTER, EXCLUSIVE_REASSIGN_AFTER};
-use crate::model::records::{BatchNo, Record, RestoredAttempt, RestoredJob, RestoredState, RestoredTask};
+use crate::model::records::{BatchNo, DiskSpace, Record, RestoredAttempt, RestoredJob, RestoredState, RestoredTask};
 use crate::model::{JobId, JobSpec, Outcome, TaskState, Timestamp};
 use std::collections::BTreeMap;
 
@@ -91,6 +91,7 @@ impl DispatcherEngine {
             started_at: now,
             last_call: now,
             synced: BatchNo(0),
+            disk: DiskSpace::Enough,
             config,
         };
         engine.await_holdings(now);

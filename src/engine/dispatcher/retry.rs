@@ -24,6 +24,7 @@ impl DispatcherEngine {
         failed_only: bool,
         recalled: Vec<RestoredJob>,
     ) -> Result<Reply, Failure> {
+        self.check_disk()?;
         self.make_room(now, |engine| {
             let unknown = recalled.iter().filter(|job| engine.jobs.get(job.submitted.job).is_none());
             unknown.map(|job| job.submitted.spec.encoded().len() as u64).sum()

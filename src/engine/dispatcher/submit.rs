@@ -100,12 +100,25 @@ fn files_fault(spec: &JobSpec) -> Option<String> {
     spec.outputs.iter().find(|output| !is_path(output)).map(|output| format!("{output:?} is no path of an output"))
 }
 
+/// What is said to whoever brings new work while the disk is full.
+#[must_use]
+pub fn disk_is_full() -> Failure {
+    let text = "the dispatcher's disk is full: nothing new is taken until there is room".to_owned();
+    let hint = Some("free some space there, for instance by octaskly forget; it goes on by itself".to_owned());
+    Failure { code: FailureCode::Full, text, hint }
+}
+
 /// Whether a client has to be there while the job runs.
 pub(super) fn is_attended(spec: &JobSpec) -> bool {
     spec.output == OutputMode::Attached || spec.stdin == StdinSource::Attached
 }
 
 impl DispatcherEngine {
+    /// Refuses new work while there is no room to record it.
+    pub(super) fn check_disk(&self) -> Result<(), Failure> {
+        if self.disk.is_enough() { Ok(()) } else { Err(disk_is_full()) }
+    }
+
     /// Queues a job.
     pub(super) fn submit(
         &mut self,
@@ -127,6 +140,7 @@ impl DispatcherEngine {
             return Ok(Reply::Submitted { job, unplaceable });
         }
         check_submission(submission)?;
+        self.check_disk()?;
         if self.jobs.active() >= MAX_ACTIVE_JOBS {
             return Err(failure(FailureCode::Full, format!("{MAX_ACTIVE_JOBS} jobs have not ended")));
         }

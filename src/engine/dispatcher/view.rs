@@ -57,6 +57,7 @@ impl DispatcherEngine {
             tasks_last_minute: self.throughput.last_minute(now),
             store_bytes: 0,
             files_bytes: 0,
+            disk: self.disk,
             results_discarded: self.throughput.discarded,
         }
     }

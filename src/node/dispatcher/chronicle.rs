@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use crate::engine::dispatcher::{Grounds, LossCause, Notice};
 use crate::model::limits::MAX_TITLE;
+use crate::model::records::DiskSpace;
 use crate::model::{Capacity, Millis, NodeName, Outcome, TaskId, Timestamp};
 
 /// Task lines told at `info` within one second; the rest of that second is told at `debug`.
@@ -21,6 +22,17 @@ const TASK_LINES: u32 = 4;
 pub(super) struct Chronicle {
     second: Timestamp,
     lines: u32,
+}
+
+/// Whether the disk is full.
+fn tell_of_disk(disk: DiskSpace) {
+    match disk {
+        DiskSpace::Enough => info!("The disk has room again: new work is taken"),
+        DiskSpace::Reserve => {
+            warn!("The disk is full: no new work is taken or started; what runs ends and is recorded")
+        }
+        DiskSpace::Nothing => warn!("The disk is full and its reserve is used up: results wait on their workers"),
+    }
 }
 
 impl Chronicle {
@@ -47,6 +59,7 @@ impl Chronicle {
             | Notice::WorkerDraining { .. }
             | Notice::TokenCreated { .. }
             | Notice::TokenRevoked { .. } => self.tell_of_trust(notice),
+            Notice::DiskChanged { disk } => tell_of_disk(*disk),
             Notice::JobSubmitted { job, tasks } => debug!("Job {job} submitted ({tasks} tasks)"),
             Notice::TaskAssigned { task, attempt, worker } => {
                 self.task_line(now, format_args!("Task {task} assigned to {worker} (attempt {})", attempt.0));

@@ -49,6 +49,8 @@ pub(super) enum Event {
     RequestGone { link: LinkId, request: RequestId },
     /// The client of a `run` is there, or is not any more.
     Attendance { link: LinkId, request: RequestId, job: JobId, attached: bool },
+    /// These jobs ended longer ago than jobs are kept.
+    Expired(Vec<JobId>),
     /// Finish what was taken, write it, and stop.
     Stop(oneshot::Sender<()>),
 }

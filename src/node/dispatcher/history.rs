@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 use super::progress::Barrier;
+use crate::model::records::DiskSpace;
 use crate::store::{Reader, Store, StoreError};
 
 /// Reads at once; more only compete for the same pages and processors.
@@ -37,6 +38,11 @@ impl History {
     /// Closes the readers that nobody uses, so that the store can be left as one file. Others open new ones.
     pub(super) fn close_idle(&self) {
         self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// How much room the store's disk has.
+    pub(super) fn disk(&self) -> DiskSpace {
+        self.barrier.disk()
     }
 
     /// Runs `ask` on what is written now: all that was ever said to anybody.

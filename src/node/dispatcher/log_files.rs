@@ -6,11 +6,11 @@
 //! which the next start removes. It is on disk before it counts. Absent: what is in it (`wire::log`), and who
 //! may read it (`requests`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
@@ -41,8 +41,27 @@ pub(super) struct LogFiles {
 struct State {
     /// Uploads under way.
     receiving: Mutex<BTreeSet<AttemptId>>,
+    /// Bytes of what is kept, by job.
+    kept: Mutex<Kept>,
     /// Counts their ends, for those who wait for one.
     ends: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Kept {
+    of_jobs: BTreeMap<JobId, u64>,
+    sum: u64,
+}
+
+impl Kept {
+    fn add(&mut self, job: JobId, bytes: u64) {
+        *self.of_jobs.entry(job).or_default() += bytes;
+        self.sum += bytes;
+    }
+
+    fn remove(&mut self, job: JobId) {
+        self.sum -= self.of_jobs.remove(&job).unwrap_or(0);
+    }
 }
 
 /// Why an upload was not kept.
@@ -66,13 +85,19 @@ impl LogFiles {
     /// The folder at `folder`, made and cleared of what a crash left half received.
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
         make_private(&folder)?;
+        let mut kept = Kept::default();
         for job in std::fs::read_dir(&folder)? {
-            let job = job?.path();
-            if job.is_dir() {
-                remove_partial(&job)?;
+            let job = job?;
+            if !job.path().is_dir() {
+                continue;
+            }
+            let bytes = remove_partial(&job.path())?;
+            if let Some(number) = job.file_name().to_str().and_then(|name| name.parse().ok()) {
+                kept.add(JobId(number), bytes);
             }
         }
-        Ok(Self { folder: Arc::new(folder), state: Arc::default() })
+        let state = State { kept: Mutex::new(kept), ..State::default() };
+        Ok(Self { folder: Arc::new(folder), state: Arc::new(state) })
     }
 
     /// Jobs that have a folder here.
@@ -85,8 +110,23 @@ impl LogFiles {
         Ok(jobs)
     }
 
+    /// Bytes of all that is kept.
+    pub(super) fn bytes(&self) -> u64 {
+        self.kept().sum
+    }
+
+    /// Bytes of what is kept of `job`.
+    pub(super) fn bytes_of(&self, job: JobId) -> u64 {
+        self.kept().of_jobs.get(&job).copied().unwrap_or(0)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.state.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Removes everything kept of `job`; blocks on the disk.
     pub(super) fn forget(&self, job: JobId) -> io::Result<()> {
+        self.kept().remove(job);
         match std::fs::remove_dir_all(self.job_folder(job)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
@@ -145,7 +185,9 @@ impl LogFiles {
     /// this has to be as durable before. Uploads are rare enough for a sync each; small logs are in the store.
     async fn keep(&self, id: AttemptId, partial: &Path) -> Result<(), UploadError> {
         let whole = self.path(id);
+        let bytes = tokio::fs::metadata(partial).await?.len();
         tokio::fs::rename(partial, &whole).await?;
+        self.kept().add(id.task.job, bytes);
         for folder in [self.job_folder(id.task.job), self.folder.to_path_buf()] {
             if let Err(error) = sync_folder(&folder).await {
                 let _ = tokio::fs::remove_file(&whole).await;
@@ -205,14 +247,18 @@ fn make_private(folder: &Path) -> io::Result<()> {
     builder.recursive(true).create(folder)
 }
 
-fn remove_partial(job: &Path) -> io::Result<()> {
+/// Removes what is half received; returns the bytes of the rest.
+fn remove_partial(job: &Path) -> io::Result<u64> {
+    let mut kept = 0;
     for file in std::fs::read_dir(job)? {
-        let file = file?.path();
-        if file.extension() == Some(OsStr::new(PARTIAL)) {
-            std::fs::remove_file(file)?;
+        let file = file?;
+        if file.path().extension() == Some(OsStr::new(PARTIAL)) {
+            std::fs::remove_file(file.path())?;
+        } else {
+            kept += file.metadata()?.len();
         }
     }
-    Ok(())
+    Ok(kept)
 }
 
 /// The right to receive the output of one attempt; given back when dropped.
@@ -263,6 +309,14 @@ mod tests {
         let partial = files.path(id).with_extension(PARTIAL);
         std::fs::write(&partial, b"frames").expect("a received file");
         files.keep(id, &partial).await.expect("keeps it");
+        assert_eq!((files.bytes(), files.bytes_of(JobId(7))), (6, 6));
+        let reopened = LogFiles::open(place.path().join("logs")).expect("opens");
+        assert_eq!(reopened.bytes(), 6, "a restart counts what is there");
+        reopened.forget(JobId(7)).expect("forgets");
+        assert_eq!(reopened.bytes(), 0);
+        make_private(&files.job_folder(JobId(7))).expect("a job folder");
+        std::fs::write(&partial, b"frames").expect("a received file");
+        files.keep(id, &partial).await.expect("keeps it again");
         assert!(files.has(id) && !partial.exists());
         assert!(sync_folder(&place.path().join("nowhere")).await.is_err());
         assert!(matches!(files.keep(id, &partial).await, Err(UploadError::Io(_))), "nothing was received");

@@ -40,6 +40,7 @@ mod refusals;
 mod relay;
 mod release;
 mod requests;
+mod retention;
 mod shell;
 mod skip;
 mod start;
@@ -148,6 +149,8 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
     let discovery = neighbourhood::listen(&options, identity, &shell);
     let turns = tokio::spawn(turns.run());
     let accepting = tokio::spawn(admission::accept_links(Arc::clone(&shell), Arc::clone(&endpoint)));
+    let limits = retention::Retention { jobs: options.retention, log_bytes: options.log_space };
+    let keeping = tokio::spawn(retention::keep(Arc::clone(&shell), clock, limits));
     let (embedded, store) = (options.embedded, Some(store));
     Ok(Running {
         node,
@@ -160,6 +163,7 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         turns,
         accepting,
         discovery,
+        keeping,
         _folder: folder,
     })
 }
@@ -196,6 +200,7 @@ pub struct Running {
     accepting: JoinHandle<()>,
     /// `None` where it is off, and once it has ended.
     discovery: Option<Discovery>,
+    keeping: JoinHandle<()>,
     /// Its lock goes last.
     _folder: NodeDir,
 }
@@ -234,6 +239,7 @@ impl Running {
     /// When the store failed before or while it was closed.
     pub async fn stop(mut self) -> Result<(), NodeError> {
         self.shell.stopping.raise();
+        self.keeping.abort();
         let removed = access::remove(&self.access_file);
         if let Some(discovery) = self.discovery.take() {
             discovery.stop().await;
@@ -289,5 +295,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.turns.abort();
         self.accepting.abort();
+        self.keeping.abort();
     }
 }

@@ -7,10 +7,17 @@ use std::path::PathBuf;
 
 pub use crate::discovery::DISCOVERY_PORT;
 use crate::model::Millis;
-use crate::model::limits::{LOST_AFTER, MAX_WORKERS, TASK_RETRIES, TASK_TIMEOUT};
+use crate::model::limits::{LOST_AFTER, MAX_LOG_BYTES, MAX_WORKERS, TASK_RETRIES, TASK_TIMEOUT};
 
 /// The port of a dispatcher unless told otherwise (`--port 7878`).
 pub const DISPATCHER_PORT: u16 = 7878;
+
+/// How long ended jobs are kept unless told otherwise (`--retention 7d`).
+const RETENTION: Millis = Millis::from_secs(7 * 24 * 3600);
+
+/// How much stored output is kept unless told otherwise (`--log-space 10G`): a hundred tasks that write all that is
+/// kept of one.
+const LOG_SPACE: u64 = 100 * MAX_LOG_BYTES;
 
 /// What a dispatcher is told at its start.
 #[derive(Debug, Clone)]
@@ -33,6 +40,13 @@ pub struct DispatcherOptions {
     pub store: Option<PathBuf>,
     /// `--file-quota`: bytes of inputs and outputs to keep; `None` is what the disk has room for.
     pub file_quota: Option<u64>,
+    /// `--retention`: how long ended jobs are kept, with their output; default 7 days, `None` for ever.
+    pub retention: Option<Millis>,
+    /// `--log-space`: bytes of stored output that are kept beside the store; default 10 GB. Beyond it the output of
+    /// the jobs that ended first goes, the jobs stay.
+    pub log_space: u64,
+    /// `--repair`: save what can be read of a damaged store first.
+    pub repair: bool,
     /// `--p2p-enabled`: whether this dispatcher and its workers send beacons and may talk to each other; default
     /// true.
     pub p2p_enabled: bool,
@@ -57,6 +71,9 @@ impl DispatcherOptions {
             heartbeat_timeout: LOST_AFTER,
             store: None,
             file_quota: None,
+            retention: Some(RETENTION),
+            log_space: LOG_SPACE,
+            repair: false,
             p2p_enabled: true,
             discovery_port: DISCOVERY_PORT,
             embedded: false,
@@ -66,7 +83,14 @@ impl DispatcherOptions {
     /// A dispatcher of `home` that only this machine can reach, on any free port.
     #[must_use]
     pub fn loopback(home: PathBuf) -> Self {
-        Self { bind: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 0, embedded: true, ..Self::new(home) }
+        Self {
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 0,
+            retention: None,
+            log_space: u64::MAX,
+            embedded: true,
+            ..Self::new(home)
+        }
     }
 
     /// Where it is to listen.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, watch};
 
-use crate::model::records::BatchNo;
+use crate::model::records::{BatchNo, DiskSpace};
 use crate::store::{OnProgress, Progress, StoreError};
 
 /// The loop's end.
@@ -20,11 +20,12 @@ pub(super) struct StoreProgress {
     pub(super) barrier: Barrier,
 }
 
-/// How far it is. Only the newest numbers count, so nobody ever waits to tell them.
+/// How far it is, and whether its disk has room. Only the newest counts, so nobody ever waits to tell it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Reached {
     pub(super) written: BatchNo,
     pub(super) synced: BatchNo,
+    pub(super) disk: DiskSpace,
 }
 
 /// Where readers wait until what was appended before they came is written. Clones share it.
@@ -43,6 +44,7 @@ impl StoreProgress {
         let tell = Box::new(move |progress| match progress {
             Progress::Written(upto) => reach.send_modify(|reached| reached.written = upto),
             Progress::Synced(upto) => reach.send_modify(|reached| reached.synced = upto),
+            Progress::Disk(disk) => reach.send_modify(|reached| reached.disk = disk),
             // Nobody listens any more when the loop has ended: then nobody is told anything either.
             Progress::Failed(error) => drop(fail.try_send(error)),
         });
@@ -60,14 +62,20 @@ impl Barrier {
         self.appended.store(upto.0, Ordering::SeqCst);
     }
 
-    /// Waits until everything appended so far is written.
+    /// How much room the disk has.
+    pub(super) fn disk(&self) -> DiskSpace {
+        self.reached.borrow().disk
+    }
+
+    /// Waits until everything appended so far is written. While nothing can be, nobody waits: what is not written
+    /// was not said to anybody either.
     ///
     /// # Errors
     /// When the store has stopped before that.
     pub(super) async fn pass(&self) -> Result<(), StoreError> {
         let upto = BatchNo(self.appended.load(Ordering::SeqCst));
         let mut reached = self.reached.clone();
-        match reached.wait_for(|reached| reached.written >= upto).await {
+        match reached.wait_for(|reached| reached.written >= upto || reached.disk == DiskSpace::Nothing).await {
             Ok(_) => Ok(()),
             Err(_) => Err(StoreError::Stopped),
         }
@@ -89,6 +97,22 @@ mod tests {
         assert!(!waiting.is_finished());
         progress.barrier.raise(BatchNo(3));
         tell(Progress::Written(BatchNo(2)));
+        waiting.await.expect("ends").expect("is written");
+    }
+
+    #[tokio::test]
+    async fn readers_see_what_is_written_while_the_disk_is_full() {
+        let (progress, mut tell) = StoreProgress::new();
+        progress.barrier.raise(BatchNo(1));
+        tell(Progress::Disk(DiskSpace::Nothing));
+        progress.barrier.pass().await.expect("is let through");
+        assert_eq!(progress.barrier.disk(), DiskSpace::Nothing);
+        tell(Progress::Disk(DiskSpace::Enough));
+        let barrier = progress.barrier.clone();
+        let waiting = tokio::spawn(async move { barrier.pass().await });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        tell(Progress::Written(BatchNo(1)));
         waiting.await.expect("ends").expect("is written");
     }
 

@@ -13,8 +13,9 @@ use super::event::Question;
 use super::outlet::Outlet;
 use super::shell::{Asker, Shell};
 use super::{administration, bulk, files, logs, relay};
-use crate::engine::dispatcher::{Call, check_submission};
+use crate::engine::dispatcher::{Call, check_submission, disk_is_full};
 use crate::model::limits::{MAX_FRAME, MAX_ROWS};
+use crate::model::records::DiskSpace;
 use crate::model::requests::{Failure, FailureCode, JobFilter, Reply, Request, Submission, TaskFilter};
 use crate::model::selector::{Part, Selector};
 use crate::model::views::{Explanation, JobView};
@@ -190,8 +191,11 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
     }
 }
 
-/// One question to the engine, one reply.
+/// One question to the engine, one reply. While nothing can be written it would wait for that, and is refused instead.
 pub(super) async fn put(shell: &Shell, asker: &Asker, question: impl Into<Question>) -> Result<Reply, Trouble> {
+    if shell.history.disk() == DiskSpace::Nothing {
+        return Err(Trouble::Refused(disk_is_full()));
+    }
     shell.ask(asker, question.into()).await.reply().await.ok_or(Trouble::CutOff)
 }
 

@@ -5,7 +5,9 @@
 //! touched anything in it, and one that did not get its port has taken no
 //! epoch. Absent: what happens then (`turn`, `admission`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use tracing::{info, warn};
 
 use super::DispatcherOptions;
 use super::files::Files;
@@ -17,7 +19,7 @@ use crate::model::limits::{HEARTBEAT_INTERVAL, SUSPECT_AFTER};
 use crate::model::selector::{Part, Selector};
 use crate::model::{JobId, Millis, NodeId};
 use crate::node::{Clock, NodeError, boot};
-use crate::store::{self, Store, StoreError, Viewer};
+use crate::store::{self, Repair, Store, StoreError, Viewer};
 use crate::transport::{Alpn, Endpoint};
 use crate::trust::{AccessFile, Home, Identity, NodeDir, TrustError};
 
@@ -27,6 +29,8 @@ const STORE: &str = "store.sqlite";
 const LOGS: &str = "logs";
 /// The name of the folder of blobs there.
 const FILES: &str = "files";
+/// Lost jobs that are named one by one after a repair.
+const LOST_NAMED: usize = 100;
 /// Log folders that are looked up at once.
 const LOOK_UP_AT_ONCE: usize = 1000;
 
@@ -59,6 +63,9 @@ pub(super) fn open(options: &DispatcherOptions, clock: Clock) -> Result<Opened, 
     let endpoint = Endpoint::bind(&identity, options.address(), accepted)?;
 
     let path = options.store.clone().unwrap_or_else(|| folder.path().join(STORE));
+    if options.repair {
+        tell_of_repair(&path, store::repair(&path, clock.now())?);
+    }
     let (progress, tell) = StoreProgress::new();
     let (store, state) = if options.embedded {
         store::open_scratch(&path, tell, clock.now())?
@@ -75,6 +82,24 @@ pub(super) fn open(options: &DispatcherOptions, clock: Clock) -> Result<Opened, 
     let access = AccessFile::new(identity.id(), endpoint.local_addr())?;
     let access_file = home.access_file();
     Ok(Opened { folder, access_file, identity, access, endpoint, store, progress, engine, log_files, files })
+}
+
+/// Says what was saved of a damaged store, and what was not.
+fn tell_of_repair(path: &Path, repair: Repair) {
+    let saved = match repair {
+        Repair::Sound => return info!("The store {} is sound: there is nothing to repair", path.display()),
+        Repair::Done(saved) => saved,
+    };
+    warn!("The store was damaged; the file as it was is {}", saved.damaged.display());
+    info!("Saved {} jobs with their tasks, and {} workers and clients", saved.jobs, saved.nodes);
+    if !saved.lost_jobs.is_empty() {
+        let named: Vec<String> = saved.lost_jobs.iter().take(LOST_NAMED).map(JobId::to_string).collect();
+        let more = if saved.lost_jobs.len() > LOST_NAMED { " and others" } else { "" };
+        warn!("Not saved, because parts were unreadable: {} jobs: {}{more}", saved.lost_jobs.len(), named.join(", "));
+    }
+    if !saved.incomplete.is_empty() {
+        warn!("Some rows were unreadable in: {}", saved.incomplete.join(", "));
+    }
 }
 
 fn config(options: &DispatcherOptions, node: NodeId) -> DispatcherConfig {

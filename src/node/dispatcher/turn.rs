@@ -127,6 +127,7 @@ impl Turns {
         self.release.written(reached.written);
         self.release.synced(reached.synced);
         self.engine.handle_synced(reached.synced);
+        self.engine.handle_disk(self.clock.now(), reached.disk);
     }
 
     fn tell_engine(&mut self, now: Timestamp, event: Event) {
@@ -155,6 +156,7 @@ impl Turns {
                 let call = if attached { Call::Attached { job } } else { Call::Detached { job } };
                 self.engine.handle_message(now, link, Inbound::Request { request, call });
             }
+            Event::Expired(jobs) => self.engine.handle_expired(now, &jobs),
             // Taken out by the loop before it comes here.
             Event::Stop(_) => {}
         }

@@ -215,6 +215,9 @@ async fn attached(shell: Arc<Shell>, link: Link, name: NodeName, stream: WorkerS
 /// Receives the stored output of an ended attempt.
 async fn upload(shell: Arc<Shell>, name: NodeName, mut recv: FrameRecv) {
     let Some(StreamPurpose::LogUpload { id, bytes }) = purpose(&mut recv).await else { return };
+    if !shell.history.disk().is_enough() {
+        return warn!("The output of task {id} from {name} was not kept: the disk is full");
+    }
     let kept = match standing(&shell, id, &name).await {
         Ok(Standing::Live) => shell.log_files.receive(id, bytes, &mut recv).await,
         // Its result is recorded already, and its output with it; read it to its end, as its sender expects.

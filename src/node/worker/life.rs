@@ -17,7 +17,7 @@ use super::dial::Dialler;
 use super::files::Stock;
 use super::join::{Applicant, ApprovalAsked};
 use super::last_words::Briefer;
-use super::outbox::ResultKeeper;
+use super::outbox::{Reached, ResultKeeper};
 use super::shell::{Event, Inbox, LoopEnd, Shell, Up, Wires};
 use super::ways::Knowledge;
 use crate::blob::BlobStore;
@@ -26,7 +26,7 @@ use crate::exec::{ExecConfig, ExecEvent, Executor, Guard, GuardConfig, Presence}
 use crate::model::limits::HEARTBEAT_INTERVAL;
 use crate::model::messages::EndedAttempt;
 use crate::model::node::WorkerProfile;
-use crate::model::records::BatchNo;
+use crate::model::records::DiskSpace;
 use crate::model::{InstanceId, NodeId};
 use crate::node::{Clock, NodeError, Shutdown};
 use crate::store::{Outbox, Progress, StoreError};
@@ -156,9 +156,9 @@ impl Setup {
                 () = self.stop.wanted.raised() => return Ok(LoopEnd::Stopped),
             }
         };
-        let (synced_in, synced) = watch::channel(BatchNo(0));
+        let (reach, reached) = watch::channel(Reached::default());
         let (failed_in, failed) = mpsc::channel(1);
-        let (outbox, unsettled) = self.open_outbox(&first, synced_in, failed_in)?;
+        let (outbox, unsettled) = self.open_outbox(&first, reach, failed_in)?;
         let config = WorkerConfig { capacity: self.profile.capacity.clone(), heartbeat_interval: HEARTBEAT_INTERVAL };
         let engine = WorkerEngine::restore(config, self.clock.now(), unsettled);
         let briefer = self.briefer(parts, first.dispatcher);
@@ -166,7 +166,7 @@ impl Setup {
         let keeper = ResultKeeper::new(outbox);
         let stock = self.stock(parts)?;
         let mut shell = Shell::new(self.clock, engine, parts.executor.clone(), keeper, &first, wires, stock);
-        let mut inbox = Inbox { events, exec, synced, failed, stop: self.stop.clone() };
+        let mut inbox = Inbox { events, exec, reached, failed, stop: self.stop.clone() };
         let ended = shell.run(&mut inbox, Event::Up(first)).await;
         if matches!(ended, Ok(LoopEnd::Stopped)) && !shell.hurried {
             let _ = tokio::time::timeout(LAST_OUTPUT, async { while shell.tasks.join_next().await.is_some() {} }).await;
@@ -182,7 +182,7 @@ impl Setup {
     fn open_outbox(
         &mut self,
         up: &Up,
-        synced: watch::Sender<BatchNo>,
+        reach: watch::Sender<Reached>,
         failed: mpsc::Sender<StoreError>,
     ) -> Result<(Option<Outbox>, Vec<EndedAttempt>), NodeError> {
         let Some(folder) = &mut self.folder else { return Ok((None, Vec::new())) };
@@ -195,8 +195,14 @@ impl Setup {
         }
         let path = folder.path().join(format!("outbox-{}.sqlite", up.dispatcher.short()));
         let progress = move |progress| match progress {
-            Progress::Synced(upto) => {
-                synced.send_replace(upto);
+            Progress::Synced(upto) => reach.send_modify(|reached| reached.synced = upto),
+            Progress::Disk(disk) => {
+                match disk {
+                    DiskSpace::Nothing => tracing::warn!("This worker's disk is full: results wait in memory"),
+                    DiskSpace::Reserve => {}
+                    DiskSpace::Enough => tracing::info!("This worker's disk has room again"),
+                }
+                reach.send_modify(|reached| reached.disk = disk);
             }
             // The first failure is the last word of an outbox.
             Progress::Failed(error) => drop(failed.try_send(error)),

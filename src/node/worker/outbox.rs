@@ -7,7 +7,7 @@
 //! link and a killed worker within that time, and then its task is run again
 //! like any other task of a killed worker. Absent: SQLite (`store`).
 
-use crate::model::records::{BatchNo, OutboxRecord};
+use crate::model::records::{BatchNo, DiskSpace, OutboxRecord};
 use crate::model::{Millis, Timestamp};
 use crate::store::{Durability, Outbox, StoreError};
 
@@ -31,12 +31,23 @@ pub(super) struct ResultKeeper {
     to_sync: BatchNo,
     /// What the outbox last said to be on disk.
     synced: BatchNo,
+    /// Its disk is full: what comes now waits here until that is over, or until it is acknowledged.
+    is_full: bool,
+}
+
+/// How far an outbox is. Only the newest counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Reached {
+    /// It has every batch up to this one on disk.
+    pub(super) synced: BatchNo,
+    /// What its disk has for more.
+    pub(super) disk: DiskSpace,
 }
 
 impl ResultKeeper {
     pub(super) fn new(outbox: Option<Outbox>) -> Self {
         let none = BatchNo(0);
-        Self { outbox, waiting: Vec::new(), due: None, latest: none, to_sync: none, synced: none }
+        Self { outbox, waiting: Vec::new(), due: None, latest: none, to_sync: none, synced: none, is_full: false }
     }
 
     /// Takes the engine's next batch.
@@ -82,6 +93,9 @@ impl ResultKeeper {
     /// When the outbox has failed.
     pub(super) fn flush(&mut self) -> Result<(), StoreError> {
         self.due = None;
+        if self.is_full {
+            return Ok(());
+        }
         let records = std::mem::take(&mut self.waiting);
         if records.is_empty() {
             return Ok(());
@@ -101,9 +115,13 @@ impl ResultKeeper {
         }
     }
 
-    /// The outbox has every batch up to `upto`.
-    pub(super) fn progressed(&mut self, upto: BatchNo) {
-        self.synced = self.synced.max(upto);
+    /// The outbox is this far.
+    pub(super) fn progressed(&mut self, now: Timestamp, reached: Reached) {
+        self.synced = self.synced.max(reached.synced);
+        let was_full = std::mem::replace(&mut self.is_full, reached.disk == DiskSpace::Nothing);
+        if was_full && !self.is_full && !self.waiting.is_empty() {
+            self.due = Some(now);
+        }
     }
 
     /// Every batch up to this one needs nothing more.
@@ -116,6 +134,7 @@ impl ResultKeeper {
     /// # Errors
     /// When the outbox fails or had failed.
     pub(super) fn close(mut self) -> Result<(), StoreError> {
+        self.is_full = false;
         self.flush()?;
         self.outbox.map_or(Ok(()), Outbox::close)
     }
@@ -185,6 +204,21 @@ mod tests {
         assert_eq!(keeper.due(), Some(Timestamp(0) + DELAY), "the oldest one decides");
         keeper.flush().expect("no outbox to fail");
         assert_eq!((keeper.due(), keeper.settled()), (None, BatchNo(2)));
+    }
+
+    #[test]
+    fn while_the_disk_is_full_results_wait_to_be_written_or_acknowledged() {
+        let mut keeper = ResultKeeper::new(None);
+        let full = |disk| Reached { disk, ..Reached::default() };
+        keeper.progressed(Timestamp(0), full(DiskSpace::Nothing));
+        keeper.take(Timestamp(0), vec![kept(1), kept(2)]).expect("no outbox to fail");
+        keeper.flush().expect("no outbox to fail");
+        keeper.take(Timestamp(9), vec![OutboxRecord::Settled(attempt(1))]).expect("no outbox to fail");
+        assert_eq!((&keeper.waiting, keeper.settled()), (&vec![kept(2)], BatchNo(0)));
+        keeper.progressed(Timestamp(20), full(DiskSpace::Enough));
+        assert_eq!(keeper.due(), Some(Timestamp(20)));
+        keeper.flush().expect("no outbox to fail");
+        assert_eq!(keeper.settled(), BatchNo(2));
     }
 
     #[test]

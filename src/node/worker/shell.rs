@@ -16,7 +16,7 @@ use super::StopWishes;
 use super::files::{Staged, Stock};
 use super::files_turn::Staging;
 use super::last_words::Briefer;
-use super::outbox::ResultKeeper;
+use super::outbox::{Reached, ResultKeeper};
 use super::reports::Reports;
 use crate::blob::{Collected, Pins};
 use crate::engine::worker::{WorkerEngine, WorkerLinkChange};
@@ -24,7 +24,6 @@ use crate::exec::{Ending, ExecEvent, Executor};
 use crate::model::files::TaskFiles;
 use crate::model::handshake::Welcome;
 use crate::model::messages::{DispatcherMessage, WorkerMessage};
-use crate::model::records::BatchNo;
 use crate::model::{AttemptId, Millis, NodeId, NodeName, SealedSpec, Timestamp};
 use crate::node::{Clock, NodeError};
 use crate::store::StoreError;
@@ -77,8 +76,8 @@ pub(super) enum Event {
         /// Why not.
         refused: Option<String>,
     },
-    /// The outbox has every batch up to this one on disk.
-    Synced(BatchNo),
+    /// The outbox has come on, or its disk has become full or has room again.
+    Outbox(Reached),
     /// The link takes more messages.
     Room,
     /// The engine or the outbox asked to be called at this time.
@@ -109,8 +108,8 @@ pub(super) struct Inbox {
     pub(super) events: mpsc::Receiver<Event>,
     /// The executor.
     pub(super) exec: mpsc::Receiver<ExecEvent>,
-    /// What the outbox has on disk.
-    pub(super) synced: watch::Receiver<BatchNo>,
+    /// How far the outbox is.
+    pub(super) reached: watch::Receiver<Reached>,
     /// The outbox failed.
     pub(super) failed: mpsc::Receiver<StoreError>,
     /// The user.
@@ -256,7 +255,7 @@ impl Shell {
             Some(event) = inbox.events.recv() => event,
             Some(event) = inbox.exec.recv() => Event::Exec(event),
             Some(error) = inbox.failed.recv() => Event::Fatal(error.into()),
-            Ok(()) = inbox.synced.changed() => Event::Synced(*inbox.synced.borrow_and_update()),
+            Ok(()) = inbox.reached.changed() => Event::Outbox(*inbox.reached.borrow_and_update()),
             () = room => Event::Room,
             () = self.clock.sleep_until(deadline) => Event::Timeout,
             () = inbox.stop.wanted.raised(), if !self.stopping => Event::Stop,
@@ -291,7 +290,7 @@ impl Shell {
                     self.queue(WorkerMessage::Ended(vec![ended]));
                 }
             }
-            Event::Synced(upto) => self.keeper.progressed(upto),
+            Event::Outbox(reached) => self.keeper.progressed(now, reached),
             Event::Room => {}
             Event::Timeout => self.engine.handle_timeout(now),
             Event::Stop => self.stop(now),

@@ -183,6 +183,7 @@ pub(crate) struct Status<'a> {
     results_discarded: u64,
     store_bytes: u64,
     files_bytes: u64,
+    disk: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -224,6 +225,7 @@ impl<'a> From<&'a StatusView> for Status<'a> {
             results_discarded: view.results_discarded,
             store_bytes: view.store_bytes,
             files_bytes: view.files_bytes,
+            disk: if view.disk.is_enough() { "enough" } else { "full" },
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::model::messages::{
 };
 use crate::model::node::WorkerProfile;
 use crate::model::outcome::{Cancellation, OutputSummary};
-use crate::model::records::{Record, TaskCounts};
+use crate::model::records::{DiskSpace, Record, TaskCounts};
 use crate::model::requests::{FailureCode, Reply, Submission};
 use crate::model::selector::Part;
 use crate::model::spec::{CommandLine, Isolation};
@@ -182,6 +182,18 @@ impl Scene {
     fn stall(&mut self, span: Millis) {
         self.now = self.now + span;
         self.engine.handle_timeout(self.now);
+        self.perform();
+    }
+
+    /// The store's disk becomes full, or has room again.
+    fn disk(&mut self, disk: DiskSpace) {
+        self.engine.handle_disk(self.now, disk);
+        self.perform();
+    }
+
+    /// Jobs have been kept long enough.
+    fn expire(&mut self, jobs: &[JobId]) {
+        self.engine.handle_expired(self.now, jobs);
         self.perform();
     }
 

@@ -1,6 +1,7 @@
 //! The queue: order, arrays, `%MAX`, and what is said to workers.
 
 use super::*;
+use crate::model::spec::RetryPolicy;
 
 #[test]
 fn a_submitted_task_runs_on_a_free_worker_and_its_success_ends_the_job() {
@@ -12,6 +13,47 @@ fn a_submitted_task_runs_on_a_free_worker_and_its_success_ends_the_job() {
     scene.ends("a", task(job, 0), OK);
     assert_eq!(scene.state(task(job, 0)), TaskState::Succeeded);
     assert_eq!(scene.ended(job), Some(TaskState::Succeeded));
+}
+
+#[test]
+fn while_the_disk_is_full_nothing_new_is_taken_or_started_and_what_runs_ends() {
+    let mut scene = Scene::new();
+    scene.worker("a", slots(1));
+    let (running, queued) = (scene.submit(single()), scene.submit(single()));
+    let earlier = scene.submission(single());
+    let call = |submission| Call::Submit { submission, ended_dependencies: BTreeMap::new() };
+    let Reply::Submitted { job: known, .. } = scene.answer("admin", call(earlier.clone())) else { panic!("refused") };
+    scene.disk(DiskSpace::Reserve);
+    let new = scene.submission(single());
+    assert_eq!(scene.failure("admin", call(new.clone())), FailureCode::Full);
+    assert!(
+        matches!(scene.answer("admin", call(earlier)), Reply::Submitted { job, .. } if job == known),
+        "asked again"
+    );
+    scene.ends("a", task(running, 0), OK);
+    assert_eq!(scene.ended(running), Some(TaskState::Succeeded));
+    assert_eq!((scene.on("a"), scene.state(task(queued, 0))), (vec![], TaskState::Ready));
+    scene.disk(DiskSpace::Enough);
+    assert_eq!(scene.on("a"), [task(queued, 0)]);
+    assert!(matches!(scene.answer("admin", call(new)), Reply::Submitted { .. }));
+}
+
+#[test]
+fn a_job_that_has_expired_is_forgotten_unless_it_was_taken_up_again() {
+    let mut scene = Scene::new();
+    scene.worker("a", slots(1));
+    let (old, again) = (
+        scene.submit(single()),
+        scene.submit(JobSpec { retry: RetryPolicy { limit: Some(0), ..RetryPolicy::default() }, ..single() }),
+    );
+    scene.ends("a", task(old, 0), OK);
+    scene.ends("a", task(again, 0), exit(1));
+    assert_eq!(scene.retry(job(again), true), 1);
+    scene.expire(&[old, again]);
+    let forgotten = |id: JobId| Notice::JobForgotten { job: id };
+    assert!(scene.notices.contains(&forgotten(old)) && !scene.notices.contains(&forgotten(again)));
+    scene.ends("a", task(again, 0), OK);
+    assert_eq!(scene.ended(again), Some(TaskState::Succeeded));
 }
 
 #[test]
