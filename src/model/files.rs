@@ -168,7 +168,7 @@ pub struct TaskFiles {
 pub struct BlobWish {
     /// Which.
     pub blob: BlobRef,
-    /// Numbers of its pieces, [`PIECE_BYTES`](super::limits::PIECE_BYTES) each.
+    /// Numbers of its pieces, [`PIECE_BYTES`] each.
     pub pieces: IntervalSet,
 }
 

@@ -23,7 +23,7 @@ const PAGE: u32 = 1000;
 
 /// Brings them; exit 0 when something came, 1 when there was nothing to bring.
 pub(super) fn perform(args: &GetArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let of = resolve::selector(&[args.id.clone()])?;
+    let of = resolve::selector(std::slice::from_ref(&args.id))?;
     let wanted: Vec<RawString> = args.outputs.iter().map(|name| tidy(name.as_bytes())).collect();
     let destination = args.directory.as_deref().map_or(Path::new("."), Path::new);
     context.as_client(async {
