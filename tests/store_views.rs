@@ -437,7 +437,8 @@ fn a_row_that_contradicts_its_job_is_named_instead_of_restored() {
         desk.store.close().expect("closes");
         let opened = store::open(&path, Box::new(|_| {}), Timestamp(2_000_000), None);
         let error = opened.err().expect("a dispatcher does not start on that");
-        assert!(error.to_string().contains(column), "{error}");
+        let cause = std::error::Error::source(&error).expect("it says what it found").to_string();
+        assert!(cause.contains(column), "{error}: {cause}");
     }
 }
 

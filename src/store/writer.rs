@@ -442,7 +442,7 @@ mod tests {
     use crate::model::{NodeId, Role, Timestamp};
 
     #[test]
-    fn a_database_at_its_bound_stops_the_writer_with_its_last_group_undone() {
+    fn a_writer_closed_on_a_full_disk_ends_with_its_last_group_undone() {
         let directory = tempfile::tempdir().expect("a directory");
         let (file, connection) =
             file::open(&directory.path().join("jobs.db"), &schema::DISPATCHER, Safety::Full).expect("opens");
@@ -454,6 +454,7 @@ mod tests {
         let on_progress = Box::new(move |news| said.send(news).expect("somebody listens"));
         let reserve = Reserve::none(&file);
         let writer = Writer::start(file, connection, apply, on_progress, reserve).expect("starts");
+        let mut heard: Vec<Progress> = Vec::new();
         // A hundred nodes a batch, each under a name of its own.
         for batch in 1.. {
             let enrolled = |n: u64| Record::NodeEnrolled {
@@ -463,14 +464,24 @@ mod tests {
                 at: Timestamp(1),
             };
             let records = (0..100).map(enrolled).collect();
-            if writer.append(BatchNo(batch), records, Durability::Synced).and_then(|()| writer.flush()).is_err() {
+            writer.append(BatchNo(batch), records, Durability::Synced).expect("takes it");
+            let until = |wanted: &Progress| match wanted {
+                Progress::Synced(BatchNo(upto)) => *upto == batch,
+                other => matches!(other, Progress::Disk(DiskSpace::Nothing)),
+            };
+            while heard.last().is_none_or(|news| !until(news)) {
+                heard.push(progress.recv().expect("the writer lives"));
+            }
+            if matches!(heard.last(), Some(Progress::Disk(_))) {
                 break;
             }
         }
         assert!(matches!(writer.close(), Err(StoreError::Stopped)));
-        let news: Vec<_> = progress.iter().collect();
-        let [.., Progress::Synced(last), Progress::Failed(StoreError::Full(_))] = &news[..] else {
-            panic!("not stopped by a full disk: {news:?}")
+        heard.extend(progress.iter());
+        let [.., Progress::Synced(last), Progress::Disk(DiskSpace::Nothing), Progress::Failed(StoreError::Full(_))] =
+            &heard[..]
+        else {
+            panic!("not stopped by a full disk: {heard:?}")
         };
         let rows: i64 = looking.query_row("SELECT count(*) FROM nodes", [], |row| row.get(0)).expect("counts");
         assert_eq!(rows, (last.0 * 100) as i64);

@@ -34,7 +34,7 @@ impl DispatcherEngine {
                 assert!(self.jobs.at(*job).learnt_by.contains(&key), "a job does not know that a worker knows it");
             }
         }
-        self.placement.check(|key| held.get(&key).cloned().unwrap_or_default());
+        self.placement.check(|key| held.get(&key).cloned().unwrap_or_default(), self.disk.is_enough());
         let seated = self.roster.iter().filter(|(key, _)| self.placement.is_seated(*key));
         for (key, worker) in seated {
             assert_eq!(self.placement.is_open(key), worker.is_open(), "{} is open to placement or not", worker.name);

@@ -191,12 +191,13 @@ impl Placement {
     }
 
     /// Panics with what is broken, or with what could run and does not; `held`
-    /// is what each seated worker holds. To be called when [`Self::next`] has said `None`.
-    pub(super) fn check<'a>(&self, held: impl Fn(WorkerKey) -> Held<'a>) {
+    /// is what each seated worker holds. `is_decided` when [`Self::next`] has said `None`, and not when nothing is to
+    /// be placed at present.
+    pub(super) fn check<'a>(&self, held: impl Fn(WorkerKey) -> Held<'a>, is_decided: bool) {
         self.check_seats(held);
         self.check_classes();
         self.check_reservation();
-        if self.vacant > 0 {
+        if is_decided && self.vacant > 0 {
             assert!(self.eager.is_empty() && self.grown.is_empty(), "something was left undecided");
             for (_, id) in &self.blocked {
                 assert!(self.find(*id).is_none(), "a task waits that fits on a worker");
