@@ -333,53 +333,6 @@ async fn peers_learn_that_the_dispatcher_is_stopping_and_a_watch_is_not_said_to_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failing_disk_ends_the_dispatcher_with_an_error_and_loses_nothing_acknowledged() {
-    let place = tempfile::tempdir().expect("a folder");
-    let home = place.path().join("home");
-    // Files may not grow beyond 2 MiB (in blocks of 512 bytes), and writing on is an error instead of a signal.
-    let script = "trap '' XFSZ; ulimit -f 4096; exec \"$0\" dispatcher --bind 127.0.0.1 --port 0 --home \"$1\"";
-    let child = std::process::Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_octaskly")])
-        .arg(&home)
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("starts");
-    let file = Home::locate(Some(home.clone())).expect("a home").access_file();
-    let access = soon("the access file", async {
-        loop {
-            match access::read(&file) {
-                Ok(Some(access)) => break access,
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    })
-    .await;
-    let identity = Identity::ephemeral().expect("a key");
-    let client = stage::client_of(&access, &identity).await.expect("let in");
-    let mut acknowledged = Vec::new();
-    for number in 0..1000 {
-        match client.try_submit(job(&format!("echo {}", "x".repeat(50_000))), &number.to_string()).await {
-            Some(job) => acknowledged.push(job),
-            None => break,
-        }
-    }
-    assert!((1..1000).contains(&acknowledged.len()), "{} submissions were acknowledged", acknowledged.len());
-    let output = tokio::task::spawn_blocking(|| child.wait_with_output()).await.expect("waits").expect("ends");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("error: failed to go on without the store: ") && said.contains("\nhint: "), "{said}");
-    assert!(!file.exists(), "nobody is sent to a dispatcher that is gone");
-
-    let running = dispatcher::start(dispatcher::DispatcherOptions::loopback(home)).await.expect("starts again");
-    let client = stage::client_of(running.access(), &identity).await.expect("let in");
-    let there: Vec<JobId> = client.jobs().await.iter().map(|view| view.job).collect();
-    assert!(
-        acknowledged.iter().all(|job| there.contains(job)),
-        "{acknowledged:?} were acknowledged, {there:?} are there"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_takes_no_messages_is_cut_off_and_holds_up_nobody() {
     let stage = Stage::open().await;
     let client = stage.client().await;

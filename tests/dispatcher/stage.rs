@@ -207,17 +207,6 @@ impl Client {
         Ok(Client { _endpoint: endpoint, link, _control: (send, recv) })
     }
 
-    /// Submits and returns the number of the job, when that is acknowledged and the link stands.
-    pub(crate) async fn try_submit(&self, spec: JobSpec, key: &str) -> Option<JobId> {
-        let submission = Submission { spec: SealedSpec::seal(spec), idempotency_key: key.to_owned(), strict: false };
-        let (mut send, mut recv) = self.link.open_bi().await.ok()?;
-        send.send(&Request::Submit(submission)).await.ok()?;
-        match soon("a reply", recv.recv::<Reply>(MAX_FRAME)).await.ok()?? {
-            Reply::Submitted { job, .. } => Some(job),
-            other => panic!("the submission was answered by {other:?}"),
-        }
-    }
-
     pub(crate) async fn ask(&self, request: Request) -> Reply {
         self.open(request).await.next().await.expect("a reply")
     }
