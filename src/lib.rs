@@ -11,6 +11,8 @@ pub mod sim;
 pub mod wire;
 
 #[cfg(feature = "node")]
+pub mod bench;
+#[cfg(feature = "node")]
 pub mod cli;
 #[cfg(feature = "node")]
 pub mod client;

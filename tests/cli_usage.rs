@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Every command, in the order of the help.
-const VERBS: [&str; 23] = [
+const VERBS: [&str; 24] = [
     "dispatcher",
     "worker",
     "run",
@@ -28,6 +28,7 @@ const VERBS: [&str; 23] = [
     "token",
     "status",
     "hwdetect",
+    "bench",
     "completions",
     "man",
 ];

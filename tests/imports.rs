@@ -22,7 +22,24 @@ const TABLE: &[(&str, &[&str])] = &[
     ("node", &["model", "engine", "wire", "store", "trust", "transport", "exec", "telemetry"]),
     ("client", &["model", "wire", "trust", "transport"]),
     ("sim", &["model", "engine", "wire"]),
-    ("cli", &["model", "engine", "wire", "store", "trust", "transport", "exec", "telemetry", "node", "client", "sim"]),
+    ("bench", &["model", "wire", "transport", "node", "client"]),
+    (
+        "cli",
+        &[
+            "model",
+            "engine",
+            "wire",
+            "store",
+            "trust",
+            "transport",
+            "exec",
+            "telemetry",
+            "node",
+            "client",
+            "sim",
+            "bench",
+        ],
+    ),
 ];
 
 /// Crates that one room keeps to itself.

@@ -3,11 +3,13 @@
 //! The one invariant: keys are always there; what is not known is `null`.
 //! A change to a key is a breaking change: the tests below hold each of them.
 
+mod bench;
 mod trust;
 
 use serde::Serialize;
 use serde_json::Number;
 
+pub(crate) use bench::Figure;
 #[cfg(test)]
 pub(crate) use trust::tests as trust_tests;
 pub(crate) use trust::{Client, Token, client_state};
