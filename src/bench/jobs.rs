@@ -24,8 +24,8 @@ impl Bench<'_> {
         JobSpec {
             name: Some("octaskly bench".to_owned()),
             labels: here.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-            // A bench that was killed leaves nothing that runs for long.
-            time_limit: TimeLimit::Limited(self.give_up_after()),
+            // A bench that was killed leaves nothing that runs for long; one that lives gives up before its tasks do.
+            time_limit: TimeLimit::Limited(Millis(self.give_up_after().0.saturating_add(GRACE.0))),
             retry: RetryPolicy { limit: Some(0), ..RetryPolicy::default() },
             ..JobSpec::single(command)
         }

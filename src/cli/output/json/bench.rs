@@ -51,11 +51,20 @@ impl<'a> Figure<'a> {
                 Unit::BytesPerSecond => "bytes/s",
                 Unit::Seconds => "s",
             },
-            median: measured.median,
-            lowest: measured.lowest,
-            highest: measured.highest,
-            limit: Limit { figure: &figure.limit, median: limit.median, lowest: limit.lowest, highest: limit.highest },
-            ratio: Spread { median: ratio.median, lowest: ratio.lowest, highest: ratio.highest },
+            median: rounded(measured.median),
+            lowest: rounded(measured.lowest),
+            highest: rounded(measured.highest),
+            limit: Limit {
+                figure: &figure.limit,
+                median: rounded(limit.median),
+                lowest: rounded(limit.lowest),
+                highest: rounded(limit.highest),
+            },
+            ratio: Spread {
+                median: rounded(ratio.median),
+                lowest: rounded(ratio.lowest),
+                highest: rounded(ratio.highest),
+            },
             rounds: figure.rounds.len() as u64,
             amount: report.amount,
             cluster,
@@ -65,10 +74,27 @@ impl<'a> Figure<'a> {
     }
 }
 
+/// Six significant digits: more are noise.
+fn rounded(value: f64) -> f64 {
+    if !value.is_finite() || value == 0.0 {
+        return value;
+    }
+    let scale = 10f64.powi(5 - value.abs().log10().floor() as i32);
+    (value * scale).round() / scale
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bench::Round;
+
+    #[test]
+    fn six_digits_are_shown_and_no_more() {
+        assert_eq!(
+            [55_091_627.744_7, 0.000_123_456_78, 0.0, 2.0].map(rounded),
+            [55_091_600.0, 0.000_123_457, 0.0, 2.0]
+        );
+    }
 
     #[test]
     fn a_figure_has_these_keys() {
