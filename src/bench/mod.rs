@@ -3,7 +3,7 @@
 //!
 //! A [`Bench`] asks as any client does, over one link, and times what it hears.
 //! Limit and figure alternate, round by round, so that a machine with other
-//! things to do disturbs both alike; what is compared is the rounds' medians.
+//! things to do disturbs both alike; what is shown is the median of the rounds.
 //! The one invariant: a bench is bounded in count and in time, and leaves no
 //! job of its own behind. Absent: which cluster that is, and how figures are
 //! shown (both `cli/`).
