@@ -126,6 +126,7 @@ install_all() {
   cat "$stage/installed" "$stage/made" >"$list.new.$$"
   mv -f "$list.new.$$" "$list"
   say "Installed $version to $prefix/bin/octaskly"
+  say "The $(grep -c . "$stage/installed") files of it, and the directories made for them, are listed in $list"
   found=$(command -v octaskly || true)
   if [ -z "$found" ]; then
     say "hint: $prefix/bin is not in PATH: add  export PATH=\"$prefix/bin:\$PATH\"  to your shell's start file"

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Every command, in the order of the help.
-const VERBS: [&str; 24] = [
+const VERBS: [&str; 26] = [
     "dispatcher",
     "worker",
     "run",
@@ -15,6 +15,7 @@ const VERBS: [&str; 24] = [
     "show",
     "explain",
     "logs",
+    "get",
     "wait",
     "cancel",
     "retry",
@@ -29,6 +30,7 @@ const VERBS: [&str; 24] = [
     "token",
     "status",
     "hwdetect",
+    "bench",
     "completions",
     "man",
 ];
@@ -36,9 +38,14 @@ const VERBS: [&str; 24] = [
 /// What stands behind `token`.
 const TOKEN_VERBS: [&str; 3] = ["create", "list", "revoke"];
 
+/// What stands behind `bench`.
+const BENCH_VERBS: [&str; 3] = ["throughput", "latency", "transfer"];
+
 /// Every command with a help of its own, the ones of two words among them.
 fn commands() -> Vec<Vec<&'static str>> {
-    VERBS.iter().map(|verb| vec![*verb]).chain(TOKEN_VERBS.iter().map(|verb| vec!["token", *verb])).collect()
+    let single = VERBS.iter().map(|verb| vec![*verb]);
+    let double = TOKEN_VERBS.iter().map(|verb| vec!["token", *verb]);
+    single.chain(double).chain(BENCH_VERBS.iter().map(|verb| vec!["bench", *verb])).collect()
 }
 
 /// The help of a command.
@@ -236,6 +243,10 @@ fn a_command_line_that_makes_no_sense_is_one_error_and_exit_2() {
         &["token", "revoke", "x"],
         &["worker", "--token", "x"],
         &["list", "--token", "okt1-x"],
+        &["bench", "speed"],
+        &["bench", "throughput", "--tasks", "0"],
+        &["bench", "latency", "--seconds", "0"],
+        &["bench", "transfer", "--size", "lots"],
         &["completions", "tcsh"],
         &["man", "frobnicate"],
         &["-q", "-v", "status"],

@@ -47,6 +47,14 @@ fn an_installation_works_and_its_removal_leaves_what_was_there_before() {
     for _again in 0..2 {
         let done = with_our_binary(&prefix);
         assert!(done.status.success(), "{}", text(&done.stderr));
+        let list = prefix.join("lib/octaskly/installed");
+        let listed = fs::read_to_string(&list).expect("it is there");
+        let files = listed.lines().filter(|line| !line.ends_with('/')).count();
+        let said = text(&done.stdout);
+        assert!(
+            said.contains(&format!("The {files} files of it")) && said.contains(&*list.to_string_lossy()),
+            "{said}"
+        );
     }
     let version = Command::new(prefix.join("bin/octaskly")).arg("--version").output().expect("it runs");
     assert_eq!(text(&version.stdout), "octaskly 1.0.0\n");

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use super::exit;
 use super::value::ValueError;
+use crate::bench::BenchError;
 use crate::blob::BlobError;
 use crate::client::ClientError;
 use crate::model::requests::FailureCode;
@@ -162,6 +163,9 @@ pub(crate) enum CliError {
     /// A node could not start or go on.
     #[error("failed to {0}")]
     Node(#[from] NodeError),
+    /// A bench has no figure to show.
+    #[error("failed to {0}")]
+    Bench(#[source] BenchError),
     /// The system gave no random bits.
     #[error("failed to get random bits from the system")]
     Random(#[source] getrandom::Error),
@@ -230,6 +234,7 @@ impl CliError {
             Self::OnlyWholeJobs(task) => return Some(format!("octaskly progress {}", task.job)),
             Self::Trust(source) => return source.hint(),
             Self::Node(source) => return source.hint(),
+            Self::Bench(source) => return source.hint(),
             Self::Bug { .. } => "please report this line and what led to it",
             Self::NoOutput { .. } => "`octaskly show ID --tasks` shows what tasks have left; --out declares it",
             Self::Twice { .. } => "bring them into folders of their own: octaskly get ID.TASK -C DIR",
@@ -276,7 +281,12 @@ impl CliError {
             | Self::Unasked { .. }
             | Self::NoOutput { .. }
             | Self::Twice { .. } => exit::FAILURE,
-            Self::Telemetry(_) | Self::Node(_) | Self::Runtime(_) | Self::Random(_) | Self::Output(_) => exit::FAILURE,
+            Self::Bench(_)
+            | Self::Telemetry(_)
+            | Self::Node(_)
+            | Self::Runtime(_)
+            | Self::Random(_)
+            | Self::Output(_) => exit::FAILURE,
             Self::PipeClosed => exit::PIPE_CLOSED,
         }
     }
@@ -284,6 +294,16 @@ impl CliError {
     /// The text behind `error: `: this error and its causes, on one line.
     pub(crate) fn line(&self) -> String {
         one_line(self)
+    }
+}
+
+impl From<BenchError> for CliError {
+    /// What is between us and the dispatcher is said as by any other command.
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::Client(error) => Self::Client(error),
+            error => Self::Bench(error),
+        }
     }
 }
 

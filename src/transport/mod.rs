@@ -7,6 +7,7 @@
 //! time. Absent: roles and enrolment (the engine decides who is welcome).
 
 mod accept;
+mod bare;
 mod budget;
 mod buffer;
 mod close;
@@ -21,6 +22,7 @@ mod settings;
 mod socket;
 mod stream;
 
+pub use bare::BareLink;
 pub use close::{CloseCode, LinkEnd};
 pub use endpoint::Endpoint;
 pub use error::TransportError;

@@ -144,11 +144,6 @@ impl Stage {
     }
 }
 
-/// A client of any dispatcher whose access file is known.
-pub(crate) async fn client_of(access: &AccessFile, identity: &Identity) -> Result<Client, TransportError> {
-    Client::join(dial(access, identity, Alpn::Client).await?, Credential::Access(access.secret)).await
-}
-
 async fn dial(access: &AccessFile, identity: &Identity, alpn: Alpn) -> Result<(Endpoint, Link), TransportError> {
     let endpoint = Endpoint::bind(identity, "127.0.0.1:0".parse().expect("an address"), &[])?;
     let link = endpoint.connect(access.addresses[0], access.dispatcher, alpn).await?;

@@ -5,11 +5,13 @@
 //! (`resolve`), with the same words when they make no sense. The doc comments
 //! are the help text. Absent: defaults, meaning, any decision.
 
+mod bench;
 mod client;
 mod node;
 mod task;
 mod trust;
 
+pub(crate) use bench::{BenchArgs, BenchBoundsArgs, BenchTasksArgs, BenchTransferArgs, BenchVerb};
 pub(crate) use client::{
     CancelArgs, CompletionsArgs, ConnectArgs, ExplainArgs, ForgetArgs, GetArgs, HwdetectArgs, JsonForm, ListArgs,
     LogsArgs, ManArgs, PeersArgs, ProgressArgs, RetryArgs, ShowArgs, StatusArgs, WaitArgs, WorkersArgs,
@@ -110,6 +112,8 @@ pub(crate) enum Verb {
     Status(StatusArgs),
     /// Show what a worker on this machine would advertise
     Hwdetect(HwdetectArgs),
+    /// Measure what this cluster does, beside what the bare machine does
+    Bench(BenchArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page

@@ -4,6 +4,7 @@
 //! that overrides it are read by one function, and verbs get values, never
 //! text. Absent: anything that asks a dispatcher or touches a node.
 
+mod bench;
 mod command;
 mod dispatcher;
 mod environment;
@@ -15,6 +16,7 @@ mod target;
 mod trust;
 mod worker;
 
+pub(crate) use bench::{bench_plan, bench_size, bench_tasks};
 pub(crate) use dispatcher::dispatcher;
 pub(crate) use environment::{Environment, NodeValues, Overridden};
 pub(crate) use intake::StdinPlan;

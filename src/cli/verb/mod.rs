@@ -5,9 +5,11 @@
 //! starts anything. Absent: parsing, and the form of errors.
 
 mod approve;
+mod bench;
 mod bring;
 mod cancel;
 mod clients;
+mod cluster;
 mod completions;
 mod describe;
 mod dispatcher;
@@ -17,6 +19,7 @@ mod explain;
 mod forget;
 mod get;
 mod hwdetect;
+mod interrupts;
 mod list;
 mod logs;
 mod man;
@@ -87,7 +90,7 @@ impl Context {
         done
     }
 
-    /// Runs a `run` to its end: a client, and perhaps a whole cluster beside it.
+    /// Runs a `run` or a `bench` to its end: a client, and perhaps a whole cluster beside it.
     ///
     /// One task is served soonest by one thread, which wakes nobody else; many
     /// tasks are served by as many threads as there are processors.
@@ -143,6 +146,7 @@ pub(crate) fn perform(args: &LowArgs, environment: Environment) -> Result<ExitCo
         Verb::Token(args) => token::perform(args, &context),
         Verb::Status(args) => status::perform(args, &context),
         Verb::Hwdetect(args) => hwdetect::perform(args),
+        Verb::Bench(args) => bench::perform(args, &context),
         Verb::Completions(args) => completions::perform(args),
         Verb::Man(args) => man::perform(args),
     }

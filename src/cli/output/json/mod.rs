@@ -3,6 +3,7 @@
 //! The one invariant: keys are always there; what is not known is `null`.
 //! A change to a key is a breaking change: the tests below hold each of them.
 
+mod bench;
 mod files;
 mod peers;
 mod trust;
@@ -10,6 +11,7 @@ mod trust;
 use serde::Serialize;
 use serde_json::Number;
 
+pub(crate) use bench::Figure;
 #[cfg(test)]
 pub(crate) use peers::tests as peer_tests;
 pub(crate) use peers::{Peer, peer_address};

@@ -8,7 +8,6 @@
 
 mod array;
 mod input;
-mod interrupts;
 mod live;
 mod writer;
 
@@ -16,10 +15,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use interrupts::Interrupts;
 use live::Live;
 
 use super::bring::{Bringer, Broken, Declared};
+use super::cluster::{self, Cluster};
+use super::interrupts::Interrupts;
 use super::{Context, ending, queue, wait};
 use crate::cli::args::RunArgs;
 use crate::cli::error::CliError;
@@ -35,7 +35,6 @@ use crate::model::spec::StdinSource;
 use crate::model::views::JobView;
 use crate::model::{JobId, TaskId};
 use crate::node::NodeError;
-use crate::node::embedded::{Embedded, EmbeddedOptions};
 
 /// How long a job that is of no use any more may take to be cancelled before we leave it behind.
 const PARTING: Duration = Duration::from_secs(2);
@@ -53,14 +52,14 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
     context.as_run(plan.spec.items.count(), async {
         let mut interrupts = Interrupts::listen().map_err(NodeError::Signals)?;
         let cluster = tokio::select! {
-            cluster = Cluster::find(args, context) => cluster?,
+            cluster = Cluster::find(&args.connect, context) => cluster?,
             () = interrupts.first() => return Ok(ExitCode::from(exit::INTERRUPTED)),
         };
         let Cluster { session, mut embedded } = cluster;
         let mut run = Run { session, tag: args.tag, quiet: context.quiet(), is_embedded: embedded.is_some() };
         let ended = tokio::select! {
             ended = run.until_its_end(plan, &mut interrupts) => ended,
-            error = failed(&mut embedded) => Err(error.into()),
+            error = cluster::failed(&mut embedded) => Err(error.into()),
         };
         // A second Ctrl-C leaves at once: what an embedded cluster runs ends with this process.
         if !matches!(ended, Ok(Ended::Left)) {
@@ -72,33 +71,6 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
         }
         ended.map(Ended::exit_code)
     })
-}
-
-/// The dispatcher to run it on.
-struct Cluster {
-    session: Session,
-    /// Ours, when no dispatcher is known.
-    embedded: Option<Embedded>,
-}
-
-impl Cluster {
-    async fn find(args: &RunArgs, context: &Context) -> Result<Self, CliError> {
-        if let Some(session) = Session::open_known(&args.connect, &context.environment, context.quiet()).await? {
-            return Ok(Self { session, embedded: None });
-        }
-        say::note(context.quiet(), "no dispatcher is known: running here, in a cluster of one");
-        let embedded = Embedded::start(EmbeddedOptions::default()).await?;
-        let session = Session::embedded(&embedded, context.quiet()).await?;
-        Ok(Self { session, embedded: Some(embedded) })
-    }
-}
-
-/// Waits until a cluster of our own cannot go on; for ever where there is none.
-async fn failed(embedded: &mut Option<Embedded>) -> NodeError {
-    match embedded {
-        Some(embedded) => embedded.failed().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// How a run came to its end.

@@ -1,5 +1,5 @@
-//! Ctrl-C and its kin while a `run` lasts: the first asks the task to end, the
-//! second ends us.
+//! Ctrl-C and its kin while a command has tasks of its own under way: the first
+//! asks them to end, the second ends us.
 
 use std::io;
 
