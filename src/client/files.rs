@@ -74,7 +74,14 @@ impl Client {
                 bytes += wish.blob.bytes;
                 some.push(wish);
             }
-            self.upload_some(some, luggage, &mut sent).await?;
+            let (files, mut left) = (some.len(), 0);
+            let count = |bytes| {
+                left += bytes;
+                sent(bytes);
+            };
+            let uploaded = self.upload_some(some, luggage, count).await;
+            tracing::debug!("Uploaded {left} bytes of {files} files");
+            uploaded?;
         }
         Ok(())
     }
@@ -83,7 +90,7 @@ impl Client {
         &self,
         wishes: Vec<BlobWish>,
         luggage: &Luggage,
-        sent: &mut impl FnMut(u64),
+        mut sent: impl FnMut(u64),
     ) -> Result<(), ClientError> {
         let (mut send, mut recv) = self.open(&Request::UploadBlobs(wishes.clone())).await?;
         let feeding = async {
@@ -116,7 +123,11 @@ impl Client {
         let answer = recv.recv::<Reply>(MAX_FRAME);
         tokio::pin!(answer);
         tokio::select! {
-            fed = feeding => fed?,
+            // One that has refused takes nothing more: why not is the better error.
+            fed = feeding => match fed {
+                Err(ClientError::LinkLost(_)) | Ok(()) => {}
+                Err(ours) => return Err(ours),
+            },
             early = &mut answer => return kept(early?),
         }
         kept(answer.await?)

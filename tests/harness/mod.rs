@@ -300,6 +300,11 @@ impl Started {
         Self { child, label: label(&command), stdout, stderr }
     }
 
+    /// A command that was made elsewhere.
+    pub fn of(command: Command) -> Self {
+        Self::new(command, Vec::new())
+    }
+
     /// Its process id.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a process id")

@@ -77,6 +77,7 @@ pub(crate) fn dispatcher(
     }
     let given = args.repair.then_some(OsStr::new("true"));
     options.repair = values.text("--repair", given, "OCTASKLY_REPAIR", boolean)?.unwrap_or(false);
+    options.file_quota = values.text("--file-quota", args.node.file_quota.as_deref(), "OCTASKLY_FILE_QUOTA", size)?;
     let log = log_options(&mut values, &args.node, global)?;
     Ok(DispatcherSettings { options, log, overridden: values.into_overridden() })
 }
@@ -140,6 +141,7 @@ mod tests {
             (&["--retention", "1d"], "OCTASKLY_RETENTION", "none"),
             (&["--log-space", "1G"], "OCTASKLY_LOG_SPACE", "2G"),
             (&["--repair"], "OCTASKLY_REPAIR", "false"),
+            (&["--file-quota", "1G"], "OCTASKLY_FILE_QUOTA", "2G"),
             (&["--log-file", "/a"], "OCTASKLY_LOG_FILE", "/b"),
             (&["--log-format", "text"], "OCTASKLY_LOG_FORMAT", "json"),
             (&["--verbose"], "OCTASKLY_VERBOSE", "false"),

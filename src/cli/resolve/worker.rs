@@ -4,7 +4,7 @@ use super::{Environment, NodeValues, Overridden, log_options};
 use crate::cli::args::{GlobalArgs, WorkerArgs};
 use crate::cli::error::CliError;
 use crate::cli::value::{
-    ValueError, amounts, auto_or, boolean, count, host_port, labels, megabytes, node_name, port, token, whole_cores,
+    ValueError, amounts, auto_or, boolean, count, host_port, labels, megabytes, node_name, port, size, token, whole_cores,
 };
 use crate::model::limits::MOST_JOBS;
 use crate::node::NodeError;
@@ -60,6 +60,7 @@ pub(crate) fn worker(
     if let Some(port) = values.text("--discovery-port", given, "OCTASKLY_DISCOVERY_PORT", |text| port(text, 1))? {
         options.discovery_port = port;
     }
+    options.file_quota = values.text("--file-quota", args.node.file_quota.as_deref(), "OCTASKLY_FILE_QUOTA", size)?;
     let log = log_options(&mut values, &args.node, global)?;
     Ok(WorkerSettings { options, log, overridden: values.into_overridden() })
 }

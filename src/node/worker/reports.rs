@@ -120,8 +120,13 @@ impl Reports {
         match &waiting.files {
             Promise::None if names_files => return Release::OfferFirst(ended),
             Promise::Broken(why) => {
-                ended.report.files = None;
-                ended.report.outcome = Outcome::TransferFailed(format!("its outputs were not kept: {why}"));
+                if let Some(files) = &mut ended.report.files {
+                    files.outputs.clear();
+                }
+                // How a task failed by itself says more than what became of its files.
+                if ended.report.outcome.is_success() {
+                    ended.report.outcome = Outcome::TransferFailed(format!("its outputs were not kept: {why}"));
+                }
             }
             Promise::None | Promise::Underway | Promise::Kept => {}
         }
@@ -211,7 +216,20 @@ mod tests {
         reports.files_started(report.id);
         assert_eq!(reports.release(report.clone()), Release::Waits);
         let sent = reports.files_ended(report.id, Some("no room".to_owned())).expect("it leaves");
-        assert!(matches!(sent.report.outcome, Outcome::TransferFailed(_)) && sent.report.files.is_none());
+        assert!(matches!(sent.report.outcome, Outcome::TransferFailed(_)));
+        assert!(sent.report.files.is_some_and(|files| files.outputs.is_empty()), "it promises none");
+    }
+
+    #[test]
+    fn a_failure_whose_files_are_refused_keeps_its_exit_code() {
+        let mut reports = Reports::default();
+        let mut report = with_file(KeptOutput::Nothing);
+        report.report.outcome = Outcome::Exited(3);
+        reports.files_started(report.id);
+        assert_eq!(reports.release(report.clone()), Release::Waits);
+        let sent = reports.files_ended(report.id, Some("no room".to_owned())).expect("it leaves");
+        assert_eq!(sent.report.outcome, Outcome::Exited(3));
+        assert!(sent.report.files.is_some_and(|files| files.outputs.is_empty()), "it promises none");
     }
 
     #[test]

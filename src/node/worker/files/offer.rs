@@ -2,10 +2,10 @@
 
 use super::{FilesError, Pause, Stock, blocking};
 use crate::model::AttemptId;
-use crate::model::files::{BlobRef, OutputFile};
+use crate::model::files::{BlobRef, BlobWish, OutputFile};
 use crate::model::limits::{MAX_BATCH, MAX_FRAME};
 use crate::model::messages::{FilesReply, StreamPurpose};
-use crate::transport::TransportError;
+use crate::transport::{FrameSend, TransportError};
 use crate::wire::DataFrame;
 
 impl Stock {
@@ -51,6 +51,19 @@ impl Stock {
             Some(FilesReply::Wanted(wishes)) => wishes,
             other => return Err(unexpected(other)),
         };
+        match self.feed(blobs, wishes, &mut send).await {
+            // A dispatcher that can keep no more stops us, and then says why.
+            Err(FilesError::Transport(_)) | Ok(()) => {}
+            Err(ours) => return Err(ours),
+        }
+        match recv.recv::<FilesReply>(MAX_FRAME).await? {
+            Some(FilesReply::Kept) => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Sends what of `blobs` the dispatcher wishes for.
+    async fn feed(&self, blobs: &[BlobRef], wishes: Vec<BlobWish>, send: &mut FrameSend) -> Result<(), FilesError> {
         for (place, wish) in wishes.into_iter().enumerate() {
             if !blobs.contains(&wish.blob) {
                 return Err(FilesError::Unexpected);
@@ -61,11 +74,7 @@ impl Stock {
                 send.feed_piece(place as u32, number, &encoded).await?;
             }
         }
-        send.send_data(&DataFrame::End).await?;
-        match recv.recv::<FilesReply>(MAX_FRAME).await? {
-            Some(FilesReply::Kept) => Ok(()),
-            other => Err(unexpected(other)),
-        }
+        Ok(send.send_data(&DataFrame::End).await?)
     }
 }
 
