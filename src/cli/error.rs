@@ -359,7 +359,7 @@ mod tests {
     #[test]
     fn a_bad_value_names_the_option_and_the_way_out() {
         let error = CliError::value(Place::Option("--mem"), OsStr::new("4X"), ValueError::NotSize);
-        assert_eq!(error.line(), "invalid value \"4X\" for --mem: it is not an amount of memory");
+        assert_eq!(error.line(), "invalid value \"4X\" for --mem: it is not a size");
         assert!(error.hint().is_some_and(|hint| hint.contains("4G")));
     }
 

@@ -104,8 +104,8 @@ pub(crate) struct NodeArgs {
     /// Folder of keys and state [default: ~/.local/share/octaskly] [env: OCTASKLY_HOME]
     #[arg(long, value_name = "DIR")]
     pub(crate) home: Option<OsString>,
-    /// Bytes of files to keep: inputs and outputs [default: what the disk has room for] [env: OCTASKLY_FILE_QUOTA]
-    #[arg(long, value_name = "SIZE")]
+    /// Bytes of files to keep for tasks; auto is what the disk has room for [default: auto] [env: OCTASKLY_FILE_QUOTA]
+    #[arg(long, value_name = "SIZE|auto")]
     pub(crate) file_quota: Option<OsString>,
     /// Also append the log to this file [env: OCTASKLY_LOG_FILE]
     #[arg(long, value_name = "FILE")]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use super::{Environment, NodeValues, Overridden, log_options};
+use super::{Environment, NodeValues, Overridden, file_quota, log_options};
 use crate::cli::args::{DispatcherArgs, GlobalArgs};
 use crate::cli::error::CliError;
 use crate::cli::value::{
@@ -77,7 +77,7 @@ pub(crate) fn dispatcher(
     }
     let given = args.repair.then_some(OsStr::new("true"));
     options.repair = values.text("--repair", given, "OCTASKLY_REPAIR", boolean)?.unwrap_or(false);
-    options.file_quota = values.text("--file-quota", args.node.file_quota.as_deref(), "OCTASKLY_FILE_QUOTA", size)?;
+    options.file_quota = file_quota(&mut values, &args.node)?;
     let log = log_options(&mut values, &args.node, global)?;
     Ok(DispatcherSettings { options, log, overridden: values.into_overridden() })
 }
@@ -168,6 +168,14 @@ mod tests {
     }
 
     #[test]
+    fn files_take_what_the_disk_has_room_for_unless_a_size_is_given() {
+        let quota = |line: &[&str], variables: &[_]| settings(line, variables).expect("settings").options.file_quota;
+        assert_eq!((quota(&[], &[]), quota(&["--file-quota", "auto"], &[])), (None, None));
+        assert_eq!(quota(&["--file-quota", "200G"], &[]), Some(200 << 30));
+        assert_eq!(quota(&["--file-quota", "200G"], &[("OCTASKLY_FILE_QUOTA", "auto")]), None, "the variable wins");
+    }
+
+    #[test]
     fn the_log_is_json_when_the_variable_says_so() {
         let log = settings(&[], &[("OCTASKLY_LOG_FORMAT", "json")]).expect("settings").log;
         assert_eq!((log.format, log.verbosity), (LogFormat::Json, Verbosity::Normal));
@@ -183,6 +191,8 @@ mod tests {
             (["--p2p-enabled", "maybe"], "--p2p-enabled"),
             (["--bind", "eth0"], "--bind"),
             (["--heartbeat-timeout", "3"], "--heartbeat-timeout"),
+            (["--file-quota", "much"], "--file-quota"),
+            (["--file-quota", "100"], "--file-quota"),
         ] {
             let error = settings(&line, &[]).expect_err("no such value");
             assert!(error.line().contains(name) && error.hint().is_some(), "{}", error.line());

@@ -62,6 +62,13 @@ pub(crate) fn option<T>(
     given.map(|given| read(Place::Option(name), given, parse)).transpose()
 }
 
+/// Bytes of files that a node keeps; `None` leaves it to the disk.
+fn file_quota(values: &mut NodeValues<'_>, args: &NodeArgs) -> Result<Option<u64>, CliError> {
+    let given = args.file_quota.as_deref();
+    let quota = values.text("--file-quota", given, "OCTASKLY_FILE_QUOTA", |text| value::auto_or(text, value::size))?;
+    Ok(quota.flatten())
+}
+
 /// How a node logs.
 fn log_options(values: &mut NodeValues<'_>, args: &NodeArgs, global: GlobalArgs) -> Result<LogOptions, CliError> {
     let flag = |given: bool| given.then_some(OsStr::new("true"));

@@ -1,10 +1,10 @@
 //! What `octaskly worker` was told.
 
-use super::{Environment, NodeValues, Overridden, log_options};
+use super::{Environment, NodeValues, Overridden, file_quota, log_options};
 use crate::cli::args::{GlobalArgs, WorkerArgs};
 use crate::cli::error::CliError;
 use crate::cli::value::{
-    ValueError, amounts, auto_or, boolean, count, host_port, labels, megabytes, node_name, port, size, token, whole_cores,
+    ValueError, amounts, auto_or, boolean, count, host_port, labels, megabytes, node_name, port, token, whole_cores,
 };
 use crate::model::limits::MOST_JOBS;
 use crate::node::NodeError;
@@ -60,7 +60,7 @@ pub(crate) fn worker(
     if let Some(port) = values.text("--discovery-port", given, "OCTASKLY_DISCOVERY_PORT", |text| port(text, 1))? {
         options.discovery_port = port;
     }
-    options.file_quota = values.text("--file-quota", args.node.file_quota.as_deref(), "OCTASKLY_FILE_QUOTA", size)?;
+    options.file_quota = file_quota(&mut values, &args.node)?;
     let log = log_options(&mut values, &args.node, global)?;
     Ok(WorkerSettings { options, log, overridden: values.into_overridden() })
 }
@@ -153,6 +153,7 @@ mod tests {
             (&["--label", "a=1"], "OCTASKLY_LABEL", "b=2"),
             (&["--resource", "a=1"], "OCTASKLY_RESOURCE", "b=2"),
             (&["--discovery-port", "1"], "OCTASKLY_DISCOVERY_PORT", "2"),
+            (&["--file-quota", "1G"], "OCTASKLY_FILE_QUOTA", "2G"),
             (&["--log-file", "/a"], "OCTASKLY_LOG_FILE", "/b"),
             (&["--log-format", "text"], "OCTASKLY_LOG_FORMAT", "json"),
             (&["--verbose"], "OCTASKLY_VERBOSE", "false"),
@@ -210,6 +211,14 @@ mod tests {
     }
 
     #[test]
+    fn files_take_what_the_disk_has_room_for_unless_a_size_is_given() {
+        assert_eq!(options(&[], &[]).file_quota, None);
+        assert_eq!(options(&["--file-quota", "50G"], &[]).file_quota, Some(50 << 30));
+        assert_eq!(options(&["--file-quota", "auto"], &[]).file_quota, None);
+        assert_eq!(options(&[], &[("OCTASKLY_FILE_QUOTA", "1.5T")]).file_quota, Some(3 << 39));
+    }
+
+    #[test]
     fn bad_values_are_refused_by_name_with_a_way_out() {
         for (line, name) in [
             (["--name", "worker 01"], "--name"),
@@ -218,6 +227,7 @@ mod tests {
             (["--max-jobs", "0"], "--max-jobs"),
             (["--cpu-cores", "0"], "--cpu-cores"),
             (["--gpu", "perhaps"], "--gpu"),
+            (["--file-quota", "50X"], "--file-quota"),
             (["--label", "os=linux"], "--label"),
             (["--dispatcher", "a b"], "--dispatcher"),
         ] {

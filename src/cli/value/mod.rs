@@ -62,11 +62,11 @@ pub(crate) enum ValueError {
     /// Not a length of time.
     #[error("it is not a length of time")]
     NotDuration,
-    /// Not an amount of memory.
-    #[error("it is not an amount of memory")]
+    /// Not an amount of memory or of disk.
+    #[error("it is not a size")]
     NotSize,
     /// So few bytes that a unit must have been forgotten.
-    #[error("{0} bytes hold no process")]
+    #[error("{0} bytes are too few to be meant")]
     UnitForgotten(u64),
     /// Not a port.
     #[error("it is not a port")]

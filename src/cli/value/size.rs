@@ -1,12 +1,12 @@
-//! Amounts of memory: `512M`, `4G`, `1.5T`, in powers of 1024; a bare number
+//! Amounts of memory and of disk: `512M`, `4G`, `1.5T`, in powers of 1024; a bare number
 //! is bytes, as in `docker run --memory`.
 
 use super::ValueError;
 
-/// Less than this in a bare number means that the unit was forgotten: no process fits into it.
+/// Less than this in a bare number means that the unit was forgotten: no process, and hardly a file, fits into it.
 const LEAST_BARE: u64 = 1024 * 1024;
 
-/// An amount of memory in bytes, greater than zero.
+/// An amount of memory or of disk in bytes, greater than zero.
 pub(crate) fn size(text: &str) -> Result<u64, ValueError> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_counted_in_powers_of_1024() {
+    fn sizes_are_counted_in_powers_of_1024() {
         assert_eq!(size("4G"), Ok(4 << 30));
         assert_eq!(size("512M"), Ok(512 << 20));
         assert_eq!(size("512MiB"), Ok(512 << 20));
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_amount_of_memory_is_refused() {
+    fn what_is_no_size_is_refused() {
         for text in ["", "G", "4X", "4 G", "-4G", "4.G", "lots", "4GG"] {
             assert_eq!(size(text), Err(ValueError::NotSize), "{text:?}");
         }
