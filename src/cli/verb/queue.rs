@@ -45,7 +45,7 @@ pub(super) async fn queue(session: &mut Session, plan: JobPlan) -> Result<Submit
 }
 
 /// Has the dispatcher have every file that the job needs, and keep it while this link stands.
-async fn bring(session: &mut Session, luggage: &Luggage) -> Result<(), CliError> {
+pub(super) async fn bring(session: &mut Session, luggage: &Luggage) -> Result<(), CliError> {
     while !luggage.is_empty() {
         let client = session.client();
         let brought = async {

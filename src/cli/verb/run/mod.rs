@@ -107,6 +107,11 @@ impl Run {
         let declared =
             (!plan.spec.outputs.is_empty()).then(|| Declared::new(plan.spec.outputs.clone(), plan.spec.items.clone()));
         let mut bringer = declared.map(|declared| Bringer::new(Path::new("."), declared));
+        // Until the job is submitted there is nothing to cancel.
+        tokio::select! {
+            brought = queue::bring(&mut self.session, &plan.luggage) => brought?,
+            () = interrupts.first() => return Ok(Ended::With(ExitCode::from(exit::INTERRUPTED))),
+        }
         let submitted = queue::queue(&mut self.session, plan).await?;
         let job = submitted.job;
         if let Some(why) = &submitted.unplaceable
