@@ -104,7 +104,7 @@ impl Bringer {
                 return Err(CliError::Unasked { task: task.task, name: output.name.clone() }.into());
             }
             match self.brought.get(&output.name) {
-                Some((_, content)) if *content == output.content => continue,
+                Some((_, content)) if is_same(content, &output.content) => continue,
                 Some((first, _)) if *first != task.task => {
                     let (first, second, name) = (*first, task.task, output.name.clone());
                     return Err(CliError::Twice { first, second, name }.into());
@@ -187,10 +187,19 @@ impl Bringer {
     }
 }
 
-/// What a task has left, by its last attempt that moved files.
+/// What a task has left.
 pub(super) fn outputs(task: &TaskView) -> &[OutputFile] {
-    let files = task.attempts.iter().rev().find_map(|attempt| attempt.files.as_deref());
-    files.map_or(&[], |files| &files.outputs)
+    task.files().map_or(&[], |files| &files.outputs)
+}
+
+/// Whether two tasks have left the same, whenever they wrote it.
+fn is_same(one: &Content, other: &Content) -> bool {
+    match (one, other) {
+        (Content::File { blob, executable, .. }, Content::File { blob: its, executable: its_own, .. }) => {
+            (blob, executable) == (its, its_own)
+        }
+        _ => one == other,
+    }
 }
 
 /// A manifest, whole.

@@ -65,6 +65,9 @@ pub(super) enum FilesError {
     /// The dispatcher says no.
     #[error("get them from the dispatcher: {}", .0.text)]
     Refused(Failure),
+    /// The dispatcher will not have them.
+    #[error("keep its outputs: {}", .0.text)]
+    NotKept(Failure),
     /// It answered with something else than it was asked for.
     #[error("understand the dispatcher's answer")]
     Unexpected,
