@@ -100,7 +100,16 @@ fn an_array_over_files_equals_a_local_loop() {
 fn directories_and_patterns_go_and_come_with_what_is_in_them() {
     let desk = Desk::new();
     desk.sh("mkdir -p tree/a/b tree/void; echo 1 > tree/a/1; echo 2 > tree/a/b/2; ln -s a/1 tree/link");
-    desk.ok(["run", "--in", "tree", "--out", "copy", "--out", "p*.txt", "cp -a tree copy; echo x > p1.txt; echo y > p2.txt"]);
+    desk.ok([
+        "run",
+        "--in",
+        "tree",
+        "--out",
+        "copy",
+        "--out",
+        "p*.txt",
+        "cp -a tree copy; echo x > p1.txt; echo y > p2.txt",
+    ]);
     desk.sh("diff -r --no-dereference tree copy && test -d copy/void && test \"$(readlink copy/link)\" = a/1");
     assert_eq!((desk.read("p1.txt"), desk.read("p2.txt")), (b"x\n".to_vec(), b"y\n".to_vec()));
     assert_eq!(desk.ok(["run", "--in", "tree/a/**", "find . -type f | sort"]), "./tree/a/1\n./tree/a/b/2\n");
@@ -159,7 +168,17 @@ fn a_success_without_its_output_is_a_failure_with_the_cause_transfer() {
 #[test]
 fn get_brings_all_or_what_is_named_to_where_it_is_told() {
     let desk = Desk::new();
-    desk.ok(["submit", "-q", "--out", "a", "--out", "b.txt", "--out", "c.txt", "for f in a b.txt c.txt; do echo $f > $f; done"]);
+    desk.ok([
+        "submit",
+        "-q",
+        "--out",
+        "a",
+        "--out",
+        "b.txt",
+        "--out",
+        "c.txt",
+        "for f in a b.txt c.txt; do echo $f > $f; done",
+    ]);
     desk.ok(["wait", "1"]);
     desk.ok(["get", "1", "-C", "all"]);
     desk.sh("test \"$(ls all)\" = \"$(printf 'a\\nb.txt\\nc.txt')\"");
@@ -182,7 +201,7 @@ fn the_outputs_of_an_attempt_that_failed_are_not_those_of_the_next() {
 #[test]
 fn two_tasks_that_bring_one_path_are_told_apart_unless_they_agree() {
     let desk = Desk::new();
-    desk.ok(["run", "--out", "same*", "echo equal > same", ":::", "1", "2"]);
+    desk.ok(["run", "--out", "same*", ": {}; echo equal > same", ":::", "1", "2"]);
     assert_eq!(desk.read("same"), b"equal\n");
     let ran = desk.run(["run", "--out", "other*", "echo {} > other", ":::", "1", "2"]);
     ran.says_failure_and_hint(125, "other");

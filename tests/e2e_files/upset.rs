@@ -137,7 +137,9 @@ fn an_input_that_changes_or_goes_before_it_is_sent_is_an_error_and_no_job() {
         let pid = submit.pid();
         soon("it has read its input and connects", || {
             let sockets = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-            sockets.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|to| to.to_string_lossy().starts_with("socket:["))
+            sockets
+                .filter_map(|fd| fs::read_link(fd.path()).ok())
+                .any(|to| to.to_string_lossy().starts_with("socket:["))
                 && fs::read_to_string(format!("/proc/{pid}/net/udp")).is_ok()
         });
         desk.sh(change);

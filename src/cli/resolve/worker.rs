@@ -4,7 +4,8 @@ use super::{Environment, NodeValues, Overridden, log_options};
 use crate::cli::args::{GlobalArgs, WorkerArgs};
 use crate::cli::error::CliError;
 use crate::cli::value::{
-    ValueError, amounts, auto_or, boolean, count, host_port, labels, megabytes, node_name, port, size, token, whole_cores,
+    ValueError, amounts, auto_or, boolean, count, host_port, labels, megabytes, node_name, port, size, token,
+    whole_cores,
 };
 use crate::model::limits::MOST_JOBS;
 use crate::node::NodeError;

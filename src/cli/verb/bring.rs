@@ -104,7 +104,7 @@ impl Bringer {
                 return Err(CliError::Unasked { task: task.task, name: output.name.clone() }.into());
             }
             match self.brought.get(&output.name) {
-                Some((_, content)) if is_same(content, &output.content) => continue,
+                Some((_, content)) if *content == output.content => continue,
                 Some((first, _)) if *first != task.task => {
                     let (first, second, name) = (*first, task.task, output.name.clone());
                     return Err(CliError::Twice { first, second, name }.into());
@@ -192,16 +192,6 @@ pub(super) fn outputs(task: &TaskView) -> &[OutputFile] {
     task.files().map_or(&[], |files| &files.outputs)
 }
 
-/// Whether two tasks have left the same, whenever they wrote it.
-fn is_same(one: &Content, other: &Content) -> bool {
-    match (one, other) {
-        (Content::File { blob, executable, .. }, Content::File { blob: its, executable: its_own, .. }) => {
-            (blob, executable) == (its, its_own)
-        }
-        _ => one == other,
-    }
-}
-
 /// A manifest, whole.
 async fn read(client: &Client, task: TaskId, blob: BlobRef) -> Result<Vec<u8>, Broken> {
     if blob.bytes > MAX_MANIFEST_BYTES as u64 {
@@ -227,5 +217,32 @@ async fn blocking<T: Send + 'static>(
     match spawn_blocking(work).await {
         Ok(done) => Ok(done.map_err(CliError::Files)?),
         Err(_) => Err(ClientError::NoReply.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(declared: &Declared, task: u64, name: &str) -> bool {
+        declared.names(TaskId::new(1, task), &name.into())
+    }
+
+    #[test]
+    fn only_what_was_declared_may_be_brought() {
+        let declared = Declared::new(vec!["./out/".into(), "*.txt".into()], Items::Single);
+        assert!(names(&declared, 0, "out") && names(&declared, 0, "a.txt"));
+        for stranger in [".bashrc", "out/../x", "../a.txt", "d/a.txt", "/etc/a.txt", "out2", "OUT"] {
+            assert!(!names(&declared, 0, stranger), "{stranger}");
+        }
+    }
+
+    #[test]
+    fn a_task_may_bring_its_own_item_and_not_anothers() {
+        let items = Items::List(["a", "b"].map(RawString::from).into_iter().collect());
+        let declared = Declared::new(vec!["{}.gz".into()], items.clone());
+        let (first, second) = (items.index_at(0).0, items.index_at(1).0);
+        assert!(names(&declared, first, "a.gz") && names(&declared, second, "b.gz"));
+        assert!(!names(&declared, first, "b.gz") && !names(&declared, second, "a.gz"));
     }
 }

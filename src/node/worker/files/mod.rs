@@ -216,3 +216,30 @@ impl Drop for Claim<'_> {
         self.under_way.released.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_is_claimed_by_one_attempt_until_that_lets_go() {
+        let under_way = UnderWay::default();
+        let (one, two) = (Digest([1; 32]), Digest([2; 32]));
+        let first = under_way.claim([one].into_iter());
+        let second = under_way.claim([one, two].into_iter());
+        assert_eq!((&first.digests, &second.digests), (&vec![one], &vec![two]));
+        drop(first);
+        assert_eq!(under_way.claim([one, two].into_iter()).digests, [one], "the second still has its own");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_blob_is_woken_when_its_claim_ends() {
+        let under_way = UnderWay::default();
+        let claim = under_way.claim([Digest([1; 32])].into_iter());
+        let released = under_way.released.notified();
+        tokio::pin!(released);
+        released.as_mut().enable();
+        drop(claim);
+        released.await;
+    }
+}
