@@ -481,3 +481,32 @@ fn what_passes_the_switch_shows_nothing_of_what_is_said_or_who_may_say_it() {
         println!("{} frames, {} bytes, ports {ports:?}", frames.count(), frames.bytes());
     });
 }
+
+#[test]
+fn files_of_an_array_on_three_workers_are_those_of_a_local_loop() {
+    on_a_lan(3, |lan| {
+        let home = lan.host(1);
+        let _dispatcher = home.serves();
+        let mut workers = vec![home.works_for(home.address, "w1", &[])];
+        workers[0].says("Joined the dispatcher");
+        workers.extend([2, 3].map(|number| with_a_token(home, lan.host(number), &format!("w{number}"))));
+        let desk = home.scratch().join("desk");
+        fs::create_dir(&desk).expect("a folder");
+        let names: Vec<String> = (0..60).map(|number| format!("{number}.log")).collect();
+        for (number, name) in names.iter().enumerate() {
+            fs::write(desk.join(name), format!("{name} says so\n").repeat(200 + number * 31)).expect("a log");
+        }
+        let args = ["run", "--in", "*.log", "--out", "{}.gz", "gzip -9 -c {} > {}.gz", ":::"];
+        let mut command = home.command(args.into_iter().chain(names.iter().map(String::as_str)));
+        let ran = command.current_dir(&desk).output().expect("octaskly starts");
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        for name in &names {
+            let there = Command::new("gzip").args(["-9", "-c", name]).current_dir(&desk).output().expect("gzip starts");
+            assert!(fs::read(desk.join(format!("{name}.gz"))).expect("it came") == there.stdout, "{name}");
+        }
+        let tasks = home.json(["show", "1", "--tasks"]);
+        let tasks = tasks.as_array().expect("tasks");
+        let used: std::collections::BTreeSet<_> = tasks.iter().filter_map(|task| task["worker"].as_str()).collect();
+        assert_eq!(used.len(), 3, "each has done some of it");
+    });
+}

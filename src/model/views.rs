@@ -101,6 +101,15 @@ pub struct TaskView {
     pub attempts: Vec<AttemptView>,
 }
 
+impl TaskView {
+    /// What its last attempt that has ended moved; `None` when that was nothing.
+    #[must_use]
+    pub fn files(&self) -> Option<&TaskFiles> {
+        let last = self.attempts.iter().rev().find(|attempt| attempt.ended_at.is_some());
+        last.and_then(|attempt| attempt.files.as_deref())
+    }
+}
+
 /// One attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptView {

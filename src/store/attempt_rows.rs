@@ -105,8 +105,10 @@ pub(super) fn ended(connection: &Connection, id: AttemptId, report: &AttemptRepo
             kept_bytes,
             files::encoded(report.files.as_deref())?
         ])?;
-    if let Some(files) = report.files.as_deref().filter(|_| updated > 0) {
-        files::brought(connection, id, &files.outputs)?;
+    let outputs = report.files.as_deref().map(|files| &files.outputs[..]);
+    // A first attempt that moved nothing has nothing to take the place of.
+    if updated > 0 && (outputs.is_some() || id.attempt.0 > 1) {
+        files::brought(connection, id, outputs.unwrap_or_default())?;
     }
     match &report.output.kept {
         KeptOutput::Inline(frames) if updated > 0 => run(

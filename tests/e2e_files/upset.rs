@@ -105,7 +105,7 @@ fn a_dispatcher_without_room_refuses_an_input_and_says_what_to_do() {
     let _worker = cluster.worker("worker-a");
     let desk = Desk::of(cluster);
     noise(&desk, "big", 8);
-    desk.run(["run", "--in", "big", "true"]).says_failure_and_hint(1, "make room for");
+    desk.run(["run", "--in", "big", "true"]).says_failure_and_hint(125, "make room for");
     desk.write("small", "fits");
     assert_eq!(desk.ok(["run", "--in", "small", "cat small"]), "fits");
 }
@@ -118,7 +118,7 @@ fn outputs_for_which_there_is_no_room_fail_their_task_and_keep_a_failures_exit_c
     let desk = Desk::of(cluster);
     let script = "head -c 8M /dev/urandom > big";
     let ran = desk.run(["run", "--retries", "0", "--out", "big", script]);
-    ran.says_failure(1, "its outputs were not kept");
+    ran.says_failure(125, "failed to keep its outputs");
     assert_eq!(desk.json(["show", "1", "--tasks"])[0]["cause"], "transfer");
     let ran = desk.run(["run", "--retries", "0", "--out", "big", &format!("{script}; exit 9")]);
     assert_eq!(ran.code, Some(9), "{ran:?}");
@@ -144,7 +144,7 @@ fn an_input_that_changes_or_goes_before_it_is_sent_is_an_error_and_no_job() {
         });
         desk.sh(change);
         dispatcher.signal(nix::sys::signal::Signal::SIGCONT);
-        submit.finish(LONG).says_failure(1, "first");
+        submit.finish(LONG).says_failure(125, "first");
         assert_eq!(desk.job_state("1"), None);
     }
 }

@@ -187,10 +187,9 @@ impl Bringer {
     }
 }
 
-/// What a task has left, by its last attempt that moved files.
+/// What a task has left.
 pub(super) fn outputs(task: &TaskView) -> &[OutputFile] {
-    let files = task.attempts.iter().rev().find_map(|attempt| attempt.files.as_deref());
-    files.map_or(&[], |files| &files.outputs)
+    task.files().map_or(&[], |files| &files.outputs)
 }
 
 /// A manifest, whole.
@@ -218,5 +217,32 @@ async fn blocking<T: Send + 'static>(
     match spawn_blocking(work).await {
         Ok(done) => Ok(done.map_err(CliError::Files)?),
         Err(_) => Err(ClientError::NoReply.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(declared: &Declared, task: u64, name: &str) -> bool {
+        declared.names(TaskId::new(1, task), &name.into())
+    }
+
+    #[test]
+    fn only_what_was_declared_may_be_brought() {
+        let declared = Declared::new(vec!["./out/".into(), "*.txt".into()], Items::Single);
+        assert!(names(&declared, 0, "out") && names(&declared, 0, "a.txt"));
+        for stranger in [".bashrc", "out/../x", "../a.txt", "d/a.txt", "/etc/a.txt", "out2", "OUT"] {
+            assert!(!names(&declared, 0, stranger), "{stranger}");
+        }
+    }
+
+    #[test]
+    fn a_task_may_bring_its_own_item_and_not_anothers() {
+        let items = Items::List(["a", "b"].map(RawString::from).into_iter().collect());
+        let declared = Declared::new(vec!["{}.gz".into()], items.clone());
+        let (first, second) = (items.index_at(0).0, items.index_at(1).0);
+        assert!(names(&declared, first, "a.gz") && names(&declared, second, "b.gz"));
+        assert!(!names(&declared, first, "b.gz") && !names(&declared, second, "a.gz"));
     }
 }

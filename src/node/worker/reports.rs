@@ -125,7 +125,7 @@ impl Reports {
                 }
                 // How a task failed by itself says more than what became of its files.
                 if ended.report.outcome.is_success() {
-                    ended.report.outcome = Outcome::TransferFailed(format!("its outputs were not kept: {why}"));
+                    ended.report.outcome = Outcome::TransferFailed(format!("failed to {why}"));
                 }
             }
             Promise::None | Promise::Underway | Promise::Kept => {}

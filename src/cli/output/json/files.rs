@@ -25,7 +25,7 @@ pub(super) struct Moved<'a> {
 
 /// What the task has left, by the last attempt that moved files.
 pub(super) fn outputs(view: &TaskView) -> Vec<Output> {
-    let files = view.attempts.iter().rev().find_map(|attempt| attempt.files.as_deref());
+    let files = view.files();
     let outputs = files.map_or(&[][..], |files| &files.outputs);
     let output = |output: &crate::model::files::OutputFile| Output {
         name: output.name.to_string(),

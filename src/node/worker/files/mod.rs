@@ -65,6 +65,9 @@ pub(super) enum FilesError {
     /// The dispatcher says no.
     #[error("get them from the dispatcher: {}", .0.text)]
     Refused(Failure),
+    /// The dispatcher will not have them.
+    #[error("keep its outputs: {}", .0.text)]
+    NotKept(Failure),
     /// It answered with something else than it was asked for.
     #[error("understand the dispatcher's answer")]
     Unexpected,
@@ -211,5 +214,32 @@ impl Drop for Claim<'_> {
         self.digests.iter().for_each(|digest| _ = claimed.remove(digest));
         drop(claimed);
         self.under_way.released.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_is_claimed_by_one_attempt_until_that_lets_go() {
+        let under_way = UnderWay::default();
+        let (one, two) = (Digest([1; 32]), Digest([2; 32]));
+        let first = under_way.claim([one].into_iter());
+        let second = under_way.claim([one, two].into_iter());
+        assert_eq!((&first.digests, &second.digests), (&vec![one], &vec![two]));
+        drop(first);
+        assert_eq!(under_way.claim([one, two].into_iter()).digests, [one], "the second still has its own");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_blob_is_woken_when_its_claim_ends() {
+        let under_way = UnderWay::default();
+        let claim = under_way.claim([Digest([1; 32])].into_iter());
+        let released = under_way.released.notified();
+        tokio::pin!(released);
+        released.as_mut().enable();
+        drop(claim);
+        released.await;
     }
 }

@@ -80,7 +80,7 @@ impl Stock {
 
 fn unexpected(reply: Option<FilesReply>) -> FilesError {
     match reply {
-        Some(FilesReply::Refused(failure)) => FilesError::Refused(failure),
+        Some(FilesReply::Refused(failure)) => FilesError::NotKept(failure),
         Some(_) => FilesError::Unexpected,
         None => TransportError::StreamClosed.into(),
     }
