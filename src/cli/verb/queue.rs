@@ -4,11 +4,12 @@
 //! every repetition carries the same idempotency key.
 
 use crate::cli::error::CliError;
+use crate::cli::output::text;
 use crate::cli::resolve::{After, JobPlan};
 use crate::cli::session::Session;
 use crate::client::Submitted;
 use crate::client::files::Luggage;
-use crate::model::files::InputSource;
+use crate::model::files::{BlobWish, InputSource};
 use crate::model::requests::{JobFilter, Submission};
 use crate::model::selector::Selector;
 use crate::model::spec::{Dependency, DependencyCondition};
@@ -50,6 +51,7 @@ pub(super) async fn bring(session: &mut Session, luggage: &Luggage) -> Result<()
         let client = session.client();
         let brought = async {
             let missing = client.missing(luggage.keys().copied()).await?;
+            tell(&missing, luggage);
             client.upload(missing, luggage, |_| ()).await
         };
         match brought.await {
@@ -58,6 +60,14 @@ pub(super) async fn bring(session: &mut Session, luggage: &Luggage) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Says how much of what the job needs has to travel; each content counts once, however many files have it.
+fn tell(missing: &[BlobWish], luggage: &Luggage) {
+    let all = luggage.keys().fold(0u64, |total, blob| total.saturating_add(blob.bytes));
+    let lacking = missing.iter().fold(0u64, |total, wish| total.saturating_add(wish.blob.bytes));
+    let (few, many) = (missing.len(), luggage.len());
+    tracing::debug!("Uploading {few} of {many} contents ({} of {})", text::bytes(lacking), text::bytes(all));
 }
 
 /// What the plan waits for, `last` looked up.
