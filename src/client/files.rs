@@ -21,7 +21,7 @@ use crate::transport::{FrameRecv, FrameSend, Piece};
 use crate::wire::DataFrame;
 
 /// Bytes that one upload stream carries: a link that breaks costs little, and a refusal comes early.
-const BYTES_A_STREAM: u64 = 1 << 30;
+const BYTES_A_STREAM: u64 = 1024 * 1024 * 1024;
 /// Blobs that one stream carries, or is asked for.
 pub const BLOBS_A_STREAM: usize = 1024;
 

@@ -13,7 +13,7 @@ use crate::model::messages::{FilesReply, StreamPurpose};
 /// Blobs asked for by one stream.
 const BLOBS_A_STREAM: usize = 1024;
 /// Bytes asked for by one stream: a stream that breaks costs no more than one piece anyway, and others get their turn.
-const BYTES_A_STREAM: u64 = 1 << 30;
+const BYTES_A_STREAM: u64 = 1024 * 1024 * 1024;
 /// Damaged pieces in a row after which a blob is given up.
 const MOST_DAMAGED: u32 = 3;
 
