@@ -61,8 +61,10 @@ pub(super) fn was_made(path: &Path) -> bool {
 pub(super) fn open(path: &Path, schema: &Schema, safety: Safety) -> Result<(StoreFile, Connection), StoreError> {
     let file = StoreFile { path: path.to_owned(), safety, lock: lock(path)? };
     repair::finish(path)?;
+    // Somebody who moved it away wants to start empty; somebody whose file was emptied does not.
+    let was_there = path.exists();
     create_private(path)?;
-    if path.metadata().is_ok_and(|metadata| metadata.len() == 0) && was_made(path) {
+    if was_there && path.metadata().is_ok_and(|metadata| metadata.len() == 0) && was_made(path) {
         return Err(StoreError::Emptied { path: path.to_owned() });
     }
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
