@@ -168,7 +168,7 @@ pub enum Limit {
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Quota(quota) => write!(f, "the quota of {quota} bytes is taken by what is in use"),
+            Self::Quota(quota) => write!(f, "the quota of {quota} bytes has no room for them beside what is in use"),
             Self::Disk(free) => write!(f, "the disk has only {free} bytes free"),
         }
     }
