@@ -104,7 +104,7 @@ echo "exit code: $code"
 compress() {
   "$octaskly" run --verbose --each-line "$work/list" --in '{}' --out '{}.gz' "gzip -9 -n -c {} > {}.gz && $hash {}" \
     >"$work/hashes.$1" 2>"$work/run.$1" || { cat "$work/run.$1" >&2; fail "the job failed"; }
-  grep -o 'Uploading .*' "$work/run.$1"
+  grep -o 'Uploading .*' "$work/run.$1" || fail "nothing was said of uploads"
 }
 check() {
   LC_ALL=C sort "$work/hashes.$1" | cmp - "$work/hashes.local" || fail "hashes differ from those of a local run"
