@@ -10,6 +10,7 @@ pub mod model;
 pub mod sim;
 pub mod wire;
 
+#[cfg(feature = "node")]
 pub mod bench;
 #[cfg(feature = "node")]
 pub mod blob;
