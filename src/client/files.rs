@@ -20,11 +20,6 @@ use crate::model::requests::{Reply, Request};
 use crate::transport::{FrameRecv, FrameSend, Piece};
 use crate::wire::DataFrame;
 
-/// Bytes that one upload stream carries: a link that breaks costs little, and a refusal comes early.
-const BYTES_A_STREAM: u64 = 1024 * 1024 * 1024;
-/// Blobs that one stream carries, or is asked for.
-pub const BLOBS_A_STREAM: usize = 1024;
-
 /// Where the bytes of a blob are read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -54,32 +49,14 @@ impl Client {
         Ok(missing)
     }
 
-    /// Sends what was said to be missing; `sent` is told of the bytes as they leave.
+    /// Sends what was said to be missing.
     ///
     /// # Errors
     /// When a file has changed or cannot be read, the dispatcher has no room, or the link breaks.
-    pub async fn upload(
-        &self,
-        wishes: Vec<BlobWish>,
-        luggage: &Luggage,
-        mut sent: impl FnMut(u64),
-    ) -> Result<(), ClientError> {
-        let mut rest = wishes.into_iter().peekable();
-        while rest.peek().is_some() {
-            let (mut some, mut bytes) = (Vec::new(), 0);
-            while some.len() < BLOBS_A_STREAM
-                && bytes < BYTES_A_STREAM
-                && let Some(wish) = rest.next()
-            {
-                bytes += wish.blob.bytes;
-                some.push(wish);
-            }
+    pub async fn upload(&self, wishes: Vec<BlobWish>, luggage: &Luggage) -> Result<(), ClientError> {
+        for some in BlobWish::by_stream(wishes) {
             let (files, mut left) = (some.len(), 0);
-            let count = |bytes| {
-                left += bytes;
-                sent(bytes);
-            };
-            let uploaded = self.upload_some(some, luggage, count).await;
+            let uploaded = self.upload_some(some, luggage, &mut left).await;
             tracing::debug!("Uploaded {left} bytes of {files} files");
             uploaded?;
         }
@@ -90,7 +67,7 @@ impl Client {
         &self,
         wishes: Vec<BlobWish>,
         luggage: &Luggage,
-        mut sent: impl FnMut(u64),
+        left: &mut u64,
     ) -> Result<(), ClientError> {
         let (mut send, mut recv) = self.open(&Request::UploadBlobs(wishes.clone())).await?;
         let feeding = async {
@@ -113,7 +90,7 @@ impl Client {
                     })
                     .await?;
                     send.feed_piece(place as u32, number, &encoded).await?;
-                    sent(encoded.len() as u64);
+                    *left += encoded.len() as u64;
                 }
             }
             send.send_data(&DataFrame::End).await?;
@@ -133,7 +110,7 @@ impl Client {
         kept(answer.await?)
     }
 
-    /// Asks for pieces of the outputs of `task`, at most [`BLOBS_A_STREAM`] blobs at once.
+    /// Asks for pieces of the outputs of `task`, at most [`BLOBS_A_STREAM`](crate::model::limits::BLOBS_A_STREAM) blobs at once.
     ///
     /// # Errors
     /// When they are no outputs of that task or not kept any more, the task is somebody else's, or the link breaks.

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::compact::{as_array, tasks};
-use super::limits::PIECE_BYTES;
+use super::limits::{BLOBS_A_STREAM, BYTES_A_STREAM, PIECE_BYTES};
 use super::{Digest, IntervalSet, JobId, RawString, TaskIndex};
 
 /// Some bytes, named.
@@ -173,6 +173,23 @@ pub struct BlobWish {
 }
 
 impl BlobWish {
+    /// The wishes in their order, cut into what one stream carries; a blob is never cut.
+    pub fn by_stream(wishes: Vec<Self>) -> impl Iterator<Item = Vec<Self>> {
+        let mut rest = wishes.into_iter().peekable();
+        std::iter::from_fn(move || {
+            rest.peek()?;
+            let (mut some, mut bytes) = (Vec::new(), 0u64);
+            while some.len() < BLOBS_A_STREAM
+                && bytes < BYTES_A_STREAM
+                && let Some(wish) = rest.next()
+            {
+                bytes = bytes.saturating_add(wish.blob.bytes);
+                some.push(wish);
+            }
+            Some(some)
+        })
+    }
+
     /// Whether its pieces are some that the blob has, each once. A peer may say otherwise.
     #[must_use]
     pub fn is_sane(&self) -> bool {
@@ -217,3 +234,37 @@ as_array!(OutputFile { name, content });
 as_array!(TaskFiles { outputs, transfers });
 as_array!(BlobWish { blob, pieces });
 as_array!(Transfer { blob, from, path });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(bytes: u64) -> BlobWish {
+        let blob = BlobRef { digest: Digest([1; 32]), bytes };
+        BlobWish { blob, pieces: IntervalSet::from_range(0, blob.pieces() - 1) }
+    }
+
+    #[test]
+    fn wishes_keep_their_order_and_no_stream_carries_too_many_or_goes_on_beyond_its_bytes() {
+        let sizes = |wishes| BlobWish::by_stream(wishes).map(|some| some.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(vec![wish(1); BLOBS_A_STREAM + 1]), [BLOBS_A_STREAM, 1]);
+        assert_eq!(sizes(vec![wish(BYTES_A_STREAM - 1), wish(5), wish(5)]), [2, 1]);
+        assert_eq!(sizes(Vec::new()), [0; 0]);
+    }
+
+    #[test]
+    fn a_wish_for_pieces_that_its_blob_has_not_is_none() {
+        let mut odd = wish(3 << 20);
+        assert!(odd.is_sane());
+        odd.pieces.insert(3);
+        assert!(!odd.is_sane());
+        odd.pieces = IntervalSet::from_range(0, u64::MAX);
+        assert!(!odd.is_sane());
+    }
+
+    #[test]
+    fn a_path_loses_the_parts_that_mean_nothing() {
+        let tidied = |path: &str| tidy(path.as_bytes()).to_string();
+        assert_eq!([tidied("./a//b/"), tidied("/./x"), tidied("."), tidied("a/../b")], ["a/b", "/x", ".", "a/../b"]);
+    }
+}

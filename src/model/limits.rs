@@ -118,6 +118,10 @@ pub const MAX_MANIFEST_BYTES: usize = 256 * 1024 * 1024;
 pub const MAX_PATH_BYTES: usize = 4096;
 /// A blob is moved, verified and resumed in pieces of this size; its last one may be shorter.
 pub const PIECE_BYTES: u64 = 1024 * 1024;
+/// Blobs that one stream carries, or is asked for.
+pub const BLOBS_A_STREAM: usize = 1024;
+/// Bytes after which blobs go on in another stream: a refusal comes early, and others get their turn.
+pub const BYTES_A_STREAM: u64 = 1024 * 1024 * 1024;
 
 /// Tokens a dispatcher keeps, those that enrol nobody any more among them.
 pub const MAX_TOKENS: usize = 1_000;

@@ -28,7 +28,7 @@ pub use endpoint::Endpoint;
 pub use error::TransportError;
 pub use handshake::{Incoming, ask_to_join, hello};
 pub use link::Link;
-pub use piece::{MAX_ENCODED_PIECE, Piece};
+pub use piece::{MAX_PIECE_ON_WIRE, Piece};
 pub use stream::{FrameRecv, FrameSend};
 
 pub use crate::trust::Alpn;

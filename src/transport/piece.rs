@@ -11,7 +11,7 @@ use crate::wire::WireError;
 use crate::wire::data::DataFrame;
 
 /// Longest verified encoding of a piece: its bytes, and beside them the hashes that prove them, which are far fewer.
-pub const MAX_ENCODED_PIECE: u32 = 2 * PIECE_BYTES as u32;
+pub const MAX_PIECE_ON_WIRE: u32 = 2 * PIECE_BYTES as u32;
 
 /// One piece as it travels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl FrameSend {
     /// # Errors
     /// When the stream or link is gone.
     pub async fn feed_piece(&mut self, blob: u32, number: u64, encoded: &[u8]) -> Result<(), TransportError> {
-        debug_assert!(encoded.len() <= MAX_ENCODED_PIECE as usize, "a piece that its reader would refuse");
+        debug_assert!(encoded.len() <= MAX_PIECE_ON_WIRE as usize, "a piece that its reader would refuse");
         self.feed_data(&DataFrame::PieceBegins { blob, piece: number, length: encoded.len() as u32 }).await?;
         self.feed_data(&DataFrame::Bytes(Cow::Borrowed(encoded))).await
     }
@@ -43,7 +43,7 @@ impl FrameRecv {
     /// When something else came, a piece was cut short, or the stream or link is gone.
     pub async fn recv_piece(&mut self) -> Result<Option<Piece>, TransportError> {
         let (blob, number, length) = match self.recv_data().await? {
-            Some(DataFrame::PieceBegins { blob, piece, length }) if length <= MAX_ENCODED_PIECE => {
+            Some(DataFrame::PieceBegins { blob, piece, length }) if length <= MAX_PIECE_ON_WIRE => {
                 (blob, piece, length as usize)
             }
             Some(DataFrame::End) => return Ok(None),

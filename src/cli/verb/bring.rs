@@ -12,11 +12,10 @@ use tokio::task::spawn_blocking;
 
 use crate::blob::{BlobError, Delivery, FileDelivery, matches_pattern, open_piece};
 use crate::cli::error::CliError;
-use crate::client::files::BLOBS_A_STREAM;
 use crate::client::{Client, ClientError};
 use crate::exec::fill;
 use crate::model::files::{BlobRef, BlobWish, OutputFile, TreeKind, tidy};
-use crate::model::limits::MAX_MANIFEST_BYTES;
+use crate::model::limits::{BLOBS_A_STREAM, MAX_MANIFEST_BYTES};
 use crate::model::views::TaskView;
 use crate::model::{Content, Items, RawString, TaskId};
 use crate::wire::manifest;

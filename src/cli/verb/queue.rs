@@ -18,8 +18,14 @@ use crate::model::{JobId, SealedSpec, ids};
 /// Bytes of chance in a key that nobody gave: never twice the same.
 const KEY_BYTES: usize = 16;
 
-/// Queues `plan` and returns once it is durable.
+/// Queues `plan`, its files first, and returns once it is durable.
 pub(super) async fn queue(session: &mut Session, plan: JobPlan) -> Result<Submitted, CliError> {
+    bring(session, &plan.luggage).await?;
+    submit(session, plan).await
+}
+
+/// Queues a plan whose files were brought.
+pub(super) async fn submit(session: &mut Session, plan: JobPlan) -> Result<Submitted, CliError> {
     let idempotency_key = match plan.idempotency_key {
         Some(key) => key,
         None => random_key()?,
@@ -37,11 +43,12 @@ pub(super) async fn queue(session: &mut Session, plan: JobPlan) -> Result<Submit
     let spec = SealedSpec::seal(spec);
     let submission = Submission { spec, idempotency_key, strict: plan.strict };
     loop {
-        bring(session, &plan.luggage).await?;
         match session.client().submit(submission.clone()).await {
             Ok(submitted) => return Ok(submitted),
             Err(error) => session.reopen(error).await?,
         }
+        // What was kept for us went with the link.
+        bring(session, &plan.luggage).await?;
     }
 }
 
@@ -52,7 +59,7 @@ pub(super) async fn bring(session: &mut Session, luggage: &Luggage) -> Result<()
         let brought = async {
             let missing = client.missing(luggage.keys().copied()).await?;
             tell(&missing, luggage);
-            client.upload(missing, luggage, |_| ()).await
+            client.upload(missing, luggage).await
         };
         match brought.await {
             Ok(()) => break,

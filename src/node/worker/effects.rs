@@ -1,6 +1,8 @@
 //! The worker's hands: what the engine's effects and the executor's news come
 //! to. Split from the loop (`shell`) only for its length; one thought a method.
 
+use tokio::task::AbortHandle;
+
 use super::attached::Attached;
 use super::files_turn::Staging;
 use super::logs;
@@ -84,7 +86,8 @@ impl Shell {
                 self.executor.forget_log(id);
                 self.reports.forget(id);
                 self.moved.remove(&id);
-                self.kept.remove(&id);
+                // Nobody waits for its outputs any more, and the dispatcher would be asked for ever.
+                self.offers.remove(&id).inspect(AbortHandle::abort);
                 // Dropping the sender tells the stream that the result is recorded.
                 self.attached.remove(&id);
             } // Specs live in the engine and in the attempts that need them.

@@ -12,7 +12,7 @@
 use super::files::Staged;
 use super::reports::Release;
 use super::shell::{Event, Shell};
-use crate::blob::Collected;
+use crate::blob::{Collected, Pins};
 use crate::engine::worker::ExecFact;
 use crate::exec::{AttachedIo, Ending, Scratch};
 use crate::model::files::{OutputFile, TaskFiles};
@@ -45,15 +45,14 @@ impl Shell {
     pub(super) fn staged(&mut self, now: Timestamp, id: AttemptId, staged: Result<Staged, String>) {
         let Some((staging, _)) = self.staging.remove(&id) else {
             // It was ended meanwhile.
-            if let Ok(staged) = staged {
-                tokio::task::spawn_blocking(move || staged.directory.remove());
-            }
+            tokio::task::spawn_blocking(move || drop(staged));
             return;
         };
         match staged {
-            Ok(Staged { directory, transfers }) => {
+            Ok(staged) => {
+                let (directory, transfers) = staged.into_parts();
                 self.moved.insert(id, TaskFiles { outputs: Vec::new(), transfers });
-                self.run_now(now, staging.assignment, staging.spec, staging.attached, Some(directory));
+                self.run_now(now, staging.assignment, staging.spec, staging.attached, directory);
             }
             Err(reason) => self.never_started(now, id, Outcome::TransferFailed(format!("failed to {reason}"))),
         }
@@ -92,13 +91,13 @@ impl Shell {
         now: Timestamp,
         id: AttemptId,
         mut ending: Ending,
-        collected: Result<Collected, String>,
+        collected: Result<(Collected, Pins), String>,
     ) {
         let running = self.running.remove(&id);
         let fault = match collected {
-            Ok(Collected { outputs, missing }) => {
+            Ok((Collected { outputs, missing }, pins)) => {
                 if !outputs.is_empty() {
-                    self.offer(id, &outputs);
+                    self.offer(id, &outputs, Some(pins));
                 }
                 self.moved.entry(id).or_default().outputs = outputs;
                 missing.first().map(|first| not_made(first, missing.len()))
@@ -113,15 +112,16 @@ impl Shell {
         self.engine.handle_exec(now, ExecFact::Ended { id, report });
     }
 
-    /// Brings outputs to the dispatcher; their report waits for it.
-    fn offer(&mut self, id: AttemptId, outputs: &[OutputFile]) {
+    /// Brings outputs to the dispatcher; their report waits for it. `pins` keep them until that has begun.
+    fn offer(&mut self, id: AttemptId, outputs: &[OutputFile], pins: Option<Pins>) {
         self.reports.files_started(id);
-        self.kept.insert(id, self.stock.pin(outputs));
         let (stock, events, outputs) = (self.stock.clone(), self.wires.events.clone(), outputs.to_vec());
-        self.tasks.spawn(async move {
+        let offering = self.tasks.spawn(async move {
             let refused = stock.offer(id, outputs).await.err().map(|error| error.to_string());
+            drop(pins);
             let _ = events.send(Event::Offered { id, refused }).await;
         });
+        self.offers.insert(id, offering);
     }
 
     /// Lets a report leave, now or when what it promises has left.
@@ -131,7 +131,7 @@ impl Shell {
             Release::Waits => None,
             Release::OfferFirst(ended) => {
                 let outputs = ended.report.files.as_ref().map_or_else(Vec::new, |files| files.outputs.clone());
-                self.offer(ended.id, &outputs);
+                self.offer(ended.id, &outputs, None);
                 let released = self.reports.release(ended);
                 debug_assert_eq!(released, Release::Waits, "an offer is under way");
                 None

@@ -67,7 +67,7 @@ pub(super) enum Event {
         /// How it ended.
         ending: Box<Ending>,
         /// Its outputs, or why there are none.
-        collected: Result<Collected, String>,
+        collected: Result<(Collected, Pins), String>,
     },
     /// The dispatcher has an attempt's outputs, or refused them for this reason.
     Offered {
@@ -171,9 +171,9 @@ pub(super) struct Shell {
     pub(super) stock: Stock,
     /// Attempts whose inputs are on their way.
     pub(super) staging: BTreeMap<AttemptId, (Staging, AbortHandle)>,
-    /// What attempts moved, until their results are recorded; and what keeps their outputs here.
+    /// What attempts moved, until their results are recorded; and offers of their outputs.
     pub(super) moved: BTreeMap<AttemptId, TaskFiles>,
-    pub(super) kept: BTreeMap<AttemptId, Pins>,
+    pub(super) offers: BTreeMap<AttemptId, AbortHandle>,
     /// Attached attempts whose results are not recorded yet.
     pub(super) attached: BTreeMap<AttemptId, oneshot::Sender<()>>,
     /// Streams and uploads underway.
@@ -208,7 +208,7 @@ impl Shell {
             stock,
             staging: BTreeMap::new(),
             moved: BTreeMap::new(),
-            kept: BTreeMap::new(),
+            offers: BTreeMap::new(),
             attached: BTreeMap::new(),
             tasks: JoinSet::new(),
             stopping: false,

@@ -112,7 +112,7 @@ impl Run {
             brought = queue::bring(&mut self.session, &plan.luggage) => brought?,
             () = interrupts.first() => return Ok(Ended::With(ExitCode::from(exit::INTERRUPTED))),
         }
-        let submitted = queue::queue(&mut self.session, plan).await?;
+        let submitted = queue::submit(&mut self.session, plan).await?;
         let job = submitted.job;
         if let Some(why) = &submitted.unplaceable
             && !self.is_embedded

@@ -64,17 +64,13 @@ pub(in crate::node::dispatcher) async fn fetch_output(
         let text = format!("{} is no output of task {task}", stranger.digest.short());
         return Err(Trouble::refused(FailureCode::NotFound, text, None));
     }
-    let files = shell.files.clone();
-    let blobs: Vec<BlobRef> = wishes.iter().map(|wish| wish.blob).collect();
-    let (pins, gone) = blocking(move || {
-        let pins = files.store.pin(blobs.iter().map(|blob| blob.digest));
-        Ok((pins, blobs.into_iter().find(|blob| !files.store.has(blob.digest))))
-    })
-    .await?;
-    if let Some(gone) = gone {
-        let text = format!("output {} of task {task} is not kept any more", gone.digest.short());
-        return Err(Trouble::refused(FailureCode::NotFound, text, Some(&format!("octaskly retry {task}"))));
-    }
+    let pins = match shell.files.hold_to_send(&wishes).await {
+        Err(FilesError::Gone(gone)) => {
+            let text = format!("output {} of task {task} is not kept any more", gone.digest.short());
+            return Err(Trouble::refused(FailureCode::NotFound, text, Some(&format!("octaskly retry {task}"))));
+        }
+        held => held?,
+    };
     outlet.reply(&Reply::Streaming).await?;
     send(&shell.files.store, wishes, outlet.stream()?).await?;
     outlet.finish().await?;

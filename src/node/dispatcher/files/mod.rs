@@ -73,6 +73,9 @@ pub(super) enum FilesError {
     /// The other side ended before it had sent all.
     #[error("receive {0}: pieces of it are missing")]
     Incomplete(Digest),
+    /// It was removed, or never came.
+    #[error("send {}: it is not kept any more", .0.digest.short())]
+    Gone(BlobRef),
     /// The dispatcher is stopping.
     #[error("go on: the dispatcher is stopping")]
     Stopping,
@@ -124,6 +127,19 @@ impl Files {
     fn lacking(&self, blobs: &[BlobRef]) -> Vec<BlobWish> {
         let wishes = blobs.iter().map(|blob| BlobWish { blob: *blob, pieces: self.store.missing(*blob) });
         wishes.filter(|wish| !wish.pieces.is_empty()).collect()
+    }
+
+    /// Keeps what is about to be sent; the first blob that is not here is an error.
+    async fn hold_to_send(&self, wishes: &[BlobWish]) -> Result<Pins, FilesError> {
+        let (store, blobs) = (self.store.clone(), wishes.iter().map(|wish| wish.blob).collect::<Vec<_>>());
+        blocking(move || {
+            let pins = store.pin(blobs.iter().map(|blob| blob.digest));
+            match blobs.iter().find(|blob| !store.has(blob.digest)) {
+                None => Ok(pins),
+                Some(gone) => Err(FilesError::Gone(*gone)),
+            }
+        })
+        .await
     }
 
     /// The spec of a job, read once for many tasks.
@@ -245,6 +261,7 @@ fn failure(error: &FilesError) -> Failure {
         FilesError::Blob(BlobError::Full { .. }) => {
             (FailureCode::Full, Some("free space with octaskly forget, or raise the dispatcher's --file-quota"))
         }
+        FilesError::Gone(_) => (FailureCode::NotFound, None),
         FilesError::Blob(BlobError::Missing { .. } | BlobError::MissingPiece { .. }) => (FailureCode::NotFound, None),
         _ => (FailureCode::Internal, Some("the dispatcher's log may say more")),
     };

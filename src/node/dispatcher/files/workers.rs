@@ -30,17 +30,10 @@ pub(in crate::node::dispatcher) async fn give(
     if let Some(stranger) = shell.history.read(check).await? {
         return refuse(stream, not_its(stranger, id)).await;
     }
-    let files = shell.files.clone();
-    let blobs: Vec<BlobRef> = wishes.iter().map(|wish| wish.blob).collect();
-    let (pins, gone) = blocking(move || {
-        let pins = files.store.pin(blobs.iter().map(|blob| blob.digest));
-        Ok((pins, blobs.into_iter().find(|blob| !files.store.has(blob.digest))))
-    })
-    .await?;
-    if let Some(gone) = gone {
-        let text = format!("{} is not kept any more", gone.digest.short());
-        return refuse(stream, Failure { code: FailureCode::NotFound, text, hint: None }).await;
-    }
+    let pins = match shell.files.hold_to_send(&wishes).await {
+        Err(gone @ FilesError::Gone(_)) => return refuse(stream, failure(&gone)).await,
+        held => held?,
+    };
     stream.send(&FilesReply::Follows).await?;
     send(&shell.files.store, wishes, stream).await?;
     stream.finish().await?;

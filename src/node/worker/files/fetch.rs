@@ -10,10 +10,6 @@ use crate::model::files::{BlobRef, BlobWish};
 use crate::model::limits::MAX_FRAME;
 use crate::model::messages::{FilesReply, StreamPurpose};
 
-/// Blobs asked for by one stream.
-const BLOBS_A_STREAM: usize = 1024;
-/// Bytes asked for by one stream: a stream that breaks costs no more than one piece anyway, and others get their turn.
-const BYTES_A_STREAM: u64 = 1024 * 1024 * 1024;
 /// Damaged pieces in a row after which a blob is given up.
 const MOST_DAMAGED: u32 = 3;
 
@@ -70,16 +66,7 @@ impl Stock {
     }
 
     async fn fetch_claimed(&self, id: AttemptId, wishes: Vec<BlobWish>, moved: &mut u64) -> Result<(), FilesError> {
-        let mut rest = wishes.into_iter().peekable();
-        while rest.peek().is_some() {
-            let (mut some, mut bytes) = (Vec::new(), 0);
-            while some.len() < BLOBS_A_STREAM
-                && bytes < BYTES_A_STREAM
-                && let Some(wish) = rest.next()
-            {
-                bytes += wish.blob.bytes;
-                some.push(wish);
-            }
+        for some in BlobWish::by_stream(wishes) {
             self.fetch_some(id, some, moved).await?;
         }
         Ok(())

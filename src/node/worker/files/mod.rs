@@ -19,7 +19,7 @@ pub(super) use stage::Staged;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 
-use crate::blob::{BlobError, BlobStore, Collected, Take, collect};
+use crate::blob::{BlobError, BlobStore, Collected, Pins, Take, collect};
 use crate::exec::{Scratch, fill};
 use crate::model::files::{BlobRef, OutputFile, TreeKind};
 use crate::model::limits::MAX_MANIFEST_BYTES;
@@ -136,7 +136,7 @@ impl Stock {
         task: TaskId,
         spec: &JobSpec,
         directory: Scratch,
-    ) -> Result<Collected, FilesError> {
+    ) -> Result<(Collected, Pins), FilesError> {
         let item = spec.items.item(task.index);
         let filled = |output: &RawString| {
             fill(item.as_ref(), task.index.0, output).ok_or_else(|| FilesError::TooLong(output.clone()))
@@ -147,7 +147,7 @@ impl Stock {
             Workdir::Fresh => (directory.path().to_owned(), Take::Move),
             Workdir::Existing(existing) => (existing.as_os_str().into(), Take::Copy),
         };
-        let store = self.store.clone();
+        let (stock, store) = (self.clone(), self.store.clone());
         blocking(move || {
             let collected = collect(&store, &root, &patterns, how);
             let path = directory.path().to_owned();
@@ -155,13 +155,15 @@ impl Stock {
                 tracing::warn!(path = %path.display(), %error, "failed to remove a task's directory");
             }
             store.sync()?;
-            Ok(collected?)
+            let collected = collected?;
+            let pins = stock.pin(&collected.outputs);
+            Ok((collected, pins))
         })
         .await
     }
 
     /// Keeps the blobs of these outputs, and of what they list, from being collected.
-    pub(super) fn pin(&self, outputs: &[OutputFile]) -> crate::blob::Pins {
+    fn pin(&self, outputs: &[OutputFile]) -> Pins {
         let parts = outputs.iter().flat_map(|output| self.parts(&output.content).unwrap_or_default());
         self.store.pin(parts.map(|blob| blob.digest))
     }

@@ -19,14 +19,16 @@ impl Stock {
         outputs: Vec<OutputFile>,
     ) -> Result<(), FilesError> {
         let stock = self.clone();
-        let blobs = blocking(move || {
+        // Kept here until the dispatcher has them.
+        let (blobs, _pins) = blocking(move || {
             let mut blobs = Vec::new();
             for output in &outputs {
                 blobs.append(&mut stock.parts(&output.content)?);
             }
             blobs.sort_unstable();
             blobs.dedup();
-            Ok(blobs)
+            let pins = stock.store.pin(blobs.iter().map(|blob| blob.digest));
+            Ok((blobs, pins))
         })
         .await?;
         for some in blobs.chunks(MAX_BATCH) {

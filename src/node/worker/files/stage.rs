@@ -17,9 +17,28 @@ const DISPATCHER: &str = "dispatcher";
 
 /// A directory with a task's inputs in it.
 pub(in crate::node::worker) struct Staged {
-    pub(in crate::node::worker) directory: Scratch,
+    /// Removed when nobody takes it: its attempt may be ended at any time.
+    directory: Option<Scratch>,
     /// How they came.
-    pub(in crate::node::worker) transfers: Vec<Transfer>,
+    transfers: Vec<Transfer>,
+}
+
+impl Staged {
+    /// The directory, for whoever runs the attempt in it, and how its inputs came.
+    pub(in crate::node::worker) fn into_parts(mut self) -> (Option<Scratch>, Vec<Transfer>) {
+        (self.directory.take(), std::mem::take(&mut self.transfers))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(directory) = self.directory.take() {
+            let path = directory.path().to_owned();
+            if let Err(error) = directory.remove() {
+                tracing::warn!(path = %path.display(), %error, "failed to remove a task's directory");
+            }
+        }
+    }
 }
 
 impl Stock {
@@ -50,17 +69,14 @@ impl Stock {
             }
         }
         let directory = executor.new_directory().map_err(FilesError::Directory)?;
+        let path = directory.path().to_owned();
+        let staged = Staged { directory: Some(directory), transfers };
         let store = self.store.clone();
         blocking(move || {
             // Held until everything is a copy.
             let _pins: Vec<Pins> = pins;
-            for (name, content) in &inputs {
-                if let Err(error) = place(&store, directory.path(), name.as_bytes(), content) {
-                    let _ = directory.remove();
-                    return Err(error.into());
-                }
-            }
-            Ok(Staged { directory, transfers })
+            inputs.iter().try_for_each(|(name, content)| place(&store, &path, name.as_bytes(), content))?;
+            Ok(staged)
         })
         .await
     }
