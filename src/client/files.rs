@@ -63,12 +63,7 @@ impl Client {
         Ok(())
     }
 
-    async fn upload_some(
-        &self,
-        wishes: Vec<BlobWish>,
-        luggage: &Luggage,
-        left: &mut u64,
-    ) -> Result<(), ClientError> {
+    async fn upload_some(&self, wishes: Vec<BlobWish>, luggage: &Luggage, left: &mut u64) -> Result<(), ClientError> {
         let (mut send, mut recv) = self.open(&Request::UploadBlobs(wishes.clone())).await?;
         let feeding = async {
             for (place, wish) in wishes.into_iter().enumerate() {
