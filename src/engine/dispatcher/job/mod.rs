@@ -4,7 +4,10 @@
 //! one of those apart), in `tasks` waiting or running, or in one of the terminal
 //! sets; `totals` counts them. A task has an object only while it has something
 //! to say, so an array of a million costs what its gaps cost. Positions are
-//! dense (`0..count`); indices are what people see.
+//! dense (`0..count`); indices are what people see. Absent: what becomes of many of them at once (`spans`).
+
+mod check;
+mod spans;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -342,145 +345,5 @@ impl Job {
             TaskState::Cancelled => (&mut self.cancelled, &mut self.totals.cancelled),
             _ => unreachable!("{state} is no terminal state"),
         }
-    }
-
-    /// Ends all tasks that have no row of their own; says how many.
-    pub(super) fn end_rest(&mut self, state: TaskState) -> u64 {
-        assert!(self.rest_ended.is_none(), "the rest ended twice");
-        let rest = std::mem::take(&mut self.rest);
-        for (first, last) in rest.ranges() {
-            self.ready.remove_range(first, last);
-            self.ended_set(state).0.insert_range(first, last);
-        }
-        let ended = rest.len();
-        self.totals.ready -= ended;
-        *self.ended_set(state).1 += ended;
-        self.rest = rest;
-        self.rest_ended = (ended > 0).then_some(state);
-        ended
-    }
-
-    /// Ends ready tasks without an object that have rows of their own, as the store has them.
-    pub(super) fn end_restored(&mut self, first: u64, last: u64, state: TaskState) {
-        let count = last - first + 1;
-        self.ready.remove_range(first, last);
-        self.rest.remove_range(first, last);
-        self.totals.ready -= count;
-        let (set, total) = self.ended_set(state);
-        set.insert_range(first, last);
-        *total += count;
-    }
-
-    /// Makes all tasks of a terminal state that have rows of their own ready again, without an object for any;
-    /// says how many that are.
-    pub(super) fn do_again(&mut self, state: TaskState) -> u64 {
-        let rest = if self.rest_ended == Some(state) { self.rest.clone() } else { IntervalSet::new() };
-        let (set, count) = self.ended_set(state);
-        let mut again = std::mem::replace(set, rest);
-        for (first, last) in set.ranges() {
-            again.remove_range(first, last);
-        }
-        let number = again.len();
-        *count -= number;
-        self.totals.ready += number;
-        self.mark_again(&again);
-        number
-    }
-
-    /// These have a row, are ready, and have no object.
-    fn mark_again(&mut self, again: &IntervalSet) {
-        for (first, last) in again.ranges() {
-            self.ready.insert_range(first, last);
-            self.again.insert_range(first, last);
-        }
-        // Greater than any of them has had, also of those that wait here since an earlier time.
-        self.again_after = self.last_attempt;
-    }
-
-    /// Ready tasks without an object that have rows of their own, as the store has them.
-    pub(super) fn restore_again(&mut self, first: u64, last: u64) {
-        self.rest.remove_range(first, last);
-        self.mark_again(&IntervalSet::from_range(first, last));
-    }
-
-    /// Ends all tasks that are done again and were not tried yet; says how many.
-    pub(super) fn end_again(&mut self, state: TaskState) -> u64 {
-        let again = std::mem::take(&mut self.again);
-        for (first, last) in again.ranges() {
-            self.ready.remove_range(first, last);
-            self.ended_set(state).0.insert_range(first, last);
-        }
-        let ended = again.len();
-        self.totals.ready -= ended;
-        *self.ended_set(state).1 += ended;
-        ended
-    }
-
-    /// Makes the ended rest ready again; says how many tasks that are.
-    pub(super) fn reopen_rest(&mut self) -> u64 {
-        let Some(state) = self.rest_ended.take() else { return 0 };
-        let rest = std::mem::take(&mut self.rest);
-        for (first, last) in rest.ranges() {
-            self.ended_set(state).0.remove_range(first, last);
-            self.ready.insert_range(first, last);
-        }
-        let reopened = rest.len();
-        *self.ended_set(state).1 -= reopened;
-        self.totals.ready += reopened;
-        self.rest = rest;
-        reopened
-    }
-
-    /// Panics with what is broken about its sets and counts.
-    pub(super) fn check(&self) {
-        let mut apart = 0;
-        let mut by_object = TaskTotals::default();
-        for (worker, apart_here) in &self.apart {
-            assert!(
-                !apart_here.ready.is_empty(),
-                "tasks of job {} keep away from {worker:?}, but none does",
-                self.id()
-            );
-            apart += apart_here.ready.len();
-        }
-        for (position, task) in &self.tasks {
-            assert!(!self.rest.contains(*position), "a task with an object has no row");
-            assert!(!self.again.contains(*position), "a task with an object is done again without one");
-            let in_ready = self.ready.contains(*position);
-            match &task.stage {
-                Stage::Waiting { .. } => by_object.waiting += 1,
-                Stage::Running(attempt) => {
-                    by_object.running += 1;
-                    assert_eq!(attempt.no.0, task.counts.attempts, "a live attempt is not the last one");
-                }
-                Stage::Ready { avoid } => {
-                    let kept = avoid.and_then(|(worker, _)| self.apart.get(&worker));
-                    let is_apart = kept.is_some_and(|apart| apart.ready.contains(*position));
-                    assert!(in_ready != is_apart, "a ready task is in no ready set or in two");
-                    by_object.ready += 1;
-                }
-            }
-            assert!(task.counts.attempts <= self.last_attempt, "an attempt number above the job's greatest");
-            let ended = [&self.succeeded, &self.failed, &self.cancelled].iter().any(|set| set.contains(*position));
-            assert!(!ended, "a task with an object has ended");
-        }
-        assert_eq!(self.totals.waiting, by_object.waiting, "waiting tasks are miscounted");
-        assert_eq!(self.totals.running, by_object.running, "running tasks are miscounted");
-        assert_eq!(self.totals.ready, self.ready.len() + apart, "ready tasks are miscounted");
-        assert_eq!(self.totals.succeeded, self.succeeded.len(), "succeeded tasks are miscounted");
-        assert_eq!(self.totals.failed, self.failed.len(), "failed tasks are miscounted");
-        assert_eq!(self.totals.cancelled, self.cancelled.len(), "cancelled tasks are miscounted");
-        let plain_ready = self.totals.ready - by_object.ready;
-        let all = self.totals.ready + self.totals.waiting + self.totals.running + self.totals.ended();
-        assert_eq!(all, self.totals.total, "some task is in no state or in two");
-        let rest_ready = if self.rest_ended.is_none() { self.rest.len() } else { 0 };
-        for (first, last) in self.again.ranges() {
-            assert!((first..=last).all(|position| self.ready.contains(position)), "a task is done again and not ready");
-            assert!(!(first..=last).any(|position| self.rest.contains(position)), "a task is done again without a row");
-        }
-        assert!(self.again_after <= self.last_attempt, "tasks that are done again had an attempt nobody made");
-        let rest_ready = rest_ready + self.again.len();
-        assert_eq!(plain_ready, rest_ready, "ready tasks without an object are neither of the rest nor done again");
-        assert_eq!(self.ended_at.is_some(), self.is_over(), "a job's end and its tasks' ends differ");
     }
 }
