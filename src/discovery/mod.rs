@@ -5,7 +5,8 @@
 //!                             │     ├▶ allowance         how much is listened to
 //!                             │     ├▶ seal              who signed
 //!                             │     └▶ neighbours        who was heard lately
-//!                             └── Discovery, Hearing: what a node has of it
+//!                             ├── Discovery             what a node owns of it
+//!                             └── hearing               what it asks of it
 //! ```
 //!
 //! A beacon may show a neighbour, say where a known key is to be found now, and
@@ -15,6 +16,7 @@
 //! (`transport/`), and any belief in what was heard.
 
 mod allowance;
+mod hearing;
 mod interfaces;
 mod neighbours;
 mod schedule;
@@ -25,8 +27,9 @@ mod voice;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+pub use hearing::Hearing;
 pub use neighbours::{Neighbour, Offer};
-pub use station::{Announcement, Config, Discovery, Hearing, Standing};
+pub use station::{Announcement, Config, Discovery, Standing};
 
 /// The port of beacons unless told otherwise (`--discovery-port 5555`).
 pub const DISCOVERY_PORT: u16 = 5555;

@@ -5,7 +5,7 @@
 //! is tried again. Absent: what follows from a neighbour (`node/`, `client/`).
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::allowance::{Allowance, Bucket, LOG_LINES};
-use super::neighbours::{Heard, Neighbour, Neighbours, Offer, Scope, Screened};
+use super::hearing::Hearing;
+use super::neighbours::{Heard, Neighbour, Scope, Screened};
 use super::schedule::{Roll, Schedule};
 use super::voice::Voice;
 use super::{interfaces, seal, sockets};
@@ -24,8 +25,6 @@ use crate::wire::beacon::{MAX_BEACON_BYTES, SealedBeacon};
 
 /// How often interfaces are looked at anew, and a port that was taken is asked for again.
 const RESCAN: Duration = Duration::from_secs(30);
-/// How long answers to a first question may take; who is not heard until then may not be there.
-const ANSWERED_AFTER: Duration = Duration::from_millis(1500);
 
 /// What a node says of itself besides its name and cluster.
 #[derive(Debug, Clone)]
@@ -88,40 +87,12 @@ pub struct Discovery {
     task: JoinHandle<()>,
 }
 
-/// Who was heard, for whoever wants to know. Cheap to clone.
-#[derive(Clone)]
-pub struct Hearing {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    neighbours: Mutex<Neighbours>,
-    /// Counts arrivals, departures and moves.
-    changes: watch::Sender<u64>,
-    standing: watch::Sender<Standing>,
-    is_listening: watch::Sender<bool>,
-    /// When it began to ask for dispatchers, while it does.
-    asking_since: Mutex<Option<Instant>>,
-    started_at: Timestamp,
-    began: Instant,
-}
-
 impl Discovery {
     /// Starts to listen and to speak. Needs a tokio runtime. What does not work is said in the log and tried again.
     #[must_use]
     pub fn start(config: Config) -> Self {
-        let scope = scope(&config.standing);
-        let shared = Arc::new(Shared {
-            neighbours: Mutex::new(Neighbours::new(config.identity.id(), scope)),
-            changes: watch::Sender::new(0),
-            standing: watch::Sender::new(config.standing.clone()),
-            is_listening: watch::Sender::new(false),
-            asking_since: Mutex::new(None),
-            started_at: config.started_at,
-            began: Instant::now(),
-        });
-        let hearing = Hearing { shared };
-        hearing.note_asking(&config.standing);
+        let (me, scope) = (config.identity.id(), scope(&config.standing));
+        let hearing = Hearing::start(me, scope, &config.standing, config.started_at);
         let (stop, stopped) = watch::channel(false);
         let mut station = Station::new(config, hearing.clone());
         station.tune();
@@ -145,82 +116,6 @@ impl Discovery {
 impl Drop for Discovery {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-impl Hearing {
-    /// Everybody of this cluster who was heard lately, by key.
-    #[must_use]
-    pub fn neighbours(&self) -> Vec<Neighbour> {
-        self.table().present().cloned().collect()
-    }
-
-    /// Dispatchers that were heard and can be dialled, by key.
-    #[must_use]
-    pub fn offers(&self) -> Vec<Offer> {
-        self.table().offers().collect()
-    }
-
-    /// Where this dispatcher was heard, the newest address first.
-    #[must_use]
-    pub fn whereabouts(&self, dispatcher: NodeId) -> Vec<SocketAddr> {
-        let offer = self.table().offers().find(|offer| offer.dispatcher == dispatcher);
-        offer.map(|offer| offer.addresses).unwrap_or_default()
-    }
-
-    /// Says from now on that the node stands there, which begins with a beacon at once.
-    pub fn stand(&self, standing: Standing) {
-        self.note_asking(&standing);
-        self.shared.standing.send_if_modified(|now| {
-            let is_news = *now != standing;
-            *now = standing;
-            is_news
-        });
-    }
-
-    /// Sees every arrival, departure and move from now on.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.shared.changes.subscribe()
-    }
-
-    /// Whether the port is open.
-    #[must_use]
-    pub fn is_listening(&self) -> bool {
-        *self.shared.is_listening.borrow()
-    }
-
-    /// Whether it has asked for dispatchers so long ago that whoever is there has answered.
-    #[must_use]
-    pub fn has_asked(&self) -> bool {
-        self.asking_since().is_some_and(|since| since.elapsed() >= ANSWERED_AFTER)
-    }
-
-    /// Now, in the time of [`Neighbour::heard_at`].
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        let elapsed = u64::try_from(self.shared.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Timestamp(self.shared.started_at.0.saturating_add(elapsed))
-    }
-
-    fn note_asking(&self, standing: &Standing) {
-        let mut since = self.asking_since();
-        *since = match standing {
-            Standing::Seeking { .. } => since.or_else(|| Some(Instant::now())),
-            _ => None,
-        };
-    }
-
-    fn asking_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.shared.asking_since.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn table(&self) -> MutexGuard<'_, Neighbours> {
-        self.shared.neighbours.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn changed(&self) {
-        self.shared.changes.send_modify(|count| *count += 1);
     }
 }
 
