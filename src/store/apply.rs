@@ -7,11 +7,13 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::attempt_rows::{self, WorkerRows};
+use super::folding::{self, Pace};
 use super::rows::{cancellation, int, outcome, state, time};
+use super::sweeps::Sweep;
 use super::task_rows::{TaskRow, TaskRows};
 use super::writer::Apply;
 use super::{StoreError, boot, membership};
-use crate::model::records::{Record, SubmittedJob, TaskCounts};
+use crate::model::records::{Record, SubmittedJob};
 use crate::model::{Items, JobId, Outcome, TaskState, Timestamp};
 
 /// Rows of one forgotten job removed at a time; a few milliseconds.
@@ -23,7 +25,7 @@ const TIDY_PAGES: i64 = 1000;
 pub(super) struct Records {
     tasks: TaskRows,
     workers: WorkerRows,
-    /// Whether forgotten jobs have rows left.
+    /// Whether forgotten jobs have rows left, or the file free pages.
     untidy: bool,
 }
 
@@ -52,9 +54,8 @@ impl Apply for Records {
                 rest_changed(connection, *job, *state, outcome.as_ref(), *at)
             }
             Record::RowsChanged { job, from, state, outcome, at } => {
-                let (state, counts, at, outcome) = (*state, TaskCounts::default(), *at, outcome.as_ref());
-                let row = TaskRow { state, counts, at, not_before: None, outcome };
-                self.tasks.all_changed(connection, *job, *from, &row)
+                let sweep = Sweep { number: 0, from: *from, to: *state, at: *at, outcome: outcome.clone() };
+                self.tasks.all_changed(connection, *job, sweep)
             }
             Record::JobCancelling { job, why, .. } => {
                 let (word, text) = cancellation(why);
@@ -94,7 +95,7 @@ impl Apply for Records {
     }
 
     fn is_untidy(&self) -> bool {
-        self.untidy
+        self.untidy || self.tasks.is_unfolded()
     }
 
     fn close(&mut self, connection: &Connection) -> Result<(), StoreError> {
@@ -102,6 +103,9 @@ impl Apply for Records {
     }
 
     fn tidy(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        if self.tasks.is_unfolded() {
+            return self.tasks.fold_some(connection);
+        }
         let job: Option<i64> = connection
             .prepare_cached("SELECT job FROM forgotten ORDER BY job LIMIT 1")?
             .query_row([], |row| row.get(0))
@@ -117,8 +121,13 @@ impl Apply for Records {
 impl Records {
     /// Learns which workers have a row already.
     pub(super) fn new(connection: &Connection) -> Result<Self, StoreError> {
-        let workers = WorkerRows::read(connection)?;
-        Ok(Self { tasks: TaskRows::default(), workers, untidy: true })
+        Self::paced(connection, folding::PACE)
+    }
+
+    /// The same at another pace.
+    pub(super) fn paced(connection: &Connection, pace: Pace) -> Result<Self, StoreError> {
+        let (tasks, workers) = (TaskRows::new(connection, pace)?, WorkerRows::read(connection)?);
+        Ok(Self { tasks, workers, untidy: true })
     }
 
     fn job_submitted(&mut self, connection: &Connection, job: &SubmittedJob) -> Result<(), StoreError> {
@@ -169,9 +178,8 @@ impl Records {
         run(connection, "DELETE FROM jobs WHERE job = ?1", number)?;
         run(connection, "DELETE FROM specs WHERE job = ?1", number)?;
         run(connection, "INSERT OR IGNORE INTO forgotten (job) VALUES (?1)", number)?;
-        self.tasks.forgotten(job);
         self.untidy = true;
-        Ok(())
+        self.tasks.forgotten(connection, job)
     }
 }
 

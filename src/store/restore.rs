@@ -11,8 +11,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::rows::{cancellation_from, fence_from, int, node_from, state_from, time, time_from, uint};
+use super::sweeps::{self, Standing};
 use super::{StoreError, boot, membership};
-use crate::model::records::{RestoredAttempt, RestoredJob, RestoredState, RestoredTask, SubmittedJob, TaskCounts};
+use crate::model::records::{RestoredAttempt, RestoredJob, RestoredState, RestoredTask, SubmittedJob};
 use crate::model::{
     AttemptId, AttemptNo, Epoch, IntervalSet, JobId, SealedSpec, TaskId, TaskIndex, TaskState, Timestamp,
 };
@@ -86,9 +87,9 @@ fn job_row(number: JobId, row: &Row<'_>) -> Result<RestoredJob, StoreError> {
 /// Reads the rows of the job's tasks, in order of their numbers.
 fn with_tasks(connection: &Connection, mut job: RestoredJob) -> Result<RestoredJob, StoreError> {
     let (number, submitted) = (job.submitted.job, Arc::clone(&job.submitted));
-    let mut select = connection.prepare_cached(
-        "SELECT task, state, attempts, failures, lost, not_before FROM tasks WHERE job = ?1 ORDER BY task",
-    )?;
+    let sweeps = sweeps::of(connection, number)?;
+    let mut select = connection
+        .prepare_cached(&format!("SELECT task, {} FROM tasks WHERE job = ?1 ORDER BY task", sweeps::COLUMNS))?;
     let mut rows = select.query([int(number.0)])?;
     let mut sets = Sets::default();
     while let Some(row) = rows.next()? {
@@ -97,16 +98,15 @@ fn with_tasks(connection: &Connection, mut job: RestoredJob) -> Result<RestoredJ
         if submitted.spec.spec().items.position_of(task.index).is_none() {
             return Err(bad_task(task, "task"));
         }
-        let state = state_from(row.get(1)?)?;
+        let state = Standing::read_state(row, 1, &sweeps)?;
         match state {
             TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled => sets.add(state, index),
             TaskState::Waiting | TaskState::Ready | TaskState::Running => {
-                let counts = TaskCounts { attempts: row.get(2)?, failures: row.get(3)?, lost: row.get(4)? };
+                let Standing { counts, not_before, .. } = Standing::read(row, 1, &sweeps)?;
                 if state == TaskState::Ready && counts.is_clean() {
                     sets.add(state, index);
                     continue;
                 }
-                let not_before = row.get::<_, Option<i64>>(5)?.map(time_from);
                 let live = if state == TaskState::Running { live(connection, task)? } else { Vec::new() };
                 // What runs is the last attempt: a later one would have ended it.
                 let newest = live.iter().max_by_key(|attempt| attempt.fence);

@@ -10,12 +10,14 @@ use std::collections::btree_map::Entry;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::StoreError;
-use super::rows::{int, outcome, state, time};
+use super::folding::{self, Folding, Pace};
+use super::rows::{int, outcome, state, time, uint};
+use super::sweeps::Sweep;
 use crate::model::records::TaskCounts;
 use crate::model::{AttemptId, JobId, Outcome, TaskId, TaskState, Timestamp};
 
 /// What the writer remembers of jobs and tasks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct TaskRows {
     /// What this transaction has to add to the rows of jobs it touched; `None`
     /// for a job that does not exist.
@@ -23,6 +25,8 @@ pub(super) struct TaskRows {
     /// The states (by number) of tasks that have a row and have not ended: those
     /// whose rows change next, so that the old state need not be read each time.
     live: BTreeMap<TaskId, i64>,
+    /// Changes of many rows that these do not show. No task in `live` is among those whose rows they change.
+    folding: Folding,
 }
 
 /// What a transaction adds to one job's row.
@@ -45,17 +49,40 @@ pub(super) struct TaskRow<'a> {
 }
 
 impl TaskRows {
+    /// Learns what an earlier start put off.
+    pub(super) fn new(connection: &Connection, pace: Pace) -> Result<Self, StoreError> {
+        let folding = Folding::read(connection, pace)?;
+        Ok(Self { jobs: BTreeMap::new(), live: BTreeMap::new(), folding })
+    }
+
+    /// Whether there is something put off left to do.
+    pub(super) fn is_unfolded(&self) -> bool {
+        self.folding.is_any()
+    }
+
+    /// Does a bounded piece of it.
+    pub(super) fn fold_some(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        self.folding.fold_some(connection)
+    }
+
     /// A job was written, or found to be there already.
     pub(super) fn submitted(&mut self, job: JobId) {
         self.jobs.insert(job, Some(JobChange::default()));
     }
 
     /// A job is no more.
-    pub(super) fn forgotten(&mut self, job: JobId) {
+    pub(super) fn forgotten(&mut self, connection: &Connection, job: JobId) -> Result<(), StoreError> {
         self.jobs.insert(job, None);
+        self.folding.forget(connection, job)?;
+        self.forget_live(job, |_| true);
+        Ok(())
+    }
+
+    fn forget_live(&mut self, job: JobId, which: impl Fn(i64) -> bool) {
         let of_job = TaskId::new(job.0, 0)..=TaskId::new(job.0, u64::MAX);
-        let live: Vec<TaskId> = self.live.range(of_job).map(|(task, _)| *task).collect();
-        for task in live {
+        let found: Vec<TaskId> =
+            self.live.range(of_job).filter(|(_, state)| which(**state)).map(|(task, _)| *task).collect();
+        for task in found {
             self.live.remove(&task);
         }
     }
@@ -78,14 +105,15 @@ impl TaskRows {
             let old = self.old_state(connection, id.task)?;
             let mut update = connection.prepare_cached(
                 "UPDATE tasks SET state = ?3, attempts = ?4, changed_at = ?5, not_before = NULL, outcome = NULL,
-                    outcome_number = NULL, outcome_text = NULL WHERE job = ?1 AND task = ?2",
+                    outcome_number = NULL, outcome_text = NULL, swept = ?6 WHERE job = ?1 AND task = ?2",
             )?;
             update.execute(params![
                 int(id.task.job.0),
                 int(id.task.index.0),
                 state(row.state),
                 id.attempt.0,
-                time(at)
+                time(at),
+                self.folding.as_of(id.task.job)
             ])?;
             self.moved(id.task, old, TaskState::Running);
         }
@@ -107,10 +135,10 @@ impl TaskRows {
             return Ok(());
         }
         let old = self.old_state(connection, task)?;
-        write(
+        self.write(
             connection,
             "UPDATE tasks SET state = ?3, attempts = ?4, failures = ?5, lost = ?6, changed_at = ?7, not_before = ?8,
-                outcome = ?9, outcome_number = ?10, outcome_text = ?11 WHERE job = ?1 AND task = ?2",
+                outcome = ?9, outcome_number = ?10, outcome_text = ?11, swept = ?12 WHERE job = ?1 AND task = ?2",
             task,
             row,
         )?;
@@ -118,40 +146,23 @@ impl TaskRows {
         Ok(())
     }
 
-    /// Every row of the job in state `from` is to be this, but for its attempts; of what is counted, a terminal
-    /// state leaves all as it was.
-    pub(super) fn all_changed(
-        &mut self,
-        connection: &Connection,
-        job: JobId,
-        from: TaskState,
-        row: &TaskRow<'_>,
-    ) -> Result<(), StoreError> {
-        if self.change(connection, job)?.is_none() {
+    /// Every row of the job in state `sweep.from` is to be as it says; many of them show it later.
+    pub(super) fn all_changed(&mut self, connection: &Connection, job: JobId, sweep: Sweep) -> Result<(), StoreError> {
+        let Some(added) = self.change(connection, job)?.map(|change| change.tasks) else { return Ok(()) };
+        let (from, to) = (state(sweep.from), state(sweep.to));
+        let number = count(connection, job, from, &added)?;
+        if number == 0 || from == to {
             return Ok(());
         }
-        let counts = if row.state.is_terminal() { "" } else { "failures = 0, lost = 0," };
-        let (word, number, text) = outcome(row.outcome);
-        // The state is spelled out, so that SQLite sees where the index of failed and cancelled tasks helps.
-        let changed = connection
-            .prepare_cached(&format!(
-                "UPDATE tasks SET state = ?2, {counts} changed_at = ?3, not_before = NULL,
-                    outcome = ?4, outcome_number = ?5, outcome_text = ?6 WHERE job = ?1 AND state = {}",
-                state(from)
-            ))?
-            .execute(params![int(job.0), state(row.state), time(row.at), word, number, text])?;
+        if self.folding.is_worth_it(job, uint(number)) {
+            self.folding.add(connection, job, sweep)?;
+        } else {
+            folding::write_all(connection, job, &sweep)?;
+        }
         if let Some(Some(change)) = self.jobs.get_mut(&job) {
-            change.moved_all(state(from), state(row.state), int(changed as u64));
+            change.moved_all(from, to, number);
         }
-        let of_job = TaskId::new(job.0, 0)..=TaskId::new(job.0, u64::MAX);
-        let known: Vec<TaskId> =
-            self.live.range(of_job).filter(|(_, old)| **old == state(from)).map(|(task, _)| *task).collect();
-        for task in known {
-            match row.state.is_terminal() {
-                true => self.live.remove(&task),
-                false => self.live.insert(task, state(row.state)),
-            };
-        }
+        self.forget_live(job, |state| state == from);
         Ok(())
     }
 
@@ -160,25 +171,41 @@ impl TaskRows {
         if self.live.contains_key(&task) {
             return Ok(false);
         }
-        let inserted = write(
+        let inserted = self.write(
             connection,
             "INSERT INTO tasks (job, task, state, attempts, failures, lost, changed_at, not_before,
-                outcome, outcome_number, outcome_text)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
+                outcome, outcome_number, outcome_text, swept)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING",
             task,
             row,
         )?;
         Ok(inserted > 0)
     }
 
-    /// The state in the task's row.
+    /// Runs a statement that takes a task's key and then all that its row says; returns how many rows it touched.
+    fn write(&self, connection: &Connection, sql: &str, task: TaskId, row: &TaskRow<'_>) -> Result<usize, StoreError> {
+        let (word, number, text) = outcome(row.outcome);
+        Ok(connection.prepare_cached(sql)?.execute(params![
+            int(task.job.0),
+            int(task.index.0),
+            state(row.state),
+            row.counts.attempts,
+            row.counts.failures,
+            row.counts.lost,
+            time(row.at),
+            row.not_before.map(time),
+            word,
+            number,
+            text,
+            self.folding.as_of(task.job)
+        ])?)
+    }
+
+    /// The state in the task's row, which shows everything then.
     fn old_state(&self, connection: &Connection, task: TaskId) -> Result<Option<i64>, StoreError> {
         match self.live.get(&task) {
             Some(state) => Ok(Some(*state)),
-            None => {
-                let mut select = connection.prepare_cached("SELECT state FROM tasks WHERE job = ?1 AND task = ?2")?;
-                Ok(select.query_row([int(task.job.0), int(task.index.0)], |row| row.get(0)).optional()?)
-            }
+            None => Ok(self.folding.fold_task(connection, task)?.map(state)),
         }
     }
 
@@ -250,20 +277,11 @@ impl JobChange {
     }
 }
 
-/// Runs a statement that takes a task's key and then all that its row says; returns how many rows it touched.
-fn write(connection: &Connection, sql: &str, task: TaskId, row: &TaskRow<'_>) -> Result<usize, StoreError> {
-    let (word, number, text) = outcome(row.outcome);
-    Ok(connection.prepare_cached(sql)?.execute(params![
-        int(task.job.0),
-        int(task.index.0),
-        state(row.state),
-        row.counts.attempts,
-        row.counts.failures,
-        row.counts.lost,
-        time(row.at),
-        row.not_before.map(time),
-        word,
-        number,
-        text
-    ])?)
+/// How many rows of the job are in a state, with what this transaction adds.
+fn count(connection: &Connection, job: JobId, of: i64, added: &[i64; 6]) -> Result<i64, StoreError> {
+    let mut select = connection
+        .prepare_cached("SELECT waiting, ready, running, succeeded, failed, cancelled FROM jobs WHERE job = ?1")?;
+    let at = usize::try_from(of).map_err(|_| StoreError::BadValue { column: "state" })?;
+    let written: Option<i64> = select.query_row([int(job.0)], |row| row.get(at)).optional()?;
+    Ok(written.unwrap_or(0) + added.get(at).copied().unwrap_or(0))
 }

@@ -11,16 +11,13 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::jobs::{ranges, rows_wanted};
 use super::read::Viewer;
 use super::rows::{int, outcome_from, state, state_from, time_from, uint};
+use super::sweeps::{self, COLUMNS, Standing, Sweep};
 use super::{StoreError, attempts};
 use crate::model::records::TaskCounts;
 use crate::model::requests::TaskFilter;
 use crate::model::selector::{Part, Selector, whole_jobs};
 use crate::model::views::TaskView;
 use crate::model::{IntervalSet, JobId, Outcome, TaskId, TaskIndex, TaskState, Timestamp};
-
-/// Every column of a task's row that a view needs, in the order in which `row_view` reads them.
-const COLUMNS: &str =
-    "task, state, attempts, failures, lost, changed_at, not_before, outcome, outcome_number, outcome_text";
 
 /// Which tasks of those that a filter names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +49,7 @@ pub(super) fn list(
         let from = first.max(first_job);
         let mut rows = select.query(params![int(from.0), int(last.0), viewer.sees_all, viewer.node.0])?;
         while let Some(row) = rows.next()? {
-            let job = Job::from_row(row)?;
+            let job = Job::from_row(connection, row)?;
             match named.as_ref().filter(|_| !whole.contains(job.job.0)) {
                 Some(named) => page.add_named(&job, named)?,
                 None => page.add_all(&job)?,
@@ -90,12 +87,15 @@ struct Job {
     rest: TaskState,
     rest_at: Timestamp,
     rest_outcome: Option<Outcome>,
+    /// What rows may not show yet.
+    sweeps: Vec<Sweep>,
 }
 
 impl Job {
-    fn from_row(row: &Row<'_>) -> Result<Self, StoreError> {
+    fn from_row(connection: &Connection, row: &Row<'_>) -> Result<Self, StoreError> {
+        let job = JobId(uint(row.get(0)?));
         Ok(Self {
-            job: JobId(uint(row.get(0)?)),
+            job,
             first: uint(row.get(1)?),
             step: uint(row.get(2)?).max(1),
             count: uint(row.get(3)?),
@@ -103,6 +103,7 @@ impl Job {
             rest: state_from(row.get(5)?)?,
             rest_at: time_from(row.get(6)?),
             rest_outcome: outcome_from(row, 7)?,
+            sweeps: sweeps::of(connection, job)?,
         })
     }
 
@@ -174,8 +175,9 @@ impl Page<'_> {
     /// Tasks named one by one.
     fn add_named(&mut self, job: &Job, named: &BTreeSet<TaskId>) -> Result<(), StoreError> {
         let from = job.task_at(job.position_after(self.filter.after));
-        let mut select =
-            self.connection.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE job = ?1 AND task = ?2"))?;
+        let mut select = self
+            .connection
+            .prepare_cached(&format!("SELECT task, {COLUMNS} FROM tasks WHERE job = ?1 AND task = ?2"))?;
         for task in named.range(from..).take_while(|task| task.job == job.job) {
             if self.is_full() {
                 break;
@@ -197,9 +199,9 @@ impl Page<'_> {
 
     /// Tasks in wanted states when those without a row are in one of them: position by position.
     fn add_merged(&mut self, job: &Job, from: u64) -> Result<(), StoreError> {
-        let mut select = self
-            .connection
-            .prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE job = ?1 AND task >= ?2 ORDER BY task"))?;
+        let mut select = self.connection.prepare_cached(&format!(
+            "SELECT task, {COLUMNS} FROM tasks WHERE job = ?1 AND task >= ?2 ORDER BY task"
+        ))?;
         let mut rows = select.query(params![int(job.job.0), int(job.task_at(from).index.0)])?;
         let mut row = rows.next()?;
         for position in from..job.count {
@@ -213,7 +215,7 @@ impl Page<'_> {
                 continue;
             }
             if let Some(row) = row
-                && self.wants(state_from(row.get(1)?)?)
+                && self.wants(Standing::read_state(row, 1, &job.sweeps)?)
             {
                 self.tasks.push(row_view(job, row)?);
             }
@@ -224,6 +226,9 @@ impl Page<'_> {
 
     /// Tasks in wanted states when only tasks with a row are wanted or can be in them.
     fn add_rows(&mut self, job: &Job, from: u64) -> Result<(), StoreError> {
+        if !job.sweeps.is_empty() {
+            return self.add_swept(job, from);
+        }
         let all: Vec<TaskState> = (0..=5).map(state_from).collect::<Result<_, _>>()?;
         let states = if self.filter.states.is_empty() { &all } else { &self.filter.states };
         let tried = if self.which == Which::Tried { "AND attempts > 0" } else { "" };
@@ -233,7 +238,7 @@ impl Page<'_> {
         let (index, condition) =
             if unsuccessful { ("INDEXED BY tasks_unsuccessful", "state IN (4, 5) AND") } else { ("", "") };
         let mut select = self.connection.prepare(&format!(
-            "SELECT {COLUMNS} FROM tasks {index} WHERE job = ?1 AND task >= ?2 AND {condition} state IN ({}) {tried}
+            "SELECT task, {COLUMNS} FROM tasks {index} WHERE job = ?1 AND task >= ?2 AND {condition} state IN ({}) {tried}
              ORDER BY task LIMIT ?3",
             numbers.join(", ")
         ))?;
@@ -241,6 +246,23 @@ impl Page<'_> {
         let mut rows = select.query(params![int(job.job.0), int(job.task_at(from).index.0), int(room as u64)])?;
         while let Some(row) = rows.next()? {
             self.tasks.push(row_view(job, row)?);
+        }
+        Ok(())
+    }
+
+    /// The same while the states in rows may not be the present ones: every row has to be looked at.
+    fn add_swept(&mut self, job: &Job, from: u64) -> Result<(), StoreError> {
+        let tried = if self.which == Which::Tried { "AND attempts > 0" } else { "" };
+        let mut select = self.connection.prepare_cached(&format!(
+            "SELECT task, {COLUMNS} FROM tasks WHERE job = ?1 AND task >= ?2 {tried} ORDER BY task"
+        ))?;
+        let mut rows = select.query(params![int(job.job.0), int(job.task_at(from).index.0)])?;
+        while !self.is_full()
+            && let Some(row) = rows.next()?
+        {
+            if self.wants(Standing::read_state(row, 1, &job.sweeps)?) {
+                self.tasks.push(row_view(job, row)?);
+            }
         }
         Ok(())
     }
@@ -260,15 +282,15 @@ impl Page<'_> {
 
 /// A task's row; its attempts come later.
 fn row_view(job: &Job, row: &Row<'_>) -> Result<TaskView, StoreError> {
-    let state = state_from(row.get(1)?)?;
+    let Standing { state, counts, changed_at, not_before, outcome } = Standing::read(row, 1, &job.sweeps)?;
     Ok(TaskView {
         task: TaskId { job: job.job, index: TaskIndex(uint(row.get(0)?)) },
         state,
-        counts: TaskCounts { attempts: row.get(2)?, failures: row.get(3)?, lost: row.get(4)? },
-        not_before: row.get::<_, Option<i64>>(6)?.map(time_from),
+        counts,
+        not_before,
         submitted_at: job.submitted_at,
-        outcome: outcome_from(row, 7)?,
-        ended_at: if state.is_terminal() { Some(time_from(row.get(5)?)) } else { None },
+        outcome,
+        ended_at: state.is_terminal().then_some(changed_at),
         attempts: Vec::new(),
     })
 }
@@ -276,12 +298,12 @@ fn row_view(job: &Job, row: &Row<'_>) -> Result<TaskView, StoreError> {
 /// How a task ended, if it has a row and has ended.
 pub(super) fn outcome(connection: &Connection, task: TaskId) -> Result<Option<Outcome>, StoreError> {
     let key = params![int(task.job.0), int(task.index.0)];
-    let mut own = connection.prepare_cached(
-        "SELECT outcome, outcome_number, outcome_text FROM tasks WHERE job = ?1 AND task = ?2 AND state IN (3, 4, 5)",
-    )?;
-    let own = own.query_row(key, |row| Ok(outcome_from(row, 0))).optional()?.transpose()?;
-    if !matches!(own, Some(None)) {
-        return Ok(own.flatten());
+    let sweeps = sweeps::of(connection, task.job)?;
+    let mut own = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE job = ?1 AND task = ?2"))?;
+    let own = own.query_row(key, |row| Ok(Standing::read(row, 0, &sweeps))).optional()?.transpose()?;
+    let Some(own) = own.filter(|own| own.state.is_terminal()) else { return Ok(None) };
+    if own.outcome.is_some() {
+        return Ok(own.outcome);
     }
     let mut last = connection.prepare_cached(
         "SELECT outcome, outcome_number, outcome_text FROM attempts

@@ -1,5 +1,5 @@
 PRAGMA application_id = 1330340979;
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -37,7 +37,7 @@ CREATE TABLE jobs (
     rest_outcome TEXT,
     rest_outcome_number INTEGER,
     rest_outcome_text TEXT
-) STRICT;
+, sweeps INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE INDEX jobs_active ON jobs (job) WHERE ended_at IS NULL;
 CREATE INDEX jobs_ended ON jobs (ended_state, job) WHERE ended_at IS NOT NULL;
 CREATE INDEX jobs_owner ON jobs (owner, job);
@@ -56,7 +56,7 @@ CREATE TABLE tasks (
     not_before INTEGER,
     outcome TEXT,
     outcome_number INTEGER,
-    outcome_text TEXT,
+    outcome_text TEXT, swept INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (job, task)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tasks_unsuccessful ON tasks (job, state, task) WHERE state IN (4, 5);
@@ -144,3 +144,14 @@ CREATE TABLE outputs (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX outputs_of_task ON outputs (job, task);
 CREATE INDEX jobs_ended_at ON jobs (ended_at) WHERE ended_at IS NOT NULL;
+CREATE TABLE sweeps (
+    job INTEGER NOT NULL,
+    sweep INTEGER NOT NULL,
+    from_state INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    outcome TEXT,
+    outcome_number INTEGER,
+    outcome_text TEXT,
+    PRIMARY KEY (job, sweep)
+) STRICT, WITHOUT ROWID;
