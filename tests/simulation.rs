@@ -81,3 +81,10 @@ fn a_thousand_workers_and_a_hundred_thousand_tasks_do_the_same_twice() {
     };
     assert_eq!(run(&plan, 1000), run(&plan, 1000));
 }
+
+#[test]
+fn tasks_of_silent_workers_are_started_a_second_time_and_end_once() {
+    let plan = Plan { workers: 8, long: 70, delicate: 20, faults: 60, ..small() };
+    let seconds: u64 = (1..=4).map(|seed| run(&plan, seed).tallies.seconds).sum();
+    assert!(seconds > 10, "{seconds} tasks were started a second time");
+}

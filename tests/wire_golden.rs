@@ -280,6 +280,7 @@ golden!(cancellation_keeps_its_bytes, "cancellation.hex", Cancellation, {
     "Interrupted": Cancellation::Interrupted => Cancellation::Interrupted,
     "ClientGone": Cancellation::ClientGone => Cancellation::ClientGone,
     "MaxFails": Cancellation::MaxFails => Cancellation::MaxFails,
+    "Superseded": Cancellation::Superseded => Cancellation::Superseded,
 });
 
 golden!(kept_output_keeps_its_bytes, "kept_output.hex", KeptOutput, {

@@ -63,6 +63,8 @@ pub enum Cancellation {
     ClientGone,
     /// `--max-fails` was reached.
     MaxFails,
+    /// Another attempt of the same task had brought a result. Attempts end so, never tasks.
+    Superseded,
 }
 
 impl Outcome {
@@ -135,6 +137,7 @@ impl fmt::Display for Outcome {
             Self::Cancelled(Cancellation::Interrupted) => f.write_str("was interrupted"),
             Self::Cancelled(Cancellation::ClientGone) => f.write_str("was cancelled: its client went away"),
             Self::Cancelled(Cancellation::MaxFails) => f.write_str("was cancelled: too many tasks of its job failed"),
+            Self::Cancelled(Cancellation::Superseded) => f.write_str("was ended: another try had brought a result"),
         }
     }
 }

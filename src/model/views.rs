@@ -102,11 +102,32 @@ pub struct TaskView {
 }
 
 impl TaskView {
+    /// The attempt that matters (see [`decisive`]); `None` when there was none.
+    #[must_use]
+    pub fn decisive(&self) -> Option<&AttemptView> {
+        decisive(&self.attempts)
+    }
+
     /// What its last attempt that has ended moved; `None` when that was nothing.
     #[must_use]
     pub fn files(&self) -> Option<&TaskFiles> {
-        let last = self.attempts.iter().rev().find(|attempt| attempt.ended_at.is_some());
-        last.and_then(|attempt| attempt.files.as_deref())
+        let ended = |attempt: &&AttemptView| attempt.ended_at.is_some() && !attempt.is_superseded();
+        self.attempts.iter().rev().find(ended).and_then(|attempt| attempt.files.as_deref())
+    }
+}
+
+/// Of the attempts of a task in their order, the one by which it ended or is to end: the last, but for those that were
+/// ended because another one had brought the result.
+#[must_use]
+pub fn decisive(attempts: &[AttemptView]) -> Option<&AttemptView> {
+    attempts.iter().rev().find(|attempt| !attempt.is_superseded()).or(attempts.last())
+}
+
+impl AttemptView {
+    /// Whether it was ended because another attempt of its task had brought the result.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.outcome == Some(Outcome::Cancelled(Cancellation::Superseded))
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use super::clock::NodeClock;
 use super::cluster::{Cluster, Event, key};
 use super::disk::{Crash, Disk};
-use super::network::{IDLE_TIMEOUT, Upward, Way};
+use super::network::{IDLE_TIMEOUT, Party, Upward, Way};
 use super::projection::Projection;
 use crate::engine::dispatcher::{
     DispatcherConfig, DispatcherEffects, DispatcherEngine, Inbound, LinkChange, Notice, Outbound,
@@ -160,7 +160,7 @@ impl Cluster {
             if self.plan.trace_messages {
                 self.trace.note(now, format_args!("records {:?}", effects.records));
             }
-            self.ledger.appended(&effects.records);
+            self.ledger.appended(now, &effects.records);
             let (batch, at) = node.disk.append(now, effects.records, dice);
             self.agenda.at(at, Event::Written(node.start, batch));
         }
@@ -273,6 +273,7 @@ impl Cluster {
             return;
         }
         known.known_above = true;
+        self.ledger.silence.heard(self.agenda.now(), node);
         let change = LinkChange::Up { node, hello, vouched: Some(vouched) };
         self.with_dispatcher(|engine, now| engine.handle_link(now, link, change));
     }
@@ -282,6 +283,11 @@ impl Cluster {
         if self.network.link(link).is_some_and(|known| known.known_above) {
             if self.plan.trace_messages {
                 self.trace.note(self.agenda.now(), format_args!("{link:?} up {said:?}"));
+            }
+            if let (Inbound::Worker(_), Some(Party::Worker(number))) =
+                (&said, self.network.peek(link).map(|link| link.party))
+            {
+                self.ledger.silence.heard(self.agenda.now(), self.workers[number].key);
             }
             self.with_dispatcher(|engine, now| engine.handle_message(now, link, said));
         }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::projection::Projection;
+use super::silence::Silence;
 use crate::engine::dispatcher::Outbound;
 use crate::model::limits::{KILL_GRACE, TASK_TIMEOUT};
 use crate::model::messages::{Assignment, DispatcherMessage};
@@ -48,6 +49,8 @@ pub(super) struct Ledger {
     doubt: Option<(u64, Epoch)>,
     /// Processes that ran when the dispatcher lost its power and that it has not given up since.
     spared: BTreeSet<Fence>,
+    /// When tasks may be started a second time.
+    pub(super) silence: Silence,
     /// Counted for the report.
     pub(super) tallies: Tallies,
 }
@@ -84,6 +87,8 @@ pub struct Tallies {
     pub revocations: u64,
     /// Attempts that a power loss made the dispatcher forget and that it has put back on record.
     pub reclaimed: u64,
+    /// Tasks that were started a second time because their worker was silent.
+    pub seconds: u64,
 }
 
 impl Ledger {
@@ -161,8 +166,9 @@ impl Ledger {
     }
 
     /// The dispatcher has appended `batch`, before anything of it is applied to `store`.
-    pub(super) fn appended(&mut self, batch: &[Record]) {
+    pub(super) fn appended(&mut self, now: Timestamp, batch: &[Record]) {
         for record in batch {
+            self.silence.decided(now, record);
             match record {
                 Record::AttemptEnded { id, .. } => {
                     self.unsynced_results.insert(*id);
@@ -170,7 +176,10 @@ impl Ledger {
                 }
                 Record::AttemptReturned { id } => self.give_up(*id),
                 Record::NodeRevoked { node, .. } => _ = self.revoked.insert(*node),
-                Record::AttemptAssigned { id, fence, .. } => self.assigned(*id, *fence),
+                Record::AttemptAssigned { id, fence, .. } => {
+                    self.assigned(*id, *fence);
+                    self.spare_no_more(id.task);
+                }
                 Record::JobEnded { job, state: TaskState::Succeeded, .. } => _ = self.succeeded.insert(*job),
                 _ => {}
             }
@@ -235,6 +244,12 @@ impl Ledger {
         self.spared.retain(|fence| runs.get(fence).is_none_or(|run| run.id != id));
     }
 
+    /// What a task runs may be joined by another attempt: by the rules of `silence`, which was asked first.
+    fn spare_no_more(&mut self, task: TaskId) {
+        let runs = &self.runs;
+        self.spared.retain(|fence| runs.get(fence).is_none_or(|run| run.id.task != task));
+    }
+
     fn assigned(&mut self, id: AttemptId, fence: Fence) {
         let Some((first_new, epoch)) = self.doubt else { return };
         let in_doubt = id.task.job.0 < first_new;
@@ -254,6 +269,7 @@ impl Ledger {
 
     /// The dispatcher starts with `state`, which `store` has.
     pub(super) fn dispatcher_starts(&mut self, state: &RestoredState, store: &Projection) {
+        self.silence.starts(state);
         self.doubt = state.after_power_loss.last().map(|loss| (loss.next_job, state.epoch));
         // The number of a job that was lost whole goes to another one.
         let runs = &self.runs;

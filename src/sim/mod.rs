@@ -31,6 +31,7 @@ mod plan;
 mod process;
 mod projection;
 mod rows;
+mod silence;
 mod trace;
 mod upset;
 mod verdict;

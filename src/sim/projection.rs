@@ -187,17 +187,19 @@ impl Projection {
         assert!(reclaimed || !holder.draining, "{id} is assigned to {}, which drains", holder.name);
         let job = self.job(id.task.job);
         assert!(job.ended.is_none(), "{id} of a job that has ended is assigned");
-        let max = job.submitted.spec.spec().max_concurrent;
+        let spec = job.submitted.spec.spec();
+        let (max, once) = (spec.max_concurrent, spec.exclusive || spec.no_retry);
         job.started_at = job.started_at.or(Some(at));
         job.last_attempt = job.last_attempt.max(id.attempt);
         job.set_state(id.task, TaskState::Running);
-        let running = job.tally(TaskState::Running);
+        let running = job.tally(TaskState::Running) + job.doubled();
         assert!(
             reclaimed || max.is_none_or(|max| running <= u64::from(max)),
             "{id} is assigned as number {running} of {max:?}"
         );
         let row = job.row(id.task);
-        assert!(row.live.is_empty(), "{id} is assigned while another attempt is live");
+        assert!(row.live.is_empty() || !once, "{id} is assigned while another attempt is live");
+        assert!(row.live.len() < 2, "{id} is assigned while two others are live");
         assert!(id.attempt.0 > row.counts.attempts, "{id} is assigned after attempt {}", row.counts.attempts);
         row.counts.attempts = id.attempt.0;
         row.not_before = None;

@@ -117,6 +117,14 @@ impl JobRow {
         self.cancelling = None;
     }
 
+    /// Running tasks with a second attempt, of a job for which that matters: it costs a look at every task.
+    pub(super) fn doubled(&self) -> u64 {
+        match self.submitted.spec.spec().max_concurrent {
+            Some(_) => self.tasks.values().filter(|row| row.live.len() > 1).count() as u64,
+            None => 0,
+        }
+    }
+
     /// Rows in `state`.
     pub(super) fn tally(&self, state: TaskState) -> u64 {
         self.tallies.get(&state).copied().unwrap_or(0)

@@ -9,6 +9,7 @@ use super::disk::{BRISK, Crash};
 use super::faults::Fault;
 use super::network::{IDLE_TIMEOUT, Party, Way, Weather, fair};
 use crate::engine::worker::WorkerEngine;
+use crate::model::limits::LOOP_GAP;
 use crate::model::{Millis, Timestamp};
 
 impl Cluster {
@@ -80,6 +81,9 @@ impl Cluster {
             return;
         }
         self.dispatcher.paused = Some(now + lasts);
+        if lasts > LOOP_GAP {
+            self.ledger.silence.goes_on(now + lasts);
+        }
         if lasts >= IDLE_TIMEOUT {
             for link in self.network.all() {
                 let jitter = self.dice.network.millis(0, 2_000);

@@ -57,7 +57,7 @@ impl Cluster {
             took: self.elapsed(),
             jobs: self.ledger.acknowledged.len() as u64,
             tasks: totals.sum(),
-            tallies: self.ledger.tallies,
+            tallies: Tallies { seconds: self.ledger.silence.seconds, ..self.ledger.tallies },
         }
     }
 

@@ -108,11 +108,6 @@ fn with_tasks(connection: &Connection, mut job: RestoredJob) -> Result<RestoredJ
                     continue;
                 }
                 let live = if state == TaskState::Running { live(connection, task)? } else { Vec::new() };
-                // What runs is the last attempt: a later one would have ended it.
-                let newest = live.iter().max_by_key(|attempt| attempt.fence);
-                if newest.is_some_and(|newest| newest.id.attempt.0 < counts.attempts) {
-                    return Err(bad_task(task, "attempts"));
-                }
                 job.tasks.push(RestoredTask { task, state, counts, not_before, live });
             }
         }

@@ -151,6 +151,9 @@ pub(super) fn outcome_from(row: &Row<'_>, at: usize) -> Result<Option<Outcome>, 
 
 const BAD_OUTCOME: StoreError = StoreError::BadValue { column: "outcome" };
 
+/// How an attempt ended of which another one of its task has brought the result.
+pub(super) const SUPERSEDED: &str = "superseded";
+
 /// A cancellation as a word and a text.
 pub(super) fn cancellation(why: &Cancellation) -> (&'static str, Option<&str>) {
     match why {
@@ -158,6 +161,7 @@ pub(super) fn cancellation(why: &Cancellation) -> (&'static str, Option<&str>) {
         Cancellation::Interrupted => ("interrupted", None),
         Cancellation::ClientGone => ("client-gone", None),
         Cancellation::MaxFails => ("max-fails", None),
+        Cancellation::Superseded => (SUPERSEDED, None),
     }
 }
 
@@ -168,6 +172,7 @@ pub(super) fn cancellation_from(word: &str, text: Option<String>) -> Result<Canc
         "interrupted" => Cancellation::Interrupted,
         "client-gone" => Cancellation::ClientGone,
         "max-fails" => Cancellation::MaxFails,
+        SUPERSEDED => Cancellation::Superseded,
         _ => return Err(BAD_OUTCOME),
     })
 }
@@ -198,6 +203,7 @@ mod tests {
             Outcome::Cancelled(Cancellation::Interrupted),
             Outcome::Cancelled(Cancellation::ClientGone),
             Outcome::Cancelled(Cancellation::MaxFails),
+            Outcome::Cancelled(Cancellation::Superseded),
         ];
         let connection = Connection::open_in_memory().expect("opens");
         let back = |(word, number, text): OutcomeColumns<'_>| {

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::jobs::{ranges, rows_wanted};
 use super::read::Viewer;
-use super::rows::{int, outcome_from, state, state_from, time_from, uint};
+use super::rows::{SUPERSEDED, int, outcome_from, state, state_from, time_from, uint};
 use super::sweeps::{self, COLUMNS, Standing, Sweep};
 use super::{StoreError, attempts};
 use crate::model::records::TaskCounts;
@@ -272,8 +272,8 @@ impl Page<'_> {
         let added = self.tasks.get_mut(self.complete..).unwrap_or_default();
         attempts::add(self.connection, job.step, added)?;
         for task in added.iter_mut().filter(|task| task.outcome.is_none() && task.state.is_terminal()) {
-            // It ended by its last attempt's end, which is not written down twice.
-            task.outcome = task.attempts.iter().rev().find_map(|attempt| attempt.outcome.clone());
+            // It ended by the end of an attempt, which is not written down twice.
+            task.outcome = task.decisive().and_then(|attempt| attempt.outcome.clone());
         }
         self.complete = self.tasks.len();
         Ok(())
@@ -305,9 +305,9 @@ pub(super) fn outcome(connection: &Connection, task: TaskId) -> Result<Option<Ou
     if own.outcome.is_some() {
         return Ok(own.outcome);
     }
-    let mut last = connection.prepare_cached(
+    let mut last = connection.prepare_cached(&format!(
         "SELECT outcome, outcome_number, outcome_text FROM attempts
-         WHERE job = ?1 AND task = ?2 AND outcome IS NOT NULL ORDER BY attempt DESC LIMIT 1",
-    )?;
+         WHERE job = ?1 AND task = ?2 AND outcome IS NOT NULL AND outcome <> '{SUPERSEDED}' ORDER BY attempt DESC LIMIT 1"
+    ))?;
     Ok(last.query_row(key, |row| Ok(outcome_from(row, 0))).optional()?.transpose()?.flatten())
 }

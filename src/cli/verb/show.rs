@@ -121,7 +121,7 @@ fn table(tasks: &[TaskView]) -> Table {
         Column::GivesWay("RESULT"),
     ]);
     for task in tasks {
-        let last = task.attempts.last();
+        let last = task.decisive();
         table.row([
             task.task.to_string(),
             task.state.to_string(),
@@ -244,7 +244,7 @@ fn file_lines(page: &mut Page, task: &TaskView) -> Result<(), CliError> {
         let (name, bytes) = (text::one_line(&output.name.to_string()), text::bytes(output.content.total_bytes()));
         page.line(format!("  output      {name} ({bytes}, {})", output.content.blob().digest.short()))?;
     }
-    let files = task.attempts.last().and_then(|attempt| attempt.files.as_deref());
+    let files = task.decisive().and_then(|attempt| attempt.files.as_deref());
     for transfer in files.map_or(&[][..], |files| &files.transfers) {
         let Transfer { blob, from, path } = transfer;
         let (bytes, how) = (text::bytes(blob.bytes), way(*path));

@@ -308,6 +308,7 @@ impl DispatcherEngine {
         worker.draining = enrolled.draining;
         worker.suspect = false;
         worker.stopping = false;
+        self.uncover(key);
         self.links.insert(arrival.link, Peer::Worker(key));
         self.heard(now, key);
         self.outbox.notice(if returns {

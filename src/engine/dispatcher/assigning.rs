@@ -27,7 +27,10 @@ impl DispatcherEngine {
         let fence = Fence { epoch: self.epoch, counter: self.fences };
         let job = self.jobs.at_mut(grant.job);
         assert!(job.may_start(), "job {} was placed and may not start", grant.job);
-        let (position, mut counts) = job.pop_ready(grant.class);
+        let (position, mut counts) = match grant.second {
+            true => job.pop_uncertain(),
+            false => job.pop_ready(grant.class),
+        };
         counts.attempts += 1;
         let (task, no) = (job.task_id(position), AttemptNo(counts.attempts));
         let attempt = Attempt {
@@ -40,16 +43,30 @@ impl DispatcherEngine {
             ending: None,
             beside: false,
         };
-        job.run(position, counts, attempt);
+        match grant.second {
+            true => job.run_beside(position, counts, attempt),
+            false => job.run(position, counts, attempt),
+        }
         job.started_at.get_or_insert(now);
-        let after_sync = job.assigns_after_sync();
+        if grant.second {
+            self.note_second(task, no, grant.worker);
+        }
+        self.send_assignment(now, AttemptId { task, attempt: no }, fence, grant);
+        self.realign(task.job);
+        self.touch(task.job);
+    }
 
+    /// Writes an attempt down and tells its worker.
+    fn send_assignment(&mut self, now: Timestamp, id: AttemptId, fence: Fence, grant: Grant) {
+        let AttemptId { task, attempt: no } = id;
+        let job = self.jobs.at_mut(task.job);
+        let after_sync = job.assigns_after_sync();
         let worker = self.roster.at_mut(grant.worker);
         let Some(link) = worker.order_link() else { unreachable!("a task was placed on a worker without a link") };
         let new = worker.attempts.insert(task);
         assert!(new, "a worker was given a task twice");
         self.outbox.record(Record::AttemptAssigned {
-            id: AttemptId { task, attempt: no },
+            id,
             fence,
             worker: worker.node,
             worker_name: worker.name.clone(),
@@ -62,8 +79,6 @@ impl DispatcherEngine {
         }
         let assignment = Assignment { task, attempt: no, fence, gpus: grant.gpus };
         self.outbox.assign(link, assignment, after_sync);
-        self.realign(task.job);
-        self.touch(task.job);
     }
 
     /// Sends a job's spec.

@@ -21,6 +21,7 @@ impl DispatcherEngine {
         self.check_doubt();
         self.check_unexpired();
         self.check_watchers();
+        self.check_doubling();
         for job in self.jobs.iter() {
             job.check();
             self.check_job(job);
@@ -28,7 +29,7 @@ impl DispatcherEngine {
         let held = self.attempts_by_worker();
         for (key, worker) in self.roster.iter() {
             let live = held.get(&key).map(|list| list.len()).unwrap_or_default();
-            let beside = worker.attempts.iter().filter(|task| self.is_beside(**task)).count();
+            let beside = worker.attempts.iter().filter(|task| self.is_beside(key, **task)).count();
             assert_eq!(worker.attempts.len(), live + beside, "{} holds attempts that are not live", worker.name);
             for job in &worker.learnt {
                 assert!(self.jobs.at(*job).learnt_by.contains(&key), "a job does not know that a worker knows it");
@@ -46,16 +47,17 @@ impl DispatcherEngine {
         let mut held: BTreeMap<WorkerKey, Held<'_>> = BTreeMap::new();
         for job in self.jobs.iter() {
             for (position, task) in &job.tasks {
-                let Stage::Running(attempt) = &task.stage else { continue };
+                let Stage::Running(live) = &task.stage else { continue };
                 let id = job.task_id(*position);
-                let worker = self.roster.at(attempt.worker);
-                assert!(worker.attempts.contains(&id), "{} does not know that it has {id}", worker.name);
-                let newest = attempt.fence.epoch < self.epoch || attempt.fence.counter <= self.fences;
-                assert!(newest, "{id} has a fence that was not issued");
-                if attempt.beside {
-                    continue;
+                for attempt in live.iter() {
+                    let worker = self.roster.at(attempt.worker);
+                    assert!(worker.attempts.contains(&id), "{} does not know that it has {id}", worker.name);
+                    let newest = attempt.fence.epoch < self.epoch || attempt.fence.counter <= self.fences;
+                    assert!(newest, "{id} has a fence that was not issued");
+                    if !attempt.beside {
+                        held.entry(attempt.worker).or_default().push((&job.spec().demand, &attempt.gpus));
+                    }
                 }
-                held.entry(attempt.worker).or_default().push((&job.spec().demand, &attempt.gpus));
             }
         }
         held
@@ -72,7 +74,7 @@ impl DispatcherEngine {
             assert_eq!(apart.in_line, wanted, "job {id} stands in line for a retry or not as it should");
         }
         if let (Some(most), true) = (job.spec().max_concurrent, job.cancelling.is_none()) {
-            assert!(job.crowded || job.running() <= u64::from(most), "job {id} runs more tasks at once than it may");
+            assert!(job.crowded || job.handed_out() <= u64::from(most), "job {id} runs more tasks at once than it may");
         }
         if job.cancelling.is_some() {
             assert_eq!(job.tasks.len() as u64, job.running(), "job {id} is cancelled and has tasks that wait");

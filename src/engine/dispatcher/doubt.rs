@@ -126,15 +126,16 @@ impl DispatcherEngine {
         if !possible || job.ended_at.is_some() || job.cancelling.is_some() || job.assigns_after_sync() {
             return false;
         }
-        match job.attempt(position) {
+        match job.live(position) {
             // The record has an earlier try, whose end it has forgotten as well.
-            Some(known) => known.fence < one.fence && known.no < no && known.ending.is_none(),
+            Some(live) => live.iter().all(|known| known.fence < one.fence && known.no < no && known.ending.is_none()),
             None => !job.state_of(position).is_terminal() && job.counts(position).attempts < no.0,
         }
     }
 
     fn reclaim(&mut self, now: Timestamp, key: WorkerKey, one: &HeldAttempt) {
         let task = one.id.task;
+        self.end_others(now, task, None);
         let (position, mut counts) = match self.take_attempt(task) {
             Some((position, counts, former)) => {
                 let id = AttemptId { task, attempt: former.no };

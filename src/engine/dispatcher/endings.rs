@@ -190,18 +190,25 @@ impl DispatcherEngine {
         concerned
     }
 
-    /// Tells the worker of a running attempt to end it, unless it was told already.
+    /// Tells the workers of a running task to end it, unless they were told already.
     fn end_attempt(&mut self, id: JobId, position: u64, why: &Cancellation) -> bool {
         let job = self.jobs.at_mut(id);
         let after_sync = job.assigns_after_sync();
         let task = job.task_id(position);
-        let Some(attempt) = job.attempt_mut(position).filter(|attempt| attempt.ending.is_none()) else { return false };
-        attempt.ending = Some(why.clone());
-        if let Some(link) = self.roster.at(attempt.worker).order_link() {
-            let attempt_id = AttemptId { task, attempt: attempt.no };
-            let cancel = CancelAttempt { id: attempt_id, fence: attempt.fence, grace: KILL_GRACE, why: why.clone() };
-            self.outbox.cancel(link, cancel, after_sync);
+        job.uncertain.remove(position);
+        let mut told = false;
+        for attempt in job.live_mut(position).into_iter().flat_map(|live| live.iter_mut()) {
+            if attempt.ending.is_some() {
+                continue;
+            }
+            told = true;
+            attempt.ending = Some(why.clone());
+            if let Some(link) = self.roster.at(attempt.worker).order_link() {
+                let id = AttemptId { task, attempt: attempt.no };
+                let cancel = CancelAttempt { id, fence: attempt.fence, grace: KILL_GRACE, why: why.clone() };
+                self.outbox.cancel(link, cancel, after_sync);
+            }
         }
-        true
+        told
     }
 }

@@ -25,7 +25,7 @@ fn next_turn(worker: &Worker, config: &DispatcherConfig) -> Timestamp {
         + match worker.presence {
             Presence::Lost => LOST_SHOWN,
             Presence::Expected => config.restart_grace,
-            _ if worker.suspect => config.lost_after,
+            _ if worker.covered => config.lost_after,
             _ => config.suspect_after,
         }
 }
@@ -36,8 +36,14 @@ impl DispatcherEngine {
         assert!(now >= self.last_call, "time went back");
         let gap = now.since(self.last_call);
         if gap > LOOP_GAP && self.leases_run() {
-            for (_, worker) in self.roster.iter_mut().filter(|(_, worker)| worker.presence != Presence::Lost) {
+            let mut silent = Vec::new();
+            for (key, worker) in self.roster.iter_mut().filter(|(_, worker)| worker.presence != Presence::Lost) {
                 worker.silent_since = now;
+                silent.push(key);
+            }
+            for key in silent {
+                self.uncover(key);
+                self.arm(key);
             }
             self.await_holdings(now);
             self.outbox.notice(Notice::LoopStalled { gap });
@@ -63,6 +69,7 @@ impl DispatcherEngine {
             worker.suspect = false;
             let name = worker.name.clone();
             self.outbox.notice(Notice::WorkerReturned { worker: name });
+            self.uncover(key);
             self.open_or_close(key);
         }
         self.arm(key);
@@ -100,12 +107,15 @@ impl DispatcherEngine {
             _ if !due => self.arm(key),
             Presence::Lost => self.leave(key),
             Presence::Expected => self.lose_worker(now, key, LossCause::Silence),
-            _ if worker.suspect => self.lose_worker(now, key, LossCause::Silence),
+            _ if worker.covered => self.lose_worker(now, key, LossCause::Silence),
             _ => {
-                worker.suspect = true;
+                let known = std::mem::replace(&mut worker.suspect, true);
                 let (worker, silent) = (worker.name.clone(), now.since(worker.last_heard));
-                self.outbox.notice(Notice::WorkerSuspect { worker, silent });
+                if !known {
+                    self.outbox.notice(Notice::WorkerSuspect { worker, silent });
+                }
                 self.open_or_close(key);
+                self.cover(key);
                 self.arm(key);
             }
         }

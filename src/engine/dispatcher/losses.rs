@@ -22,10 +22,32 @@ pub(super) enum Loss {
     NeverStarted,
     /// Its worker says that it is gone, and does not know how it ended.
     Gone(AttemptReport),
+    /// Its worker says that it could not be started, or its files not be moved, while another attempt of its task runs.
+    Futile(AttemptReport),
     /// It may have run, and may still run; its worker was stopped on purpose.
     Abandoned,
     /// It may have run, and may still run.
     WorkerLost,
+}
+
+impl Loss {
+    /// Whether it counts towards the limit of tries that are lost with their workers.
+    pub(super) fn is_counted(&self, attempt: &Attempt) -> bool {
+        match self {
+            Self::Gone(report) => attempt.started_at.is_some() || report.started_at.is_some(),
+            Self::WorkerLost => attempt.started_at.is_some(),
+            Self::NeverStarted | Self::Futile(_) | Self::Abandoned => false,
+        }
+    }
+
+    /// What is written down of it.
+    pub(super) fn record(&self, now: Timestamp, id: AttemptId, attempt: &Attempt) -> Record {
+        match self {
+            Self::NeverStarted => Record::AttemptReturned { id },
+            Self::Gone(report) | Self::Futile(report) => Record::AttemptEnded { id, report: report.clone() },
+            Self::Abandoned | Self::WorkerLost => Record::AttemptEnded { id, report: lost_report(now, attempt) },
+        }
+    }
 }
 
 /// What becomes of its task.
@@ -54,7 +76,7 @@ impl DispatcherEngine {
         self.disconnect(key);
         let worker = self.roster.at_mut(key);
         worker.presence = Presence::Lost;
-        worker.suspect = false;
+        (worker.suspect, worker.covered) = (false, false);
         worker.silent_since = now;
         let notice = Notice::WorkerLost { worker: worker.name.clone(), cause, attempts: worker.attempts.len() as u64 };
         if cause != LossCause::Stopped || !worker.attempts.is_empty() {
@@ -69,7 +91,7 @@ impl DispatcherEngine {
     pub(super) fn lose_attempts(&mut self, now: Timestamp, key: WorkerKey, loss: &Loss) {
         let tasks: Vec<TaskId> = self.roster.at(key).attempts.iter().copied().collect();
         for task in tasks {
-            self.lose_attempt(now, task, loss.clone());
+            self.lose_attempt(now, key, task, loss);
         }
         assert!(self.roster.at(key).attempts.is_empty(), "a lost attempt stayed");
     }
@@ -95,27 +117,25 @@ impl DispatcherEngine {
         }
     }
 
-    /// Gives one attempt up.
-    pub(super) fn lose_attempt(&mut self, now: Timestamp, task: TaskId, loss: Loss) {
+    /// Gives up the attempt of a task that a worker has.
+    pub(super) fn lose_attempt(&mut self, now: Timestamp, key: WorkerKey, task: TaskId, loss: &Loss) {
+        if self.lose_one_of_two(now, key, task, loss) {
+            return;
+        }
         let Some((position, mut counts, attempt)) = self.take_attempt(task) else {
             unreachable!("a worker held an attempt of {task} that is not live")
         };
+        assert_eq!(attempt.worker, key, "{task} is taken from a worker that does not have it");
         let id = AttemptId { task, attempt: attempt.no };
-        let started =
-            attempt.started_at.is_some() || matches!(&loss, Loss::Gone(report) if report.started_at.is_some());
-        if started && matches!(loss, Loss::Gone(_) | Loss::WorkerLost) {
+        if loss.is_counted(&attempt) {
             counts.lost += 1;
         }
-        let next = self.next(task.job, counts, &attempt, &loss);
+        let next = self.next(task.job, counts, &attempt, loss);
         let may_still_run = matches!(loss, Loss::Abandoned | Loss::WorkerLost);
         if may_still_run && self.jobs.at(task.job).spec().exclusive && matches!(next, Next::End(_)) {
             self.note_unexpired(now, task, self.lease_end(&attempt));
         }
-        self.outbox.record(match loss {
-            Loss::NeverStarted => Record::AttemptReturned { id },
-            Loss::Gone(report) => Record::AttemptEnded { id, report },
-            Loss::Abandoned | Loss::WorkerLost => Record::AttemptEnded { id, report: lost_report(now, &attempt) },
-        });
+        self.outbox.record(loss.record(now, id, &attempt));
         self.outbox.notice(Notice::AttemptOver { id });
         match next {
             Next::End(outcome) => self.conclude(now, task, position, counts, outcome, None),
@@ -132,25 +152,31 @@ impl DispatcherEngine {
             (Some(why), _) => Next::End(Outcome::Cancelled(why.clone())),
             (None, Loss::NeverStarted) => Next::Again { avoid: Some(attempt.worker) },
             (None, _) if spec.no_retry || counts.lost >= MAX_LOST_ATTEMPTS => Next::End(Outcome::Lost),
-            (None, Loss::Gone(_)) => Next::Again { avoid: Some(attempt.worker) },
+            (None, Loss::Gone(_) | Loss::Futile(_)) => Next::Again { avoid: Some(attempt.worker) },
             (None, Loss::Abandoned | Loss::WorkerLost) if spec.exclusive => Next::Wait(self.lease_end(attempt)),
             (None, Loss::Abandoned | Loss::WorkerLost) => Next::Again { avoid: None },
         }
     }
 
-    /// Takes the live attempt of a task out of everything that knows it; the task is then in no state.
+    /// Takes the only live attempt of a task out of everything that knows it; the task is then in no state.
     pub(super) fn take_attempt(&mut self, task: TaskId) -> Option<(u64, TaskCounts, Attempt)> {
-        let job = self.jobs.get_mut(task.job)?;
-        let position = job.spec().items.position_of(task.index)?;
-        job.attempt(position)?;
+        let (job, position) = self.jobs.find_mut(task)?;
+        job.live(position)?;
         let (counts, stage) = job.lift(position);
-        let Some(super::task::Stage::Running(attempt)) = stage else { unreachable!("it ran a moment ago") };
+        let Some(super::task::Stage::Running(live)) = stage else { unreachable!("it ran a moment ago") };
+        let attempt = live.into_only();
+        self.release(task, &attempt);
+        Some((position, counts, attempt))
+    }
+
+    /// An attempt that its job has let go of takes nothing from its worker any more.
+    pub(super) fn release(&mut self, task: TaskId, attempt: &Attempt) {
         if self.placement.is_seated(attempt.worker) && !attempt.beside {
+            let job = self.jobs.at(task.job);
             self.placement.vacate(attempt.worker, &job.submitted.spec.spec().demand, &attempt.gpus);
         }
         let held = self.roster.at_mut(attempt.worker).attempts.remove(&task);
         assert!(held, "an attempt was live of which its worker is not known to have it");
-        Some((position, counts, attempt))
     }
 
     /// Lets a task that is in no state wait for an instant.

@@ -12,6 +12,7 @@ mod assigning;
 mod attendance;
 mod audit;
 mod backoff;
+mod doubling;
 mod doubt;
 mod endings;
 mod explain;

@@ -139,6 +139,17 @@ pub enum Notice {
         /// To whom.
         worker: NodeName,
     },
+    /// A task that runs on a worker that has fallen silent was handed out a second time.
+    TaskDoubled {
+        /// Which.
+        task: TaskId,
+        /// Its second live try.
+        attempt: AttemptNo,
+        /// To whom.
+        worker: NodeName,
+        /// The worker that was not heard.
+        silent: NodeName,
+    },
     /// A try failed and another follows.
     TaskRetrying {
         /// Which task.

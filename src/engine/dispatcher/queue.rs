@@ -34,6 +34,8 @@ impl DispatcherEngine {
         let turn = job.turn;
         if let Some(class) = job.class {
             align(&mut self.placement, class, turn, &mut job.in_line, may_start && !job.ready.is_empty());
+            let uncertain = may_start && !job.uncertain.is_empty();
+            align(&mut self.placement, class, turn.for_second(), &mut job.in_second_line, uncertain);
         }
         if job.apart.is_empty() {
             return;

@@ -39,17 +39,17 @@ impl DispatcherEngine {
         let mut adopted = Vec::new();
         let mut room = Room::of(&traits.capacity);
         for task in worker.attempts.iter().copied().collect::<Vec<TaskId>>() {
-            let (attempt, demand) = self.live(task);
+            let (attempt, demand) = self.live(key, task);
             match strays.remove(&attempt) {
                 Some(one) if room.take_these(&demand, &one.gpus) => adopted.push((one, false)),
-                Some(one) if self.is_beside(task) => adopted.push((one, true)),
+                Some(one) if self.is_beside(key, task) => adopted.push((one, true)),
                 Some(one) => {
                     strays.insert(attempt, one);
-                    self.lose_attempt(now, task, Loss::WorkerLost);
+                    self.lose_attempt(now, key, task, &Loss::WorkerLost);
                 }
                 // This very instance would know of it; what another one did nobody can say.
-                None if same_instance => self.lose_attempt(now, task, Loss::NeverStarted),
-                None => self.lose_attempt(now, task, Loss::WorkerLost),
+                None if same_instance => self.lose_attempt(now, key, task, &Loss::NeverStarted),
+                None => self.lose_attempt(now, key, task, &Loss::WorkerLost),
             }
         }
 
@@ -73,18 +73,18 @@ impl DispatcherEngine {
         self.note_holding(now, node);
     }
 
-    /// Whether the live attempt of a task takes nothing from its worker's room.
-    pub(super) fn is_beside(&self, task: TaskId) -> bool {
+    /// Whether the attempt of a task that a worker has takes nothing from its room.
+    pub(super) fn is_beside(&self, key: WorkerKey, task: TaskId) -> bool {
         let job = self.jobs.at(task.job);
         let position = job.spec().items.position_of(task.index);
-        position.and_then(|position| job.attempt(position)).is_some_and(|attempt| attempt.beside)
+        position.and_then(|position| job.attempt_on(position, key)).is_some_and(|attempt| attempt.beside)
     }
 
     /// The live attempt of a task that a worker is known to hold, and what it takes.
-    fn live(&self, task: TaskId) -> (FencedAttempt, crate::model::Demand) {
+    fn live(&self, key: WorkerKey, task: TaskId) -> (FencedAttempt, crate::model::Demand) {
         let job = self.jobs.at(task.job);
         let position = job.spec().items.position_of(task.index);
-        let Some(attempt) = position.and_then(|position| job.attempt(position)) else {
+        let Some(attempt) = position.and_then(|position| job.attempt_on(position, key)) else {
             unreachable!("a worker holds an attempt of {task} that is not live")
         };
         let id = AttemptId { task, attempt: attempt.no };
@@ -98,7 +98,7 @@ impl DispatcherEngine {
         let fits = beside || self.placement.occupy(key, &job.submitted.spec.spec().demand, &held.gpus);
         assert!(fits, "what fitted a moment ago does not");
         let position = job.spec().items.position_of(held.id.task.index);
-        let Some(attempt) = position.and_then(|position| job.attempt_mut(position)) else {
+        let Some(attempt) = position.and_then(|position| job.attempt_on_mut(position, key)) else {
             unreachable!("what is adopted was live a moment ago")
         };
         attempt.gpus = held.gpus;

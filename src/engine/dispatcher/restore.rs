@@ -137,40 +137,59 @@ impl DispatcherEngine {
 
     fn restore_task(&mut self, now: Timestamp, restored: &RestoredJob, task: &RestoredTask) {
         let id = task.task.job;
-        let newest = task.live.iter().max_by_key(|attempt| attempt.fence);
-        let holder = newest.and_then(|attempt| self.expect(now, attempt));
+        let live = self.restore_attempts(now, restored, task);
         let job = self.jobs.at_mut(id);
         let Some(position) = job.spec().items.position_of(task.task.index) else { unreachable!("it was restored") };
-        match (task.state, newest, holder, task.not_before) {
-            (TaskState::Running, Some(live), Some(worker), _) => {
+        match (task.state, task.not_before) {
+            (TaskState::Running, _) if !live.is_empty() => {
                 let (mut counts, _) = job.lift(position);
-                counts.attempts = counts.attempts.max(live.id.attempt.0);
-                let attempt = Attempt {
-                    no: live.id.attempt,
-                    fence: live.fence,
-                    worker,
-                    assigned_at: now,
-                    started_at: live.started_at,
-                    gpus: Vec::new(),
-                    ending: restored.cancelling.clone(),
-                    beside: false,
-                };
-                assert_eq!(counts.attempts, attempt.no.0, "{} has a live attempt that is not its last", task.task);
-                job.run(position, counts, attempt);
-                let new = self.roster.at_mut(worker).attempts.insert(task.task);
-                assert!(new, "a task was restored twice");
+                counts.attempts = live.iter().fold(counts.attempts, |most, attempt| most.max(attempt.no.0));
+                for attempt in live {
+                    let new = self.roster.at_mut(attempt.worker).attempts.insert(task.task);
+                    assert!(new, "a task was restored twice");
+                    match job.live(position) {
+                        None => job.run(position, counts, attempt),
+                        Some(_) => job.run_beside(position, counts, attempt),
+                    }
+                }
             }
-            (TaskState::Waiting, _, _, Some(not_before)) => {
+            (TaskState::Waiting, Some(not_before)) => {
                 let not_before = believable(now, not_before, job.spec());
                 let (counts, _) = job.lift(position);
                 self.hold_back(now, id, position, counts, not_before, None);
             }
-            (TaskState::Ready, ..) => {}
+            (TaskState::Ready, _) => {}
             _ => {
                 let (counts, _) = job.lift(position);
                 self.requeue(now, id, position, counts, None);
             }
         }
+    }
+
+    /// The live attempts of a restored task whose workers are expected back, in the order in which they were handed
+    /// out: the latest two at most, and of a worker the latest.
+    fn restore_attempts(&mut self, now: Timestamp, restored: &RestoredJob, task: &RestoredTask) -> Vec<Attempt> {
+        let mut on_record: Vec<&RestoredAttempt> = task.live.iter().collect();
+        on_record.sort_unstable_by_key(|attempt| std::cmp::Reverse(attempt.fence));
+        let mut live: Vec<Attempt> = Vec::new();
+        for attempt in on_record {
+            let Some(worker) = self.expect(now, attempt) else { continue };
+            if live.len() == 2 || live.iter().any(|later| later.worker == worker) {
+                continue;
+            }
+            live.push(Attempt {
+                no: attempt.id.attempt,
+                fence: attempt.fence,
+                worker,
+                assigned_at: now,
+                started_at: attempt.started_at,
+                gpus: Vec::new(),
+                ending: restored.cancelling.clone(),
+                beside: false,
+            });
+        }
+        live.reverse();
+        live
     }
 
     /// The worker that has a restored attempt, expected back; `None` when its key is no longer enrolled.

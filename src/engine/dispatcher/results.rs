@@ -9,6 +9,7 @@ use super::placement::WorkerKey;
 use super::task::Attempt;
 use super::{DispatcherEngine, Notice, backoff};
 use crate::model::messages::{EndedAttempt, FencedAttempt, StartedAttempt};
+use crate::model::outcome::Cancellation;
 use crate::model::records::{Record, TaskCounts};
 use crate::model::{AttemptId, AttemptReport, Fence, JobId, LinkId, Millis, Outcome, TaskId, Timestamp};
 
@@ -30,10 +31,9 @@ pub(super) struct RanOn {
 impl DispatcherEngine {
     /// The live attempt that a worker means, if that is what it means.
     fn live_attempt(&mut self, key: WorkerKey, id: AttemptId, fence: Fence) -> Option<&mut Attempt> {
-        let job = self.jobs.get_mut(id.task.job)?;
-        let position = job.spec().items.position_of(id.task.index)?;
-        let attempt = job.attempt_mut(position)?;
-        (attempt.no == id.attempt && attempt.fence == fence && attempt.worker == key).then_some(attempt)
+        let (job, position) = self.jobs.find_mut(id.task)?;
+        let attempt = job.attempt_on_mut(position, key)?;
+        (attempt.no == id.attempt && attempt.fence == fence).then_some(attempt)
     }
 
     /// Attempts have a process.
@@ -52,7 +52,7 @@ impl DispatcherEngine {
         for FencedAttempt { id, fence } in list {
             let Some(attempt) = self.live_attempt(key, id, fence) else { continue };
             let loss = if attempt.started_at.is_none() { Loss::NeverStarted } else { Loss::WorkerLost };
-            self.lose_attempt(now, id.task, loss);
+            self.lose_attempt(now, key, id.task, &loss);
         }
     }
 
@@ -64,7 +64,8 @@ impl DispatcherEngine {
             self.outbox.recorded(link, FencedAttempt { id, fence });
             if self.live_attempt(key, id, fence).is_some() {
                 self.take_result(now, key, id, report);
-            } else {
+            } else if report.outcome != Outcome::Cancelled(Cancellation::Superseded) {
+                // One that was ended because another attempt had brought a result is what was asked for.
                 self.throughput.discarded += 1;
                 let worker = self.roster.at(key).name.clone();
                 self.outbox.notice(Notice::ResultDiscarded { id, worker });
@@ -75,8 +76,12 @@ impl DispatcherEngine {
     fn take_result(&mut self, now: Timestamp, key: WorkerKey, id: AttemptId, report: AttemptReport) {
         if report.outcome == Outcome::Lost {
             // The worker itself has lost sight of it.
-            return self.lose_attempt(now, id.task, Loss::Gone(report));
+            return self.lose_attempt(now, key, id.task, &Loss::Gone(report));
         }
+        if self.is_futile(id.task, &report.outcome) {
+            return self.lose_attempt(now, key, id.task, &Loss::Futile(report));
+        }
+        self.end_others(now, id.task, Some(key));
         let Some((position, mut counts, attempt)) = self.take_attempt(id.task) else {
             unreachable!("{id} was live a moment ago")
         };

@@ -27,6 +27,8 @@ pub(super) struct Worker {
     pub(super) presence: Presence,
     /// Silent for too long to be given anything new.
     pub(super) suspect: bool,
+    /// It has been suspect for long enough that what it runs may be started elsewhere as well.
+    pub(super) covered: bool,
     /// It said that it stops.
     pub(super) stopping: bool,
     /// It is to be given nothing new.
@@ -76,6 +78,7 @@ impl Worker {
             software: String::new(),
             presence,
             suspect: false,
+            covered: false,
             stopping: false,
             draining: false,
             last_heard: now,

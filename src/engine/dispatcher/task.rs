@@ -1,4 +1,7 @@
-//! A task that has something of its own to say, and its attempt.
+//! A task that has something of its own to say, and its live attempts.
+//!
+//! Invariant: of a task one attempt is live, or two on different workers, of which the later one was started because
+//! the first one's worker was silent. Absent: when a second one is started (`doubling`).
 
 use super::placement::WorkerKey;
 use crate::model::outcome::Cancellation;
@@ -29,11 +32,65 @@ pub(super) enum Stage {
         /// Where it failed, and until when another worker is looked for.
         avoid: Option<(WorkerKey, Timestamp)>,
     },
-    /// Handed to a worker.
-    Running(Attempt),
+    /// Handed to a worker, or to two.
+    Running(Live),
 }
 
-/// The live attempt of a task.
+/// The live attempts of a task: one or two.
+#[derive(Debug, Clone)]
+pub(super) struct Live {
+    first: Attempt,
+    /// Boxed: few tasks ever have one.
+    second: Option<Box<Attempt>>,
+}
+
+impl Live {
+    /// One.
+    pub(super) fn one(attempt: Attempt) -> Self {
+        Self { first: attempt, second: None }
+    }
+
+    /// A second one beside the first.
+    pub(super) fn add(&mut self, attempt: Attempt) {
+        assert!(self.second.is_none(), "a third attempt of one task");
+        assert!(self.first.worker != attempt.worker, "both attempts of a task on one worker");
+        assert!(self.first.fence < attempt.fence, "a second attempt with an older fence");
+        self.second = Some(Box::new(attempt));
+    }
+
+    /// Both, or the only one, in the order in which they were handed out.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Attempt> {
+        std::iter::once(&self.first).chain(self.second.as_deref())
+    }
+
+    /// Likewise, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attempt> {
+        std::iter::once(&mut self.first).chain(self.second.as_deref_mut())
+    }
+
+    /// Whether there are two.
+    pub(super) fn is_doubled(&self) -> bool {
+        self.second.is_some()
+    }
+
+    /// Takes the one of two that is on this worker.
+    pub(super) fn part_with(&mut self, worker: WorkerKey) -> Option<Attempt> {
+        let second = self.second.take()?;
+        if second.worker == worker {
+            return Some(*second);
+        }
+        assert_eq!(self.first.worker, worker, "neither attempt of a task is on the worker that it is taken from");
+        Some(std::mem::replace(&mut self.first, *second))
+    }
+
+    /// The only one.
+    pub(super) fn into_only(self) -> Attempt {
+        assert!(self.second.is_none(), "one of two attempts is taken for the only one");
+        self.first
+    }
+}
+
+/// A live attempt of a task.
 #[derive(Debug, Clone)]
 pub(super) struct Attempt {
     /// Which try.

@@ -64,6 +64,10 @@ impl Chronicle {
             Notice::TaskAssigned { task, attempt, worker } => {
                 self.task_line(now, format_args!("Task {task} assigned to {worker} (attempt {})", attempt.0));
             }
+            Notice::TaskDoubled { task, attempt, worker, silent } => self.task_line(
+                now,
+                format_args!("Task {task} started on {worker} as well (attempt {}): {silent} is silent", attempt.0),
+            ),
             Notice::TaskRetrying { task, attempt, outcome, wait } => self.task_line(
                 now,
                 format_args!("Task {task} {} (attempt {}); next try in at most {wait}", one_line(outcome), attempt.0),

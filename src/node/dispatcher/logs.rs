@@ -142,7 +142,7 @@ enum Output {
 
 /// What is to be done about a task: nothing when it has ended without a word.
 fn output(reader: &Reader, view: &TaskView) -> Result<Option<Output>, StoreError> {
-    let over = view.attempts.last().filter(|last| view.state.is_terminal() && last.ended_at.is_some());
+    let over = view.decisive().filter(|last| view.state.is_terminal() && last.ended_at.is_some());
     let Some(last) = over else {
         let unfinished = !view.state.is_terminal() || !view.attempts.is_empty();
         return Ok(unfinished.then_some(Output::Elsewhere(view.task)));

@@ -23,7 +23,7 @@ use super::stored::{self, Sink, Stored};
 use crate::model::requests::{FailureCode, JobFilter, Reply};
 use crate::model::selector::Selector;
 use crate::model::spec::{OutputMode, StdinSource};
-use crate::model::views::AttemptView;
+use crate::model::views::{AttemptView, decisive};
 use crate::model::{AttemptId, AttemptNo, TaskId};
 use crate::transport::{FrameRecv, FrameSend};
 use crate::wire::data::DataFrame;
@@ -211,7 +211,8 @@ impl Session<'_> {
 
     async fn last_attempt(&self) -> Result<Option<AttemptView>, Trouble> {
         let task = self.task;
-        Ok(self.shell.history.read_fresh(move |reader| reader.attempts(task)).await?.pop())
+        let attempts = self.shell.history.read_fresh(move |reader| reader.attempts(task)).await?;
+        Ok(decisive(&attempts).cloned())
     }
 
     /// Output bytes of attempt `id` that the client has.

@@ -38,7 +38,7 @@ pub(super) fn outputs(view: &TaskView) -> Vec<Output> {
 
 /// How the inputs of the last attempt came.
 pub(super) fn transfers(view: &TaskView) -> Vec<Moved<'_>> {
-    let files = view.attempts.last().and_then(|attempt| attempt.files.as_deref());
+    let files = view.decisive().and_then(|attempt| attempt.files.as_deref());
     files.map_or(&[][..], |files| &files.transfers).iter().map(moved).collect()
 }
 

@@ -94,7 +94,7 @@ pub(crate) struct Task<'a> {
 
 impl<'a> From<&'a TaskView> for Task<'a> {
     fn from(view: &'a TaskView) -> Self {
-        let last = view.attempts.last();
+        let last = view.decisive();
         let (exit_code, signal) = match &view.outcome {
             Some(Outcome::Exited(code)) => (Some(*code), None),
             Some(Outcome::Signalled(signal)) => (None, Some(*signal)),

@@ -154,8 +154,7 @@ impl Array<'_> {
     }
 
     async fn print(&mut self, client: &Client, tasks: &[&TaskView]) -> Result<(), Broken> {
-        let wrote =
-            |task: &TaskView| task.attempts.last().is_some_and(|last| last.stdout_bytes + last.stderr_bytes > 0);
+        let wrote = |task: &TaskView| task.decisive().is_some_and(|last| last.stdout_bytes + last.stderr_bytes > 0);
         let wrote: Vec<TaskId> = tasks.iter().filter(|task| wrote(task)).map(|task| task.task).collect();
         // The output of a single task comes without its name.
         let Some(mut task) = wrote.first().copied() else { return Ok(()) };

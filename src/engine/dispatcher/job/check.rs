@@ -11,6 +11,7 @@ impl Job {
     pub(in crate::engine::dispatcher) fn check(&self) {
         let mut apart = 0;
         let mut by_object = TaskTotals::default();
+        let mut doubled = 0;
         for (worker, apart_here) in &self.apart {
             assert!(
                 !apart_here.ready.is_empty(),
@@ -25,9 +26,14 @@ impl Job {
             let in_ready = self.ready.contains(*position);
             match &task.stage {
                 Stage::Waiting { .. } => by_object.waiting += 1,
-                Stage::Running(attempt) => {
+                Stage::Running(live) => {
                     by_object.running += 1;
-                    assert_eq!(attempt.no.0, task.counts.attempts, "a live attempt is not the last one");
+                    doubled += u64::from(live.is_doubled());
+                    let numbered = live.iter().all(|attempt| attempt.no.0 <= task.counts.attempts);
+                    assert!(numbered, "a live attempt has a number that was not given out");
+                    let settled = live.is_doubled() || live.iter().any(|attempt| attempt.ending.is_some());
+                    let uncertain = self.uncertain.contains(*position);
+                    assert!(!(settled && uncertain), "a task is to be started a third time, or after its cancel");
                 }
                 Stage::Ready { avoid } => {
                     let kept = avoid.and_then(|(worker, _)| self.apart.get(&worker));
@@ -42,6 +48,11 @@ impl Job {
         }
         assert_eq!(self.totals.waiting, by_object.waiting, "waiting tasks are miscounted");
         assert_eq!(self.totals.running, by_object.running, "running tasks are miscounted");
+        assert_eq!(self.doubled, doubled, "tasks with two attempts are miscounted");
+        let running = self.uncertain.iter().all(|position| self.live(position).is_some());
+        assert!(running, "a task that does not run is to be started a second time");
+        let may_double = (self.uncertain.is_empty() && doubled == 0) || self.may_double();
+        assert!(may_double, "a task has two attempts that may have one");
         assert_eq!(self.totals.ready, self.ready.len() + apart, "ready tasks are miscounted");
         assert_eq!(self.totals.succeeded, self.succeeded.len(), "succeeded tasks are miscounted");
         assert_eq!(self.totals.failed, self.failed.len(), "failed tasks are miscounted");

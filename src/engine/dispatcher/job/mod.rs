@@ -7,13 +7,14 @@
 //! dense (`0..count`); indices are what people see. Absent: what becomes of many of them at once (`spans`).
 
 mod check;
+mod live;
 mod spans;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::placement::{ClassId, Turn, WorkerKey};
-use super::task::{Attempt, Stage, Task};
+use super::task::{Attempt, Live, Stage, Task};
 use super::watch::WatcherId;
 use crate::model::outcome::Cancellation;
 use crate::model::records::{SubmittedJob, TaskCounts};
@@ -35,6 +36,12 @@ pub(super) struct Job {
     pub(super) ready: IntervalSet,
     /// Tasks that failed on a worker and look for another one.
     pub(super) apart: BTreeMap<WorkerKey, Apart>,
+    /// Running tasks whose only attempt is on a suspect worker: they may be started a second time.
+    pub(super) uncertain: IntervalSet,
+    /// Whether the job stands in its class's line for the sake of those as well.
+    pub(super) in_second_line: bool,
+    /// How many tasks have two live attempts.
+    doubled: u64,
     /// Tasks with something to say; those `Stage::Ready` are in a ready set as well.
     pub(super) tasks: BTreeMap<u64, Task>,
     /// Tasks without a row of their own in the store: `RestChanged` speaks of them.
@@ -113,6 +120,9 @@ impl Job {
             in_line: false,
             ready: positions.clone(),
             apart: BTreeMap::new(),
+            uncertain: IntervalSet::new(),
+            in_second_line: false,
+            doubled: 0,
             tasks: BTreeMap::new(),
             rest: positions,
             again: IntervalSet::new(),
@@ -178,9 +188,9 @@ impl Job {
         self.totals.failed
     }
 
-    /// How many more tasks `%MAX` lets it hand out.
+    /// How many more attempts `%MAX` lets it hand out.
     fn headroom(&self) -> u64 {
-        self.spec().max_concurrent.map_or(u64::MAX, |most| u64::from(most).saturating_sub(self.totals.running))
+        self.spec().max_concurrent.map_or(u64::MAX, |most| u64::from(most).saturating_sub(self.handed_out()))
     }
 
     /// Whether its ready tasks may start: they wait for no dependency, nor for `%MAX`, nor for workers to
@@ -221,22 +231,6 @@ impl Job {
         }
     }
 
-    /// The live attempt of the task at `position`.
-    pub(super) fn attempt(&self, position: u64) -> Option<&Attempt> {
-        match &self.tasks.get(&position)?.stage {
-            Stage::Running(attempt) => Some(attempt),
-            _ => None,
-        }
-    }
-
-    /// Likewise, to be changed.
-    pub(super) fn attempt_mut(&mut self, position: u64) -> Option<&mut Attempt> {
-        match &mut self.tasks.get_mut(&position)?.stage {
-            Stage::Running(attempt) => Some(attempt),
-            _ => None,
-        }
-    }
-
     /// What is counted about the task at `position`, which has not ended.
     pub(super) fn counts(&self, position: u64) -> TaskCounts {
         self.tasks.get(&position).map_or_else(|| self.plain_counts(position), |task| task.counts)
@@ -274,7 +268,11 @@ impl Job {
         };
         match &task.stage {
             Stage::Waiting { .. } => self.totals.waiting -= 1,
-            Stage::Running(_) => self.totals.running -= 1,
+            Stage::Running(live) => {
+                self.totals.running -= 1;
+                self.doubled -= u64::from(live.is_doubled());
+                self.uncertain.remove(position);
+            }
             Stage::Ready { avoid } => {
                 let apart = avoid.and_then(|(worker, _)| self.apart.get_mut(&worker));
                 let was_apart = apart.is_some_and(|apart| apart.ready.remove(position));
@@ -304,7 +302,7 @@ impl Job {
     pub(super) fn run(&mut self, position: u64, counts: TaskCounts, attempt: Attempt) {
         self.last_attempt = self.last_attempt.max(counts.attempts);
         self.totals.running += 1;
-        self.put(position, counts, Stage::Running(attempt));
+        self.put(position, counts, Stage::Running(Live::one(attempt)));
     }
 
     /// Lets a task that is in no state wait.

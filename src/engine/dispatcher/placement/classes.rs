@@ -211,7 +211,8 @@ impl Placement {
             let listed_unused = class.unused.is_some_and(|since| self.unused.get(&since) == Some(id));
             assert_eq!(class.users == 0, listed_unused, "a class that nobody uses, or that is taken for one");
             assert_eq!(class.base.is_some(), class.requirement.avoid.is_some(), "a class with a base avoids nobody");
-            assert!(class.line.len() <= class.users as usize, "more jobs in line than belong to the class");
+            // A job may stand there twice: for the tasks that wait, and for second attempts.
+            assert!(class.line.len() <= 2 * class.users as usize, "more jobs in line than belong to the class");
             assert_eq!(self.by_requirement.get(&class.requirement), Some(id), "a class that cannot be found");
             // Costs as much as the roster is long, so those without users are left for when they have some.
             if class.users > 0 {

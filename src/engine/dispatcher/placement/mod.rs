@@ -46,6 +46,8 @@ pub(super) struct ClassId(u32);
 /// A job's turn: the smaller goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Turn {
+    /// Behind all others, for what is left over: a second attempt at what runs already.
+    pub(super) second: bool,
     priority: Reverse<i32>,
     /// The job.
     pub(super) job: JobId,
@@ -54,7 +56,12 @@ pub(super) struct Turn {
 impl Turn {
     /// The turn of `job` with `priority`.
     pub(super) fn new(priority: i32, job: JobId) -> Self {
-        Self { priority: Reverse(priority), job }
+        Self { second: false, priority: Reverse(priority), job }
+    }
+
+    /// Its turn to start second attempts.
+    pub(super) fn for_second(self) -> Self {
+        Self { second: true, ..self }
     }
 }
 
@@ -65,6 +72,8 @@ pub(super) struct Grant {
     pub(super) class: ClassId,
     /// The job whose turn it was.
     pub(super) job: JobId,
+    /// Whether it is a second attempt that is to be started.
+    pub(super) second: bool,
     /// Where.
     pub(super) worker: WorkerKey,
     /// The GPU indices given out.
@@ -130,7 +139,7 @@ impl Placement {
         let requirement = Arc::clone(&self.class(id).requirement);
         let gpus = self.with_room(worker, |room| room.take(&requirement.demand));
         self.end_reservation_of(id);
-        Grant { class: id, job: turn.job, worker, gpus }
+        Grant { class: id, job: turn.job, second: turn.second, worker, gpus }
     }
 
     /// The first blocked class in order that fits on a worker that has grown, and that worker.

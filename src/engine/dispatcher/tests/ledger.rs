@@ -13,7 +13,8 @@ use crate::model::records::{
 };
 use crate::model::trust::Token;
 use crate::model::{
-    AttemptNo, Digest, Epoch, Fence, IntervalSet, JobId, NodeId, Outcome, TaskId, TaskIndex, TaskState, Timestamp,
+    AttemptId, AttemptNo, Digest, Epoch, Fence, IntervalSet, JobId, NodeId, Outcome, TaskId, TaskIndex, TaskState,
+    Timestamp,
 };
 
 #[derive(Clone)]
@@ -22,7 +23,7 @@ struct Row {
     counts: TaskCounts,
     not_before: Option<Timestamp>,
     outcome: Option<Outcome>,
-    live: Option<RestoredAttempt>,
+    live: Vec<RestoredAttempt>,
 }
 
 #[derive(Clone)]
@@ -35,6 +36,14 @@ struct Job {
     ended: Option<TaskState>,
     started_at: Option<Timestamp>,
     last_attempt: u32,
+}
+
+impl Row {
+    fn part_with(&mut self, id: AttemptId) {
+        let before = self.live.len();
+        self.live.retain(|live| live.id != id);
+        assert_eq!(self.live.len() + 1, before, "{id} is over and was not live");
+    }
 }
 
 /// The records, interpreted.
@@ -61,7 +70,7 @@ impl Ledger {
             counts: TaskCounts::default(),
             not_before: None,
             outcome: job.rest_outcome.clone(),
-            live: None,
+            live: Vec::new(),
         };
         job.rows.entry(task.index.0).or_insert(plain)
     }
@@ -92,29 +101,33 @@ impl Ledger {
                 job.started_at.get_or_insert(*at);
                 job.last_attempt = job.last_attempt.max(id.attempt.0);
                 let row = self.row(id.task);
-                assert!(!row.state.is_terminal() && row.live.is_none(), "{id} was assigned beside another or too late");
+                assert!(!row.state.is_terminal(), "{id} was assigned too late");
+                let others = row.live.iter().filter(|live| live.worker != *worker).count();
+                assert!(others == row.live.len() && others < 2, "{id} was assigned beside what must not be there");
                 row.state = TaskState::Running;
                 row.counts.attempts = id.attempt.0;
-                row.live = Some(RestoredAttempt { id: *id, fence: *fence, worker: *worker, started_at: None });
+                row.live.push(RestoredAttempt { id: *id, fence: *fence, worker: *worker, started_at: None });
             }
             Record::AttemptStarted { id, at } => {
                 let row = self.row(id.task);
-                let live = row.live.as_mut().filter(|live| live.id == *id).expect("a live attempt starts");
+                let live = row.live.iter_mut().find(|live| live.id == *id).expect("a live attempt starts");
                 live.started_at = Some(*at);
             }
             Record::AttemptEnded { id, report } => {
                 let row = self.row(id.task);
-                let live = row.live.take().expect("a live attempt ends");
-                assert_eq!(live.id, *id, "another attempt ended than the live one");
+                row.part_with(*id);
                 row.outcome = Some(report.outcome.clone());
             }
             Record::AttemptReturned { id } => {
-                let live = self.row(id.task).live.take().expect("a live attempt is returned");
-                assert_eq!(live.id, *id, "another attempt was returned than the live one");
+                self.row(id.task).part_with(*id);
             }
             Record::TaskChanged { task, state, counts, not_before, outcome, .. } => {
                 let row = self.row(*task);
-                assert!(row.live.is_none(), "{task} changed beside a live attempt");
+                assert_eq!(
+                    *state == TaskState::Running,
+                    !row.live.is_empty(),
+                    "{task} is {state} by its attempts or not"
+                );
                 (row.state, row.counts, row.not_before) = (*state, *counts, *not_before);
                 if outcome.is_some() || !state.is_terminal() {
                     row.outcome.clone_from(outcome);
@@ -133,7 +146,7 @@ impl Ledger {
             Record::RowsChanged { job, from, state, outcome, .. } => {
                 assert_eq!(outcome.as_ref().map(crate::model::Outcome::state), state.is_terminal().then_some(*state));
                 for row in self.job(*job).rows.values_mut().filter(|row| row.state == *from) {
-                    assert!(row.live.is_none(), "a task changes among many while it runs");
+                    assert!(row.live.is_empty(), "a task changes among many while it runs");
                     (row.state, row.not_before, row.outcome) = (*state, None, outcome.clone());
                     if !state.is_terminal() {
                         row.counts = TaskCounts { attempts: row.counts.attempts, ..TaskCounts::default() };
@@ -242,7 +255,7 @@ impl Ledger {
             state: row.state,
             counts: row.counts,
             not_before: row.not_before,
-            live: row.live.iter().cloned().collect(),
+            live: row.live.clone(),
         });
         Some(RestoredJob {
             submitted: Arc::clone(&job.submitted),

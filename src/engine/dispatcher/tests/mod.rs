@@ -7,6 +7,7 @@
 mod admission;
 mod chaos;
 mod dependencies;
+mod doubling;
 mod endings;
 mod joining;
 mod leases;
