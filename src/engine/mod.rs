@@ -1,4 +1,4 @@
-//! The deterministic core: what a dispatcher and a worker decide.
+//! The deterministic core: what a dispatcher and a worker decide, and how files are fetched.
 //!
 //! Invariant: an engine is a plain value whose next state depends only on what
 //! it was told, in the order it was told, so every run can be replayed. Time is
@@ -6,4 +6,5 @@
 //! and maps without an order.
 
 pub mod dispatcher;
+pub mod transfer;
 pub mod worker;

@@ -60,10 +60,25 @@ impl IntervalSet {
         self.ranges.range(..=value).next_back().is_some_and(|(_, last)| *last >= value)
     }
 
+    /// Whether all of `first..=last` is in the set.
+    #[must_use]
+    pub fn contains_range(&self, first: u64, last: u64) -> bool {
+        first > last || self.ranges.range(..=first).next_back().is_some_and(|(_, its_last)| *its_last >= last)
+    }
+
     /// The smallest value.
     #[must_use]
     pub fn first(&self) -> Option<u64> {
         self.ranges.keys().next().copied()
+    }
+
+    /// The smallest value that is not below `value`.
+    #[must_use]
+    pub fn first_from(&self, value: u64) -> Option<u64> {
+        if self.contains(value) {
+            return Some(value);
+        }
+        self.ranges.range(value..).next().map(|(first, _)| *first)
     }
 
     /// Adds `value`; says whether it was new.
@@ -193,6 +208,9 @@ mod tests {
                 prop_assert_eq!(set.iter().collect::<Vec<_>>(), plain.iter().copied().collect::<Vec<_>>());
                 let ranges: Vec<_> = set.ranges().collect();
                 prop_assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "neighbours never touch");
+                prop_assert_eq!(set.first_from(value), plain.range(value..).next().copied());
+                let all = (value..value + 3).all(|value| plain.contains(&value));
+                prop_assert_eq!(set.contains_range(value, value + 2), all);
             }
         }
     }
