@@ -4,7 +4,7 @@
 
 use super::effects::Way;
 use super::source::Standing;
-use super::{AHEAD_BYTES, AHEAD_PIECES, Fetch, MOST_KNOWN, MOST_OPEN, SOURCES};
+use super::{AHEAD_BYTES, AHEAD_PIECES, Fetch, MOST_KNOWN, MOST_OPEN, SWARM_SOURCES};
 use crate::model::limits::PIECE_BYTES;
 
 impl Fetch {
@@ -32,6 +32,6 @@ impl Fetch {
             active += usize::from(!owed.is_empty());
         }
         assert_eq!(talking, self.sessions.len(), "every conversation is known");
-        assert!(active <= SOURCES, "few sources owe pieces");
+        assert!(active <= SWARM_SOURCES, "few sources owe pieces");
     }
 }

@@ -37,7 +37,8 @@ impl Fetch {
         for (session, fault) in failed {
             self.handle_failure(now, session, fault);
         }
-        let waited: Vec<Way> = self.sources.iter().filter(|(_, source)| source.has_waited(now)).map(|(w, _)| *w).collect();
+        let waited: Vec<Way> =
+            self.sources.iter().filter(|(_, source)| source.has_waited(now)).map(|(w, _)| *w).collect();
         for way in waited {
             if let Some(source) = self.sources.get_mut(&way) {
                 source.standing = Standing::Closed;
@@ -73,7 +74,11 @@ impl Fetch {
                     let is_measured = session.busy_since.is_some_and(|since| since + rate::WINDOW <= now);
                     if session.progress_at + STALL_PATIENCE <= now {
                         failed.push((session.number, Fault::Stalled));
-                    } else if is_measured && *way != Way::Dispatcher && bytes < SLOW * rate::WINDOW.0 / 1000 && faster(*way, bytes) {
+                    } else if is_measured
+                        && *way != Way::Dispatcher
+                        && bytes < SLOW * rate::WINDOW.0 / 1000
+                        && faster(*way, bytes)
+                    {
                         failed.push((session.number, Fault::Slow { rate: bytes * 1000 / rate::WINDOW.0 }));
                     }
                 }
@@ -86,9 +91,8 @@ impl Fetch {
 
     /// Asks idle sources that do not have everything what they have by now.
     pub(super) fn poll(&mut self, now: Timestamp) {
-        let is_due = |source: &Source| {
-            source.open().is_some_and(|session| session.asks.is_empty() && session.poll_at <= now)
-        };
+        let is_due =
+            |source: &Source| source.open().is_some_and(|session| session.asks.is_empty() && session.poll_at <= now);
         let due: Vec<Way> = self.sources.iter().filter(|(_, source)| is_due(source)).map(|(way, _)| *way).collect();
         for way in due {
             let is_lacking = self.is_lacking(way);

@@ -116,8 +116,9 @@ impl Swarm {
             let event = self.events.first_key_value().map(|((at, _), _)| *at);
             let timeout_first = match (due, event) {
                 (Some((due, _)), Some(at)) => due < at,
-                (due, None) => due.is_some() || panic!("everybody waits for nothing"),
+                (Some(_), None) => true,
                 (None, Some(_)) => false,
+                (None, None) => panic!("everybody waits for nothing"),
             };
             let touched = if timeout_first {
                 let (at, node) = due.unwrap();
@@ -175,7 +176,8 @@ impl Swarm {
             Event::Holders(node) => {
                 let others = (1..self.nodes.len()).filter(|other| *other != node);
                 let peers = others.map(|other| (node_id(other), IntervalSet::from_range(0, 0))).collect();
-                let here = if self.nodes[0].has.is_empty() { IntervalSet::new() } else { IntervalSet::from_range(0, 0) };
+                let here =
+                    if self.nodes[0].has.is_empty() { IntervalSet::new() } else { IntervalSet::from_range(0, 0) };
                 let share = (node as u32 - 1, self.nodes.len() as u32 - 1);
                 self.tell(node, |fetch| fetch.handle_holders(now, Holders { here, peers, lost: None, share }));
                 node
@@ -261,10 +263,9 @@ fn six_receivers_of_one_blob_have_it_in_little_more_than_the_time_of_one_copy() 
         let mut swarm = Swarm::new(seed, 6, 128, HUNDRED_MBIT);
         let (done, sent) = swarm.run();
         let (last, one_copy) = (done.iter().max().unwrap().0, 128 * HUNDRED_MBIT);
-        eprintln!("{seed} {:.2} {:?} {:?}", last as f64 / one_copy as f64, sent, swarm.notices);
         assert_eq!(done.len(), 6);
-        if false {} else if seed>20 {break;} assert!(seed > 9 || last < one_copy * 9 / 2, "seed {seed}: {last} µs where one copy takes {one_copy} µs");
-        assert!(sent[0] <= 2 * 128, "seed {seed}: the dispatcher sent {} pieces of 128", sent[0]);
+        assert!(last < one_copy * 13 / 10, "seed {seed}: {last} µs where one copy takes {one_copy} µs");
+        assert!(sent[0] <= 128 * 5 / 4, "seed {seed}: the dispatcher sent {} pieces of 128", sent[0]);
     }
 }
 
