@@ -20,6 +20,7 @@ use octaskly::model::node::WorkerProfile;
 use octaskly::model::outcome::{
     AttemptReport, Cancellation, KeptOutput, OutputSummary, SpawnFailure, SpawnFailureKind,
 };
+use octaskly::model::peers::{LinkedPeer, PeerMessage, PeerPurpose, PeerSelf, PeerStatus, PeerWelcome};
 use octaskly::model::records::{DiskSpace, TaskCounts};
 use octaskly::model::requests::{
     Failure, FailureCode, JobFilter, LogRequest, NodeKind, Reply, Request, Submission, TaskFilter,
@@ -162,6 +163,20 @@ golden!(hello_keeps_its_bytes, "hello.hex", Hello, {
     "Guard": Hello { intent: Intent::Guard, .. } => hello(Intent::Guard, Credential::None),
     "Join": Hello { intent: Intent::Join { .. }, .. } => hello(Intent::Join { name: Some(name("worker-b")) }, Credential::None),
     "JoinUnnamed": Hello { intent: Intent::Join { .. }, .. } => hello(Intent::Join { name: None }, Credential::None),
+    "Peer": Hello { intent: Intent::Peer, .. } => hello(Intent::Peer, Credential::None),
+});
+
+golden!(peer_message_keeps_its_bytes, "peer_message.hex", PeerMessage, {
+    "Status": PeerMessage::Status(_) =>
+        PeerMessage::Status(PeerStatus { instance: InstanceId(77), free_slots: 3, ready: 12, accepting: true }),
+});
+
+golden!(peer_purpose_keeps_its_bytes, "peer_purpose.hex", PeerPurpose, {
+    "Probe": PeerPurpose::Probe => PeerPurpose::Probe,
+});
+
+golden!(peer_self_keeps_its_bytes, "peer_self.hex", PeerSelf, {
+    "PeerSelf": PeerSelf { .. } => PeerSelf { software: "1.0.0".to_owned(), clock: Timestamp(1_700_000_000_000_000) },
 });
 
 golden!(credential_keeps_its_bytes, "credential.hex", Credential, {
@@ -183,6 +198,7 @@ golden!(answer_keeps_its_bytes, "answer.hex", Answer, {
         p2p: true,
     }),
     "Waiting": Answer::Waiting(_) => Answer::Waiting(Waiting { protocol: 1, software: "1.0.0".to_owned(), name: name("worker-b") }),
+    "Peer": Answer::Peer(_) => Answer::Peer(PeerWelcome { protocol: 1, software: "1.0.0".to_owned(), instance: InstanceId(77) }),
     "Refused": Answer::Refused(_) => Answer::Refused(Refusal {
         code: RefusalCode::TooManyWorkers,
         text: "10 workers are connected already".to_owned(),
@@ -202,6 +218,7 @@ golden!(refusal_code_keeps_its_bytes, "refusal_code.hex", RefusalCode, {
     "Revoked": RefusalCode::Revoked => RefusalCode::Revoked,
     "TooManyJoining": RefusalCode::TooManyJoining => RefusalCode::TooManyJoining,
     "TooManyLinks": RefusalCode::TooManyLinks => RefusalCode::TooManyLinks,
+    "NotOnRoster": RefusalCode::NotOnRoster => RefusalCode::NotOnRoster,
 });
 
 golden!(role_keeps_its_bytes, "role.hex", Role, {
@@ -226,6 +243,9 @@ golden!(worker_message_keeps_its_bytes, "worker_message.hex", WorkerMessage, {
         HeardPeer { node: NodeId([7; 32]), address: Some("192.168.1.12:0".to_owned()), silent_for: Some(Millis(500)) },
         HeardPeer { node: NodeId([8; 32]), address: None, silent_for: None },
     ]),
+    "Listening": WorkerMessage::Listening(_) => WorkerMessage::Listening(vec!["192.168.1.12:7879".to_owned()]),
+    "Linked": WorkerMessage::Linked(_) =>
+        WorkerMessage::Linked(vec![LinkedPeer { node: NodeId([7; 32]), address: "192.168.1.12:7879".to_owned() }]),
 });
 
 golden!(dispatcher_message_keeps_its_bytes, "dispatcher_message.hex", DispatcherMessage, {
@@ -245,6 +265,7 @@ golden!(dispatcher_message_keeps_its_bytes, "dispatcher_message.hex", Dispatcher
     "ForgetJobs": DispatcherMessage::ForgetJobs(_) => DispatcherMessage::ForgetJobs(vec![JobId(5), JobId(6)]),
     "Drain": DispatcherMessage::Drain => DispatcherMessage::Drain,
     "Resume": DispatcherMessage::Resume => DispatcherMessage::Resume,
+    "Roster": DispatcherMessage::Roster(_) => DispatcherMessage::Roster(vec![1, 2, 3]),
 });
 
 golden!(stream_purpose_keeps_its_bytes, "stream_purpose.hex", StreamPurpose, {

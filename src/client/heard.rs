@@ -56,7 +56,6 @@ async fn listen(identity: &Identity, known: &[Pin]) -> Option<Target> {
         started_at: Timestamp(0),
         announcement: Announcement {
             role: Role::Client,
-            listens: None,
             cpu: MilliCpu(0),
             memory_bytes: 0,
             gpus: 0,

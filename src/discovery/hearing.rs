@@ -68,11 +68,12 @@ impl Hearing {
         self.table().offers().collect()
     }
 
-    /// Where this dispatcher was heard, the newest address first.
+    /// Where this node was heard and can be dialled, the newest address first.
     #[must_use]
-    pub fn whereabouts(&self, dispatcher: NodeId) -> Vec<SocketAddr> {
-        let offer = self.table().offers().find(|offer| offer.dispatcher == dispatcher);
-        offer.map(|offer| offer.addresses).unwrap_or_default()
+    pub fn whereabouts(&self, node: NodeId) -> Vec<SocketAddr> {
+        let mut addresses = self.table().find(node).map(|neighbour| neighbour.addresses.clone()).unwrap_or_default();
+        addresses.retain(|address| address.port() != 0);
+        addresses
     }
 
     /// Says from now on that the node stands there, which begins with a beacon at once.

@@ -31,8 +31,6 @@ const RESCAN: Duration = Duration::from_secs(30);
 pub struct Announcement {
     /// What it is.
     pub role: Role,
-    /// Where it listens for links; `None` when it does not.
-    pub listens: Option<SocketAddr>,
     /// Processors.
     pub cpu: MilliCpu,
     /// Memory in bytes.
@@ -61,6 +59,8 @@ pub enum Standing {
         cluster: NodeId,
         /// What it is called there.
         name: NodeName,
+        /// Where it listens for links; `None` when it does not.
+        listens: Option<SocketAddr>,
     },
 }
 

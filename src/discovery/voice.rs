@@ -64,7 +64,7 @@ impl Voice {
 
     /// Speaks by these interfaces from now on.
     pub(super) fn follow(&mut self, mut found: Vec<Interface>) {
-        if self.announcement.listens.is_some_and(|bound| bound.ip().is_loopback()) {
+        if self.listens().is_some_and(|bound| bound.ip().is_loopback()) {
             // Nobody else could reach it.
             found.retain(|interface| interface.is_loopback);
         }
@@ -120,14 +120,22 @@ impl Voice {
         }
     }
 
+    fn listens(&self) -> Option<SocketAddr> {
+        match &self.standing {
+            Standing::Member { listens, .. } => *listens,
+            Standing::Off | Standing::Listening | Standing::Seeking { .. } => None,
+        }
+    }
+
     fn beacon(&self, kind: BeaconKind, interface: &Interface) -> Beacon {
         let (name, cluster) = match &self.standing {
             Standing::Off | Standing::Listening => (None, None),
             Standing::Seeking { name } => (name.clone(), None),
-            Standing::Member { cluster, name } => (Some(name.clone()), Some(*cluster)),
+            Standing::Member { cluster, name, .. } => (Some(name.clone()), Some(*cluster)),
         };
-        let Announcement { role, listens, cpu, memory_bytes, gpus, software } = &self.announcement;
-        let mut addresses = sockets::reached_at(interface, *listens);
+        let listens = self.listens();
+        let Announcement { role, cpu, memory_bytes, gpus, software } = &self.announcement;
+        let mut addresses = sockets::reached_at(interface, listens);
         addresses.truncate(MAX_BEACON_ADDRESSES);
         let software = software.chars().filter(char::is_ascii_graphic).take(MAX_SOFTWARE_BYTES).collect();
         Beacon {

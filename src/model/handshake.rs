@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::node::WorkerProfile;
+use super::peers::PeerWelcome;
 use super::{Epoch, InstanceId, Millis, NodeName, Role, Timestamp};
 
 /// The first frame of a link, from the side that connected.
@@ -37,6 +38,8 @@ pub enum Intent {
         /// The name it wants; `None` takes the smallest free `worker-N`.
         name: Option<NodeName>,
     },
+    /// Talk directly to the worker that was dialled, as another worker of the same dispatcher.
+    Peer,
 }
 
 /// What a node brings to be enrolled. Presented only over a link whose dispatcher id was pinned.
@@ -61,7 +64,7 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-/// The dispatcher's answer to a hello.
+/// The answer to a hello: a dispatcher's, or to [`Intent::Peer`] a worker's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// Come in.
@@ -70,6 +73,8 @@ pub enum Answer {
     Refused(Refusal),
     /// To [`Intent::Join`]: wait for the approval. What follows are `JoinNews` and `JoinReply`.
     Waiting(Waiting),
+    /// To [`Intent::Peer`]: come in. What follows are `PeerMessage`s.
+    Peer(PeerWelcome),
 }
 
 /// What an accepted node learns.
@@ -143,6 +148,9 @@ pub enum RefusalCode {
     TooManyJoining,
     /// This key has as many links as it may; worth trying again.
     TooManyLinks,
+    /// To a worker that dials another one: its key is not on the roster there; worth trying again, for the roster
+    /// may be on its way.
+    NotOnRoster,
 }
 
 impl RefusalCode {
@@ -151,7 +159,12 @@ impl RefusalCode {
     pub fn is_temporary(self) -> bool {
         matches!(
             self,
-            Self::TooManyWorkers | Self::Stopping | Self::NameTaken | Self::TooManyJoining | Self::TooManyLinks
+            Self::TooManyWorkers
+                | Self::Stopping
+                | Self::NameTaken
+                | Self::TooManyJoining
+                | Self::TooManyLinks
+                | Self::NotOnRoster
         )
     }
 }

@@ -151,6 +151,20 @@ pub const MAX_ADDRESS_BYTES: usize = 64;
 /// Silence after which a neighbour is forgotten: three beacons of the usual interval may be lost or late.
 pub const NEIGHBOUR_EXPIRES_AFTER: Millis = Millis::from_secs(95);
 
+/// How often workers tell their peers how they stand, when nothing changes.
+pub const PEER_STATUS_INTERVAL: Millis = HEARTBEAT_INTERVAL;
+/// Silence after which a direct link is given up: three messages that did not come.
+pub const PEER_LOST_AFTER: Millis = Millis(3 * PEER_STATUS_INTERVAL.0);
+/// Silence after which a direct link is tried before it is used.
+pub const PEER_DOUBTED_AFTER: Millis = Millis::from_secs(1);
+/// Largest frame on the stream of messages between two workers, and of the first one of any other stream: what
+/// is larger travels in streams of its own.
+pub const MAX_PEER_FRAME: u32 = 1024 * 1024;
+/// Longest signed roster: of as many nodes as one may have.
+pub const MAX_ROSTER_BYTES: usize = 512 * MAX_BATCH + 64;
+/// Addresses at which a worker says that it listens.
+pub const MAX_PEER_ADDRESSES: usize = 8;
+
 /// A client gives up on a known dispatcher after this long without an answer.
 pub const CLIENT_TIMEOUT: Millis = Millis::from_secs(5);
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compact::{as_array, batch};
 use super::files::{BlobRef, BlobWish, OutputFile};
+use super::peers::LinkedPeer;
 use super::requests::Failure;
 use super::{
     AttemptId, AttemptNo, AttemptReport, Fence, JobId, Millis, NodeId, RawString, SealedSpec, TaskId, Timestamp,
@@ -39,6 +40,10 @@ pub enum WorkerMessage {
     /// News of whom this worker hears by beacon: those who came, went, moved, or were heard again since the last
     /// such message. After a welcome that is everybody.
     Neighbours(#[serde(deserialize_with = "batch")] Vec<HeardPeer>),
+    /// Where this worker listens for its peers, the likeliest first: addresses and ports. None when it does not.
+    Listening(#[serde(deserialize_with = "batch")] Vec<String>),
+    /// The direct links that this worker has with others now: all of them.
+    Linked(#[serde(deserialize_with = "batch")] Vec<LinkedPeer>),
 }
 
 /// From the dispatcher to a worker.
@@ -65,6 +70,8 @@ pub enum DispatcherMessage {
     Drain,
     /// Take work again.
     Resume,
+    /// Who belongs just now: the bytes of a signed roster (`trust::roster`).
+    Roster(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
 /// One attempt, beyond doubt.

@@ -20,6 +20,7 @@ pub mod messages;
 pub mod node;
 pub mod outcome;
 pub mod paths;
+pub mod peers;
 pub mod raw;
 pub mod records;
 pub mod requests;

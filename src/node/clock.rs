@@ -29,6 +29,12 @@ impl Clock {
         Self { anchored_at: Timestamp(micros(wall)), anchor: Instant::now() }
     }
 
+    /// What the machine's wall clock shows just now, for those who compare clocks.
+    #[must_use]
+    pub fn wall_now() -> Timestamp {
+        Self::anchored_now().anchored_at
+    }
+
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Timestamp {

@@ -25,6 +25,14 @@ pub enum NodeError {
     /// Its socket.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The address of `--listen`.
+    #[error("listen for other workers on {address}")]
+    PeerSocket {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: TransportError,
+    },
     /// Its store or its outbox could not be opened, read or closed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,6 +113,12 @@ impl NodeError {
         match self {
             Self::Trust(error) => error.hint(),
             Self::Transport(TransportError::PortInUse(_)) => Some("another dispatcher? try --port".to_owned()),
+            Self::PeerSocket { source: TransportError::PortInUse(_), .. } => {
+                Some("another worker? give this one another port with --listen, or leave --listen out".to_owned())
+            }
+            Self::PeerSocket { .. } => {
+                Some("is --listen an address of this machine, and the port one this user may take?".to_owned())
+            }
             Self::Transport(TransportError::Bind { .. }) => {
                 Some("is --bind an address of this machine, and the port one this user may take?".to_owned())
             }

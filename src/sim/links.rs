@@ -130,7 +130,7 @@ impl Cluster {
                 self.guards.retain(|number, _| party != Party::Guard(*number));
                 self.gone_below(link);
             }
-            Outbound::Answer(Answer::Waiting(waiting)) => panic!("{party:?} is to wait: {waiting:?}"),
+            Outbound::Answer(other @ (Answer::Waiting(_) | Answer::Peer(_))) => panic!("{party:?} is told {other:?}"),
             Outbound::Close { reason: CloseReason::Revoked, .. } => match party {
                 Party::Worker(number) => self.worker_revoked(number),
                 Party::Client(_) | Party::Guard(_) => self.gone_below(link),

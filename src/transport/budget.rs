@@ -1,7 +1,7 @@
 //! Who may have a large frame under way.
 //!
 //! Invariant: while a frame of more than [`LARGE_FRAME`] bytes is put together
-//! its link has a permit for it, and a client's link one of its endpoint's as
+//! its link has a permit for it, and a client's or a peer's one of its endpoint's as
 //! well; so what peers make this process hold does not grow with how many
 //! streams they open. Absent: small frames, which streams and windows bound.
 
@@ -32,7 +32,7 @@ impl Default for SharedBudget {
 impl SharedBudget {
     /// The budget of one link that is there for `alpn`.
     pub(super) fn of_a_link(&self, alpn: Alpn) -> Budget {
-        let shared = (alpn == Alpn::Client).then(|| Arc::clone(&self.0));
+        let shared = matches!(alpn, Alpn::Client | Alpn::Peer).then(|| Arc::clone(&self.0));
         Budget { own: Arc::new(Semaphore::new(OF_A_LINK)), shared }
     }
 }

@@ -58,8 +58,8 @@ impl Endpoint {
         let farewell = if accept.is_empty() { BRIEF_FAREWELL } else { FAREWELL };
         let server = if accept.is_empty() { None } else { Some(settings::server(identity, accept)?) };
         let configured = |alpn| Ok::<_, TransportError>((alpn, settings::client(identity, alpn)?));
-        let [worker, client, join] = Alpn::ALL;
-        let clients = [configured(worker)?, configured(client)?, configured(join)?];
+        let [worker, client, join, peer] = Alpn::ALL;
+        let clients = [configured(worker)?, configured(client)?, configured(join)?, configured(peer)?];
         let joining = settings::join_client(identity)?;
         let udp = socket::bind(address)?;
         let bind_error = |source| TransportError::Bind { address, source };

@@ -13,6 +13,7 @@ use super::settings::HANDSHAKE_DEADLINE;
 use super::{Alpn, CloseCode, FrameRecv, FrameSend, Link, TransportError};
 use crate::model::handshake::{Answer, Credential, Hello, Refusal, RefusalCode, Waiting, Welcome};
 use crate::model::limits::MAX_FRAME_UNAUTHENTICATED;
+use crate::model::peers::PeerWelcome;
 
 /// A refused node has this long to fetch its answer before its connection goes.
 const REFUSAL_LINGERS: Duration = Duration::from_secs(1);
@@ -38,10 +39,22 @@ impl Incoming {
     /// # Errors
     /// When the link is gone.
     pub async fn welcome(self, welcome: Welcome) -> Result<(Link, FrameSend, FrameRecv), TransportError> {
+        self.let_in(Answer::Welcome(welcome)).await
+    }
+
+    /// Lets another worker in: as [`Incoming::welcome`], in a worker's words.
+    ///
+    /// # Errors
+    /// When the link is gone.
+    pub async fn welcome_peer(self, welcome: PeerWelcome) -> Result<(Link, FrameSend, FrameRecv), TransportError> {
+        self.let_in(Answer::Peer(welcome)).await
+    }
+
+    async fn let_in(self, answer: Answer) -> Result<(Link, FrameSend, FrameRecv), TransportError> {
         let (mut send, recv) = self.control;
         send.prefer();
         self.link.raise_limits();
-        send.send(&Answer::Welcome(welcome)).await?;
+        send.send(&answer).await?;
         self.pass.admit();
         Ok((self.link, send, recv))
     }
@@ -91,7 +104,19 @@ pub async fn hello(link: &Link, hello: &Hello) -> Result<(Welcome, FrameSend, Fr
     match greet(link, hello).await? {
         (Answer::Welcome(welcome), send, recv) => Ok((welcome, send, recv)),
         (Answer::Refused(refusal), ..) => Err(refused(link, refusal)),
-        (Answer::Waiting(_), ..) => Err(TransportError::StreamClosed),
+        (Answer::Waiting(_) | Answer::Peer(_), ..) => Err(TransportError::StreamClosed),
+    }
+}
+
+/// The same towards another worker, whose answer is a worker's. What follows on the stream are `PeerMessage`s.
+///
+/// # Errors
+/// [`TransportError::Refused`] with its reason; otherwise what became of the link.
+pub async fn greet_peer(link: &Link, hello: &Hello) -> Result<(PeerWelcome, FrameSend, FrameRecv), TransportError> {
+    match greet(link, hello).await? {
+        (Answer::Peer(welcome), send, recv) => Ok((welcome, send, recv)),
+        (Answer::Refused(refusal), ..) => Err(refused(link, refusal)),
+        (Answer::Welcome(_) | Answer::Waiting(_), ..) => Err(TransportError::StreamClosed),
     }
 }
 
@@ -104,14 +129,15 @@ pub async fn ask_to_join(link: &Link, hello: &Hello) -> Result<(Waiting, FrameSe
     match greet(link, hello).await? {
         (Answer::Waiting(waiting), send, recv) => Ok((waiting, send, recv)),
         (Answer::Refused(refusal), ..) => Err(refused(link, refusal)),
-        (Answer::Welcome(_), ..) => Err(TransportError::StreamClosed),
+        (Answer::Welcome(_) | Answer::Peer(_), ..) => Err(TransportError::StreamClosed),
     }
 }
 
 /// Says hello on a new control stream and waits for whatever answer.
 async fn greet(link: &Link, hello: &Hello) -> Result<(Answer, FrameSend, FrameRecv), TransportError> {
     let secret = hello.credential != Credential::None;
-    assert!(!secret || link.alpn() != Alpn::Join, "no secret is told to a dispatcher that nobody vouched for");
+    let trusted = !matches!(link.alpn(), Alpn::Join | Alpn::Peer);
+    assert!(!secret || trusted, "no secret is told to a dispatcher that nobody vouched for, or to a worker");
     let exchange = async {
         let (mut send, mut recv) = link.open_bi().await?;
         send.prefer();

@@ -52,6 +52,18 @@ impl Link {
         self.alpn
     }
 
+    /// Whether both are clones of one link.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.connection.stable_id() == other.connection.stable_id()
+    }
+
+    /// Whether it stands, as far as is known here.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.connection.close_reason().is_none()
+    }
+
     /// Where the other side is now.
     #[must_use]
     pub fn remote_addr(&self) -> SocketAddr {

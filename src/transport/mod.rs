@@ -26,7 +26,7 @@ pub use bare::BareLink;
 pub use close::{CloseCode, LinkEnd};
 pub use endpoint::Endpoint;
 pub use error::TransportError;
-pub use handshake::{Incoming, ask_to_join, hello};
+pub use handshake::{Incoming, ask_to_join, greet_peer, hello};
 pub use link::Link;
 pub use piece::{MAX_PIECE_ON_WIRE, Piece};
 pub use stream::{FrameRecv, FrameSend};

@@ -66,7 +66,7 @@ impl AccessFile {
             Credential::Access(secret) if self.verify(secret) => match hello.intent {
                 Intent::Client => Some(Role::Admin),
                 Intent::Worker(_) => Some(Role::Worker),
-                Intent::Guard | Intent::Join { .. } => None,
+                Intent::Guard | Intent::Join { .. } | Intent::Peer => None,
             },
             Credential::Access(_) | Credential::Token(_) | Credential::None => None,
         }

@@ -34,11 +34,15 @@ pub enum Alpn {
     Client,
     /// `octaskly-join/1`: a node that is not enrolled to a dispatcher that it may not know yet.
     Join,
+    /// `octaskly-peer/1`: a worker to another worker.
+    Peer,
 }
 
 impl Alpn {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Worker, Self::Client, Self::Join];
+    pub const ALL: [Self; 4] = [Self::Worker, Self::Client, Self::Join, Self::Peer];
+    /// What a dispatcher answers; a worker answers [`Alpn::Peer`] alone.
+    pub const OF_A_DISPATCHER: [Self; 3] = [Self::Worker, Self::Client, Self::Join];
 
     /// The bytes that TLS carries.
     #[must_use]
@@ -47,6 +51,7 @@ impl Alpn {
             Self::Worker => b"octaskly-worker/1",
             Self::Client => b"octaskly-client/1",
             Self::Join => b"octaskly-join/1",
+            Self::Peer => b"octaskly-peer/1",
         }
     }
 

@@ -4,8 +4,11 @@ use super::WireError;
 use super::frame::Message;
 use crate::model::files::{BlobWish, TaskFiles};
 use crate::model::handshake::{Answer, Hello};
-use crate::model::limits::{MAX_ADDRESS_BYTES, MAX_BATCH, MAX_NEIGHBOURS, MAX_ROWS};
+use crate::model::limits::{
+    MAX_ADDRESS_BYTES, MAX_BATCH, MAX_NEIGHBOURS, MAX_PEER_ADDRESSES, MAX_ROSTER_BYTES, MAX_ROWS,
+};
 use crate::model::messages::{DispatcherMessage, EndedAttempt, FilesReply, StreamPurpose, WorkerMessage};
+use crate::model::peers::{PeerMessage, PeerPurpose, PeerSelf};
 use crate::model::requests::{Reply, Request};
 use crate::model::selector::Selector;
 use crate::model::trust::{JoinNews, JoinReply};
@@ -14,6 +17,9 @@ impl Message for Hello {}
 impl Message for Answer {}
 impl Message for JoinNews {}
 impl Message for JoinReply {}
+impl Message for PeerMessage {}
+impl Message for PeerPurpose {}
+impl Message for PeerSelf {}
 impl Message for StreamPurpose {
     fn check_bounds(&self) -> Result<(), WireError> {
         match self {
@@ -56,8 +62,15 @@ impl Message for WorkerMessage {
             Self::Returned(returned) => at_most("returned attempts", returned.len(), MAX_BATCH),
             Self::Neighbours(heard) => {
                 at_most("neighbours", heard.len(), MAX_NEIGHBOURS)?;
-                let longest = heard.iter().filter_map(|peer| peer.address.as_ref()).map(String::len).max();
-                at_most("characters of an address", longest.unwrap_or(0), MAX_ADDRESS_BYTES)
+                heard.iter().filter_map(|peer| peer.address.as_ref()).try_for_each(|address| short_address(address))
+            }
+            Self::Listening(addresses) => {
+                at_most("addresses", addresses.len(), MAX_PEER_ADDRESSES)?;
+                addresses.iter().try_for_each(|address| short_address(address))
+            }
+            Self::Linked(peers) => {
+                at_most("direct links", peers.len(), MAX_BATCH)?;
+                peers.iter().try_for_each(|peer| short_address(&peer.address))
             }
             Self::Heartbeat { .. } | Self::SpecMissing(_) | Self::Stopping => Ok(()),
         }
@@ -72,6 +85,7 @@ impl Message for DispatcherMessage {
             Self::Cancel(orders) => at_most("cancellations", orders.len(), MAX_BATCH),
             Self::Recorded(recorded) => at_most("recorded attempts", recorded.len(), MAX_BATCH),
             Self::ForgetJobs(jobs) => at_most("forgotten jobs", jobs.len(), MAX_BATCH),
+            Self::Roster(signed) => at_most("bytes of a roster", signed.len(), MAX_ROSTER_BYTES),
             Self::HeartbeatSeen { .. } | Self::Drain | Self::Resume => Ok(()),
         }
     }
@@ -136,6 +150,10 @@ fn sane(wishes: &[BlobWish]) -> Result<(), WireError> {
         Some(wish) => Err(WireError::Malformed(format!("blob {} has no such pieces", wish.blob.digest.short()))),
         None => Ok(()),
     }
+}
+
+fn short_address(address: &str) -> Result<(), WireError> {
+    at_most("characters of an address", address.len(), MAX_ADDRESS_BYTES)
 }
 
 fn at_most(what: &'static str, length: usize, bound: usize) -> Result<(), WireError> {

@@ -93,6 +93,12 @@ pub(crate) struct WorkerArgs {
     /// UDP port of peer discovery [default: 5555] [env: OCTASKLY_DISCOVERY_PORT]
     #[arg(long, value_name = "PORT")]
     pub(crate) discovery_port: Option<OsString>,
+    /// Where other workers come in [default: the first free UDP port of 7879-7899] [env: OCTASKLY_LISTEN]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<OsString>,
+    /// Where other workers are told to look for this one first [env: OCTASKLY_ADVERTISE]
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    pub(crate) advertise: Option<OsString>,
     /// What both kinds of node have.
     #[command(flatten)]
     pub(crate) node: NodeArgs,

@@ -4,7 +4,8 @@ use super::{Environment, NodeValues, Overridden, file_quota, log_options};
 use crate::cli::args::{GlobalArgs, WorkerArgs};
 use crate::cli::error::CliError;
 use crate::cli::value::{
-    ValueError, amounts, auto_or, boolean, count, host_port, labels, megabytes, node_name, port, token, whole_cores,
+    ValueError, advertised_address, amounts, auto_or, boolean, count, host_port, labels, listen_address, megabytes,
+    node_name, port, token, whole_cores,
 };
 use crate::model::limits::MOST_JOBS;
 use crate::node::NodeError;
@@ -60,6 +61,9 @@ pub(crate) fn worker(
     if let Some(port) = values.text("--discovery-port", given, "OCTASKLY_DISCOVERY_PORT", |text| port(text, 1))? {
         options.discovery_port = port;
     }
+    options.listen = values.text("--listen", args.listen.as_deref(), "OCTASKLY_LISTEN", listen_address)?;
+    let given = args.advertise.as_deref();
+    options.advertise = values.text("--advertise", given, "OCTASKLY_ADVERTISE", advertised_address)?;
     options.file_quota = file_quota(&mut values, &args.node)?;
     let log = log_options(&mut values, &args.node, global)?;
     Ok(WorkerSettings { options, log, overridden: values.into_overridden() })
@@ -153,6 +157,8 @@ mod tests {
             (&["--label", "a=1"], "OCTASKLY_LABEL", "b=2"),
             (&["--resource", "a=1"], "OCTASKLY_RESOURCE", "b=2"),
             (&["--discovery-port", "1"], "OCTASKLY_DISCOVERY_PORT", "2"),
+            (&["--listen", "0.0.0.0:1"], "OCTASKLY_LISTEN", "0.0.0.0:2"),
+            (&["--advertise", "10.0.0.1"], "OCTASKLY_ADVERTISE", "10.0.0.2"),
             (&["--file-quota", "1G"], "OCTASKLY_FILE_QUOTA", "2G"),
             (&["--log-file", "/a"], "OCTASKLY_LOG_FILE", "/b"),
             (&["--log-format", "text"], "OCTASKLY_LOG_FORMAT", "json"),
@@ -230,6 +236,8 @@ mod tests {
             (["--file-quota", "50X"], "--file-quota"),
             (["--label", "os=linux"], "--label"),
             (["--dispatcher", "a b"], "--dispatcher"),
+            (["--listen", "7900"], "--listen"),
+            (["--advertise", "0.0.0.0"], "--advertise"),
         ] {
             let error = settings(&line, &[]).expect_err("no such value");
             assert!(error.line().contains(name), "{}", error.line());

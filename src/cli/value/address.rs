@@ -1,7 +1,7 @@
 //! Where nodes are: `HOST[:PORT]` and the address to listen on. Nothing is
 //! looked up here; a name stays a name until somebody connects.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{ValueError, port};
 
@@ -47,6 +47,21 @@ pub(crate) fn bind_address(text: &str) -> Result<IpAddr, ValueError> {
     bare.parse().map_err(|_| ValueError::NotBindAddress)
 }
 
+/// Where to listen, `ADDR:PORT`; port 0 takes a free one.
+pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, ValueError> {
+    text.parse().map_err(|_| ValueError::NotListenAddress)
+}
+
+/// Where to be looked for: `ADDR`, which leaves the port open as 0, or `ADDR:PORT`.
+pub(crate) fn advertised_address(text: &str) -> Result<SocketAddr, ValueError> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let address = match bare.parse::<IpAddr>() {
+        Ok(ip) => Ok(SocketAddr::new(ip, 0)),
+        Err(_) => text.parse::<SocketAddr>(),
+    };
+    address.ok().filter(|address| !address.ip().is_unspecified()).ok_or(ValueError::NotAdvertised)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +78,21 @@ mod tests {
             assert!(read(text).is_err(), "{text:?}");
         }
         assert_eq!(host_port("mars:0"), Err(ValueError::NotPort));
+    }
+
+    #[test]
+    fn a_worker_listens_at_an_address_with_a_port_and_may_be_advertised_without_one() {
+        let text = |read: Result<SocketAddr, ValueError>| read.map(|address| address.to_string());
+        assert_eq!(text(listen_address("0.0.0.0:7900")), Ok("0.0.0.0:7900".to_owned()));
+        assert_eq!(text(listen_address("[::]:0")), Ok("[::]:0".to_owned()));
+        assert_eq!(listen_address("7900"), Err(ValueError::NotListenAddress));
+        assert_eq!(listen_address("mars:7900"), Err(ValueError::NotListenAddress));
+        assert_eq!(text(advertised_address("10.0.0.7")), Ok("10.0.0.7:0".to_owned()));
+        assert_eq!(text(advertised_address("[fd00::7]")), Ok("[fd00::7]:0".to_owned()));
+        assert_eq!(text(advertised_address("10.0.0.7:7900")), Ok("10.0.0.7:7900".to_owned()));
+        for nowhere in ["0.0.0.0", "mars", ""] {
+            assert_eq!(advertised_address(nowhere), Err(ValueError::NotAdvertised), "{nowhere:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod retry;
 mod size;
 mod trust;
 
-pub(crate) use address::{bind_address, host_port};
+pub(crate) use address::{advertised_address, bind_address, host_port, listen_address};
 pub(crate) use array::array;
 pub(crate) use duration::{duration, retention, time_limit};
 pub(crate) use pair::{amounts, labels};
@@ -74,6 +74,12 @@ pub(crate) enum ValueError {
     /// Not an address of this machine's.
     #[error("it is not an IP address")]
     NotBindAddress,
+    /// Not an address with a port.
+    #[error("it is not an IP address with a port")]
+    NotListenAddress,
+    /// Not an address that others could dial.
+    #[error("it is not an IP address that others can reach")]
+    NotAdvertised,
     /// Not a host, with or without a port.
     #[error("it is not a host or HOST:PORT")]
     NotHost,
@@ -187,6 +193,8 @@ impl ValueError {
             }
             Self::NotPort => "a port is a number from 1 to 65535",
             Self::NotBindAddress => "0.0.0.0 listens on every interface, 127.0.0.1 on this machine only",
+            Self::NotListenAddress => "write both, as 0.0.0.0:7879 or [::]:7879; port 0 takes a free one",
+            Self::NotAdvertised => "write the address that other machines see, with or without a port: 192.168.1.11",
             Self::NotHost => {
                 "write a name or an address, with or without a port: mars, 192.168.1.10:7878, [fe80::1]:7878"
             }

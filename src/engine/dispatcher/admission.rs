@@ -28,7 +28,7 @@ impl Arrival<'_> {
     /// What it wants to be.
     fn wants(&self) -> Role {
         match self.hello.intent {
-            Intent::Worker(_) | Intent::Guard | Intent::Join { .. } => Role::Worker,
+            Intent::Worker(_) | Intent::Guard | Intent::Join { .. } | Intent::Peer => Role::Worker,
             Intent::Client => Role::Client,
         }
     }
@@ -38,7 +38,7 @@ impl Arrival<'_> {
         match &self.hello.intent {
             Intent::Worker(profile) => profile.name.as_ref(),
             Intent::Join { name } => name.as_ref(),
-            Intent::Client | Intent::Guard => None,
+            Intent::Client | Intent::Guard | Intent::Peer => None,
         }
     }
 }
@@ -77,7 +77,7 @@ impl DispatcherEngine {
     }
 
     fn admit(&mut self, now: Timestamp, arrival: &Arrival<'_>) -> Result<(), Refusal> {
-        let protocol = negotiate(arrival.hello, &self.config.software)?;
+        let protocol = negotiate(arrival.hello, Role::Dispatcher, &self.config.software)?;
         if let Some(was) = self.registry.revoked_role(arrival.node) {
             return Err(refusals::revoked(was));
         }
@@ -86,6 +86,7 @@ impl DispatcherEngine {
             Intent::Client => self.admit_client(now, arrival, protocol),
             Intent::Guard => self.admit_guard(now, arrival, protocol),
             Intent::Join { name } => self.admit_joiner(arrival, protocol, name.as_ref()),
+            Intent::Peer => Err(refusals::no_peer()),
         }
     }
 

@@ -57,6 +57,7 @@ pub use notice::{Grounds, LossCause, Notice};
 pub use refusals::client_not_enrolled;
 pub use submit::{check_submission, disk_is_full};
 use timers::Timer;
+pub use version::negotiate;
 
 use crate::model::limits::{
     HEARTBEAT_INTERVAL, LOST_AFTER, MAX_WORKERS, RESTART_GRACE, SUSPECT_AFTER, TASK_RETRIES, TASK_TIMEOUT,

@@ -35,6 +35,11 @@ pub fn client_not_enrolled() -> Refusal {
     refusal(RefusalCode::NotEnrolled, "this client is not enrolled here".to_owned(), Some(hint))
 }
 
+/// A worker that looks for another worker has come to the dispatcher.
+pub(super) fn no_peer() -> Refusal {
+    refusal(RefusalCode::Malformed, "a dispatcher is no peer of a worker".to_owned(), None)
+}
+
 /// A key that has one role wants to be something else.
 pub(super) fn wrong_role(has: Role, wants: Role) -> Refusal {
     let text = format!("this key is enrolled as {}, not as {}", with_article(has), with_article(wants));

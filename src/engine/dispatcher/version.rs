@@ -1,18 +1,22 @@
 //! Which protocol version two sides speak with each other.
 //!
 //! Invariant: it is the newest that both know, or the hello is refused with
-//! the side to upgrade. Decided here alone; the transport passes hellos on as
-//! they came.
+//! the side to upgrade. Decided here alone, for workers that answer workers too;
+//! the transport passes hellos on as they came.
 
 use super::refusals::refusal;
+use crate::model::Role;
 use crate::model::handshake::{Hello, Refusal, RefusalCode};
 use crate::model::limits::{PROTOCOL_OLDEST, PROTOCOL_VERSION};
 
 /// Most characters of a stranger's words that come back in a refusal.
 const QUOTED: usize = 40;
 
-/// The newest protocol version that `hello`'s sender and this dispatcher, of version `software`, both speak.
-pub(super) fn negotiate(hello: &Hello, software: &str) -> Result<u16, Refusal> {
+/// The newest protocol version that `hello`'s sender and this node, a `role` of version `software`, both speak.
+///
+/// # Errors
+/// The refusal to answer with, when there is none.
+pub fn negotiate(hello: &Hello, role: Role, software: &str) -> Result<u16, Refusal> {
     let Hello { protocol_oldest: oldest, protocol_newest: newest, software: theirs, .. } = hello;
     if oldest > newest {
         let text = format!("the hello names protocol versions {oldest} to {newest}, which is no range");
@@ -21,15 +25,16 @@ pub(super) fn negotiate(hello: &Hello, software: &str) -> Result<u16, Refusal> {
     let theirs = printable(theirs);
     if *newest < PROTOCOL_OLDEST {
         let text = format!(
-            "octaskly {theirs} speaks protocol {newest}; the dispatcher, octaskly {software}, needs {PROTOCOL_OLDEST} or newer"
+            "octaskly {theirs} speaks protocol {newest}; the {role}, octaskly {software}, needs {PROTOCOL_OLDEST} or newer"
         );
         return Err(refusal(RefusalCode::Version, text, Some("upgrade octaskly on this machine")));
     }
     if *oldest > PROTOCOL_VERSION {
         let text = format!(
-            "octaskly {theirs} needs protocol {oldest} or newer; the dispatcher, octaskly {software}, speaks {PROTOCOL_VERSION}"
+            "octaskly {theirs} needs protocol {oldest} or newer; the {role}, octaskly {software}, speaks {PROTOCOL_VERSION}"
         );
-        return Err(refusal(RefusalCode::Version, text, Some("upgrade octaskly on the dispatcher's machine")));
+        let hint = format!("upgrade octaskly on the {role}'s machine");
+        return Err(refusal(RefusalCode::Version, text, Some(&hint)));
     }
     Ok(PROTOCOL_VERSION.min(*newest))
 }
@@ -55,7 +60,9 @@ mod tests {
 
     #[test]
     fn a_mismatch_names_both_versions_and_the_side_to_upgrade() {
-        let refused = |oldest, newest| negotiate(&speaking(oldest, newest), "1.2.3").expect_err("no common version");
+        let refused = |oldest, newest| {
+            negotiate(&speaking(oldest, newest), Role::Dispatcher, "1.2.3").expect_err("no common version")
+        };
         let old = refused(0, PROTOCOL_OLDEST - 1);
         assert_eq!(old.hint.as_deref(), Some("upgrade octaskly on this machine"));
         let new = refused(PROTOCOL_VERSION + 1, PROTOCOL_VERSION + 3);
@@ -68,7 +75,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_agreed_on_is_spoken_by_both(oldest: u16, newest: u16) {
-            match negotiate(&speaking(oldest, newest), "1.0.0") {
+            match negotiate(&speaking(oldest, newest), Role::Worker, "1.0.0") {
                 Ok(agreed) => {
                     prop_assert!((oldest..=newest).contains(&agreed));
                     prop_assert!((PROTOCOL_OLDEST..=PROTOCOL_VERSION).contains(&agreed));

@@ -9,7 +9,7 @@ use super::DispatcherEngine;
 use super::placement::Traits;
 use super::roster::{Presence, Worker};
 use crate::model::views::{StatusView, TaskTotals, Usage, WorkerState, WorkerView};
-use crate::model::{Demand, NodeId, NodeName, Role, Timestamp};
+use crate::model::{Demand, Epoch, NodeId, NodeName, Role, Timestamp};
 
 impl DispatcherEngine {
     /// The roster by name; addresses and latencies are left to the shell.
@@ -25,6 +25,18 @@ impl DispatcherEngine {
         workers.extend(unused.map(|node| view_idle(&node.name, node.node, WorkerState::Revoked)));
         workers.sort_by(|a, b| a.name.cmp(&b.name));
         workers
+    }
+
+    /// The durable number of this start.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Every key that may act as a worker, by key, with its name.
+    pub fn enrolled_workers(&self) -> impl Iterator<Item = (NodeId, &NodeName)> {
+        let workers = self.registry.enrolled().filter(|enrolled| enrolled.role == Role::Worker);
+        workers.map(|enrolled| (enrolled.node, &enrolled.name))
     }
 
     /// The cluster on one screen; the address and the store's size are left to the shell.

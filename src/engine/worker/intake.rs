@@ -39,6 +39,8 @@ impl WorkerEngine {
             DispatcherMessage::ForgetJobs(jobs) => jobs.into_iter().for_each(|job| self.forget_job(job)),
             DispatcherMessage::Drain => self.drain(),
             DispatcherMessage::Resume => self.resume(),
+            // Who its peers are changes nothing here; the shell keeps it.
+            DispatcherMessage::Roster(_) => {}
         }
     }
 

@@ -218,6 +218,20 @@ impl WorkerEngine {
         [self.link.next_heartbeat(), lease, limit, linger].into_iter().flatten().min()
     }
 
+    /// `local`, an instant of this node's time, as the dispatcher would say it.
+    #[must_use]
+    pub fn dispatcher_time(&self, local: Timestamp) -> Timestamp {
+        self.link.dispatcher_time(local)
+    }
+
+    /// What this worker could do for its peers: job slots in which nothing runs, attempts that wait for room, and
+    /// whether it takes new work at all.
+    #[must_use]
+    pub fn vacancy(&self) -> (u32, u32, bool) {
+        let ready = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
+        (self.room.free_slots(), ready, !self.draining && !self.is_stopping())
+    }
+
     /// Panics with what is broken, if anything is.
     pub fn check_invariants(&self) {
         self.audit();

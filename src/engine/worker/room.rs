@@ -35,6 +35,12 @@ impl Room {
         self.slots < self.capacity.slots
     }
 
+    /// Slots that nothing takes.
+    pub(super) fn free_slots(&self) -> u32 {
+        assert!(self.slots <= self.capacity.slots, "more slots are taken than there are");
+        self.capacity.slots - self.slots
+    }
+
     /// Why a task with `demand`, given these GPUs, could not even run here alone.
     pub(super) fn never_fits(&self, demand: &Demand, gpus: &[u32]) -> Option<&'static str> {
         if !self.capacity.could_hold(demand) {

@@ -55,7 +55,7 @@ async fn serve(shell: Arc<Shell>, incoming: Incoming) {
             Ok(place) => Some(place),
             Err(refusal) => return refuse(&shell, incoming, refusal).await,
         },
-        Intent::Worker(_) | Intent::Client | Intent::Guard => None,
+        Intent::Worker(_) | Intent::Client | Intent::Guard | Intent::Peer => None,
     };
     let id = shell.numbers.link();
     let vouched = voucher(&shell, &incoming.hello);
@@ -101,7 +101,9 @@ async fn answer(shell: &Arc<Shell>, id: LinkId, incoming: Incoming, mut queue: m
             }
         }
         Some(LinkOut::Close(code, text)) => incoming.link.close(code, &text),
-        Some(LinkOut::Message(_)) | None => refuse(shell, incoming, stopping()).await,
+        Some(LinkOut::Answer(Answer::Peer(_)) | LinkOut::Message(_)) | None => {
+            refuse(shell, incoming, stopping()).await
+        }
     }
 }
 
@@ -159,9 +161,10 @@ fn may_knock(shell: &Shell, alpn: Alpn, hello: &Hello) -> Result<(), Refusal> {
         | (Alpn::Join, Intent::Join { .. }) => Ok(()),
         // It knows no dispatcher, so it has brought nothing that it could be let in by.
         (Alpn::Join, Intent::Client) => Err(client_not_enrolled()),
-        (Alpn::Worker, Intent::Client | Intent::Join { .. })
-        | (Alpn::Client, Intent::Worker(_) | Intent::Guard | Intent::Join { .. })
-        | (Alpn::Join, Intent::Worker(_) | Intent::Guard) => Err(Refusal {
+        (Alpn::Worker, Intent::Client | Intent::Join { .. } | Intent::Peer)
+        | (Alpn::Client, Intent::Worker(_) | Intent::Guard | Intent::Join { .. } | Intent::Peer)
+        | (Alpn::Join, Intent::Worker(_) | Intent::Guard | Intent::Peer)
+        | (Alpn::Peer, _) => Err(Refusal {
             code: RefusalCode::Malformed,
             text: "the hello wants something else than its connection was made for".to_owned(),
             hint: None,

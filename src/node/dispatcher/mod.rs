@@ -14,7 +14,7 @@
 //! assignments and results; `relay`, `logs` and `log_files` carry output.
 //! Who waits for approval is in `joining`, what admins ask in `administration`,
 //! and what is told of those who were kept out in `refusals`. Who hears whom by
-//! beacon is in `neighbourhood`.
+//! beacon is in `neighbourhood`; `roster` tells workers who their peers are.
 
 mod administration;
 mod admission;
@@ -41,6 +41,7 @@ mod relay;
 mod release;
 mod requests;
 mod retention;
+mod roster;
 mod shell;
 mod skip;
 mod start;
@@ -54,7 +55,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use options::{DISCOVERY_PORT, DISPATCHER_PORT, DispatcherOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{error, info};
@@ -108,6 +109,7 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
     let start::Opened { folder, access_file, identity, access, endpoint, store, progress, engine, log_files, files } =
         opened;
     let node = identity.id();
+    let identity = Arc::new(identity);
 
     let (events, queue) = mpsc::channel(EVENT_QUEUE);
     let shell = Arc::new(Shell {
@@ -121,13 +123,16 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         address: endpoint.local_addr(),
         stopping: Shutdown::new(),
         attendance: attendance::Register::default(),
-        links: tokio::sync::watch::Sender::new(0),
+        links: watch::Sender::new(0),
         numbers: shell::Numbers::default(),
         joiners: joining::Joiners::default(),
         neighbourhood: neighbourhood::Neighbourhood::new(node, clock),
+        roster: roster::RosterDesk::new(),
         refusals: refusals::Refusals::new("connections were refused"),
         knocks: refusals::Refusals::new("workers asked to join"),
     });
+    let (epoch, members) = (engine.epoch(), watch::Sender::new(Arc::default()));
+    let enrolled = members.subscribe();
     let turns = turn::Turns {
         clock,
         engine,
@@ -140,13 +145,16 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         chronicle: chronicle::Chronicle::default(),
         release: release::Release::new(),
         ports: ports::Ports::default(),
+        members,
     };
     let endpoint = Arc::new(endpoint);
     if !options.embedded {
         access::write(&access_file, &access)?;
         greet(&options, endpoint.local_addr());
     }
-    let discovery = neighbourhood::listen(&options, identity, &shell);
+    let discovery = neighbourhood::listen(&options, Arc::clone(&identity), &shell);
+    let rostering = (options.p2p_enabled && !options.embedded)
+        .then(|| tokio::spawn(roster::keep(Arc::clone(&shell), identity, clock, epoch, enrolled)));
     let turns = tokio::spawn(turns.run());
     let accepting = tokio::spawn(admission::accept_links(Arc::clone(&shell), Arc::clone(&endpoint)));
     let limits = retention::Retention { jobs: options.retention, log_bytes: options.log_space };
@@ -164,6 +172,7 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         accepting,
         discovery,
         keeping,
+        rostering,
         _folder: folder,
     })
 }
@@ -201,6 +210,8 @@ pub struct Running {
     /// `None` where it is off, and once it has ended.
     discovery: Option<Discovery>,
     keeping: JoinHandle<()>,
+    /// `None` where there are no direct links.
+    rostering: Option<JoinHandle<()>>,
     /// Its lock goes last.
     _folder: NodeDir,
 }
@@ -240,6 +251,7 @@ impl Running {
     pub async fn stop(mut self) -> Result<(), NodeError> {
         self.shell.stopping.raise();
         self.keeping.abort();
+        self.rostering.iter().for_each(JoinHandle::abort);
         let removed = access::remove(&self.access_file);
         if let Some(discovery) = self.discovery.take() {
             discovery.stop().await;
@@ -296,5 +308,6 @@ impl Drop for Running {
         self.turns.abort();
         self.accepting.abort();
         self.keeping.abort();
+        self.rostering.iter().for_each(JoinHandle::abort);
     }
 }

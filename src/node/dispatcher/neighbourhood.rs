@@ -1,5 +1,5 @@
-//! Who hears whom by beacon: what this dispatcher hears itself, and what its
-//! workers say that they hear.
+//! Who hears whom by beacon, and which direct links stand: what this dispatcher
+//! hears itself, and what its workers say.
 //!
 //! The one invariant: nobody is shown who is not on the roster, under the name
 //! that he has there, so that no beacon and no worker's word puts a name before
@@ -14,6 +14,7 @@ use super::shell::Shell;
 use crate::discovery::{Announcement, Config, Discovery, Hearing, Standing};
 use crate::model::limits::MAX_NEIGHBOURS;
 use crate::model::messages::HeardPeer;
+use crate::model::peers::LinkedPeer;
 use crate::model::views::{PeerLink, PeerView, WorkerState, WorkerView};
 use crate::model::{LinkId, NodeId, NodeName, Role, Timestamp};
 use crate::node::Clock;
@@ -38,6 +39,8 @@ struct Report {
     link: LinkId,
     name: NodeName,
     heard: BTreeMap<NodeId, Heard>,
+    /// With whom it has a direct link, and where.
+    linked: BTreeMap<NodeId, Option<SocketAddr>>,
 }
 
 #[derive(Clone)]
@@ -46,8 +49,40 @@ struct Heard {
     at: Timestamp,
 }
 
+impl Report {
+    /// What was said on this link; what was said on an earlier one is forgotten.
+    fn of<'a>(reports: &'a mut BTreeMap<NodeId, Self>, link: LinkId, node: NodeId, name: &NodeName) -> &'a mut Self {
+        let fresh = || Self { link, name: name.clone(), heard: BTreeMap::new(), linked: BTreeMap::new() };
+        let report = reports.entry(node).or_insert_with(fresh);
+        if report.link != link {
+            *report = fresh();
+        }
+        report
+    }
+
+    /// Everybody whom it hears or has a direct link with, once.
+    fn seen(&self) -> impl Iterator<Item = (NodeId, Seen)> {
+        let heard = self.heard.iter().map(|(node, heard)| {
+            let link = self.linked.get(node);
+            let address = heard.address.or(link.copied().flatten());
+            (*node, Seen { address, heard_at: Some(heard.at), linked: link.is_some() })
+        });
+        let unheard = self.linked.iter().filter(|(node, _)| !self.heard.contains_key(node));
+        heard.chain(unheard.map(|(node, address)| (*node, Seen { address: *address, heard_at: None, linked: true })))
+    }
+}
+
+/// One node as another one sees it.
+struct Seen {
+    address: Option<SocketAddr>,
+    /// When its last beacon came, if one did.
+    heard_at: Option<Timestamp>,
+    /// Whether a direct link stands between the two.
+    linked: bool,
+}
+
 /// Starts discovery for a dispatcher that takes part in it.
-pub(super) fn listen(options: &DispatcherOptions, identity: Identity, shell: &Arc<Shell>) -> Option<Discovery> {
+pub(super) fn listen(options: &DispatcherOptions, identity: Arc<Identity>, shell: &Arc<Shell>) -> Option<Discovery> {
     if options.embedded || !options.p2p_enabled {
         return None;
     }
@@ -58,14 +93,13 @@ pub(super) fn listen(options: &DispatcherOptions, identity: Identity, shell: &Ar
         started_at: shell.neighbourhood.clock.now(),
         announcement: Announcement {
             role: Role::Dispatcher,
-            listens: Some(shell.address),
             cpu: hardware.cpu,
             memory_bytes: hardware.memory_bytes,
             gpus: hardware.gpu_count(),
             software: env!("CARGO_PKG_VERSION").to_owned(),
         },
-        standing: Standing::Member { cluster: identity.id(), name: NAME.parse().ok()? },
-        identity: Arc::new(identity),
+        standing: Standing::Member { cluster: identity.id(), name: NAME.parse().ok()?, listens: Some(shell.address) },
+        identity,
         is_member: Box::new(move |node| members.directory.is_connected(node)),
     };
     let discovery = Discovery::start(config);
@@ -82,14 +116,16 @@ impl Neighbourhood {
         Self { own, clock, hearing: OnceLock::new(), reports: Mutex::new(BTreeMap::new()) }
     }
 
+    /// Now, in the time of this dispatcher.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Takes note of what the worker `node` hears.
     pub(super) fn report(&self, link: LinkId, node: NodeId, name: &NodeName, news: Vec<HeardPeer>) {
         let now = self.clock.now();
         let mut reports = self.reports();
-        let report = reports.entry(node).or_insert_with(|| Report { link, name: name.clone(), heard: BTreeMap::new() });
-        if report.link != link {
-            *report = Report { link, name: name.clone(), heard: BTreeMap::new() };
-        }
+        let report = Report::of(&mut reports, link, node, name);
         for HeardPeer { node, address, silent_for } in news {
             let Some(silence) = silent_for else {
                 report.heard.remove(&node);
@@ -103,6 +139,13 @@ impl Neighbourhood {
         }
     }
 
+    /// Takes note of with whom the worker `node` has direct links: these, and no others.
+    pub(super) fn linked(&self, link: LinkId, node: NodeId, name: &NodeName, peers: Vec<LinkedPeer>) {
+        let mut reports = self.reports();
+        let report = Report::of(&mut reports, link, node, name);
+        report.linked = peers.into_iter().map(|peer| (peer.node, peer.address.parse().ok())).collect();
+    }
+
     /// The link `link` of the worker `node` has ended, and what it said there is no news any more.
     pub(super) fn leave(&self, node: NodeId, link: LinkId) {
         let mut reports = self.reports();
@@ -111,43 +154,43 @@ impl Neighbourhood {
         }
     }
 
-    /// Who hears whom, of those on `roster` and this dispatcher. `has_link` says whether a worker is connected.
+    /// Who hears whom and who is linked with whom, of those on `roster` and this dispatcher. `has_link` says whether a worker is connected.
     pub(super) fn view(&self, roster: &[WorkerView], has_link: impl Fn(NodeId) -> bool) -> Vec<PeerView> {
         let now = self.clock.now();
         let belongs = |view: &&WorkerView| !matches!(view.state, WorkerState::Pending | WorkerState::Revoked);
         let names: BTreeMap<NodeId, &NodeName> =
             roster.iter().filter(belongs).map(|view| (view.node, &view.name)).collect();
         let Ok(own_name) = NAME.parse::<NodeName>() else { return Vec::new() };
-        let row = |heard_by: &NodeName, listener: NodeId, node: NodeId, heard: &Heard| {
+        let row = |heard_by: &NodeName, listener: NodeId, node: NodeId, seen: Seen| {
             let (name, role) = match names.get(&node) {
                 Some(name) => ((*name).clone(), Role::Worker),
                 None if node == self.own => (own_name.clone(), Role::Dispatcher),
                 None => return None,
             };
-            // Links between workers are not there yet; those to the dispatcher are.
-            let linked = [(listener, node), (node, listener)];
-            let linked = linked.iter().any(|(one, other)| *one == self.own && has_link(*other));
+            let to_dispatcher = [(listener, node), (node, listener)];
+            let to_dispatcher = to_dispatcher.iter().any(|(one, other)| *one == self.own && has_link(*other));
             Some(PeerView {
                 name,
                 node,
                 role,
-                address: heard.address.map(|address| address.to_string()),
+                address: seen.address.map(|address| address.to_string()),
                 heard_by: heard_by.clone(),
-                heard_at: Some(heard.at),
-                silent_for: Some(now.since(heard.at)),
-                link: if linked { PeerLink::Standing } else { PeerLink::Absent },
+                heard_at: seen.heard_at,
+                silent_for: seen.heard_at.map(|at| now.since(at)),
+                link: if seen.linked || to_dispatcher { PeerLink::Standing } else { PeerLink::Absent },
             })
         };
         let own = self.hearing.get().map(Hearing::neighbours).unwrap_or_default();
         let own = own.into_iter().filter_map(|neighbour| {
-            let heard = Heard { address: neighbour.addresses.first().copied(), at: neighbour.heard_at };
-            row(&own_name, self.own, neighbour.node, &heard)
+            let address = neighbour.addresses.first().copied();
+            let seen = Seen { address, heard_at: Some(neighbour.heard_at), linked: false };
+            row(&own_name, self.own, neighbour.node, seen)
         });
         let reports = self.reports();
         let of_workers = reports.iter().flat_map(|(listener, report)| {
-            report.heard.iter().map(move |(node, heard)| (&report.name, *listener, *node, heard))
+            report.seen().map(move |(node, seen)| (&report.name, *listener, node, seen))
         });
-        let of_workers = of_workers.filter_map(|(name, listener, node, heard)| row(name, listener, node, heard));
+        let of_workers = of_workers.filter_map(|(name, listener, node, seen)| row(name, listener, node, seen));
         let mut rows: Vec<PeerView> = own.chain(of_workers).collect();
         rows.sort_by(|one, other| (&one.name, &one.heard_by).cmp(&(&other.name, &other.heard_by)));
         rows

@@ -130,6 +130,7 @@ fn who(node: NodeId, intent: &Intent) -> String {
         Intent::Join { name } => named("a worker that asks to join", name),
         Intent::Client => format!("a client, id {}", node.short()),
         Intent::Guard => format!("a worker's guard, id {}", node.short()),
+        Intent::Peer => format!("a worker that looks for another one, id {}", node.short()),
     }
 }
 

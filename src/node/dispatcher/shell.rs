@@ -19,6 +19,7 @@ use super::live::Live;
 use super::log_files::LogFiles;
 use super::neighbourhood::Neighbourhood;
 use super::refusals::Refusals;
+use super::roster::RosterDesk;
 use crate::model::requests::Reply;
 use crate::model::{JobId, LinkId, NodeId, RequestId, Role};
 use crate::node::Shutdown;
@@ -45,6 +46,8 @@ pub(super) struct Shell {
     pub(super) joiners: Joiners,
     /// Who hears whom by beacon.
     pub(super) neighbourhood: Neighbourhood,
+    /// Who belongs, for the workers.
+    pub(super) roster: RosterDesk,
     /// What is told of those who were not let in, and of those who ask to be.
     pub(super) refusals: Refusals,
     pub(super) knocks: Refusals,

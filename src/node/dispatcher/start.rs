@@ -59,7 +59,7 @@ pub(super) fn open(options: &DispatcherOptions, clock: Clock) -> Result<Opened, 
     // Who serves one run is nobody afterwards: neither its key nor its jobs have to outlive the process.
     let identity = if options.embedded { Identity::ephemeral()? } else { Identity::load_or_create(&folder)? };
     // Nobody joins what serves one run.
-    let accepted: &[Alpn] = if options.embedded { &[Alpn::Worker, Alpn::Client] } else { &Alpn::ALL };
+    let accepted: &[Alpn] = if options.embedded { &[Alpn::Worker, Alpn::Client] } else { &Alpn::OF_A_DISPATCHER };
     let endpoint = Endpoint::bind(&identity, options.address(), accepted)?;
 
     let path = options.store.clone().unwrap_or_else(|| folder.path().join(STORE));

@@ -6,7 +6,9 @@
 //! loop never waits for a peer; it takes no events while the store has enough
 //! to write. Absent: every decision (the engine's).
 
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::chronicle::Chronicle;
 use super::event::{Arrival, Event, Question, TURN_EVENTS};
@@ -16,6 +18,7 @@ use super::log_files::LogFiles;
 use super::ports::Ports;
 use super::progress::StoreProgress;
 use super::release::{Hold, Lane, Release};
+use super::roster::Member;
 use crate::engine::dispatcher::{Call, DispatcherEngine, Inbound, LinkChange, Notice, Outbound};
 use crate::model::messages::DispatcherMessage;
 use crate::model::requests::Reply;
@@ -36,6 +39,8 @@ pub(super) struct Turns {
     pub(super) chronicle: Chronicle,
     pub(super) release: Release<Due>,
     pub(super) ports: Ports,
+    /// The enrolled workers.
+    pub(super) members: watch::Sender<Arc<Vec<Member>>>,
 }
 
 /// Something to be done once its records are written or synced.
@@ -71,6 +76,7 @@ impl Turns {
     /// Runs until it is told to stop, or the store fails.
     pub(super) async fn run(mut self) -> Result<(), NodeError> {
         let mut waiting = Vec::with_capacity(TURN_EVENTS);
+        self.tell_members();
         loop {
             let wake = self.engine.poll_timeout();
             // While the disk is behind, nobody is heard; and then nobody must be called silent either.
@@ -177,9 +183,14 @@ impl Turns {
         let effects = self.engine.take_effects();
         let mut after_sync: Vec<Due> = effects.messages_after_sync.into_iter().map(send).collect();
         let (mut forgotten, mut over) = (Vec::new(), Vec::new());
+        let mut members_changed = false;
         for notice in &effects.notices {
             self.chronicle.tell(self.clock.now(), notice);
             match notice {
+                Notice::NodeEnrolled { .. }
+                | Notice::NodeRevoked { .. }
+                | Notice::WorkerJoined { .. }
+                | Notice::WorkerLeft { .. } => members_changed = true,
                 Notice::JobForgotten { job } => forgotten.push(*job),
                 Notice::AttemptOver { id } => over.push(*id),
                 _ => {}
@@ -201,8 +212,22 @@ impl Turns {
             self.live.note(notice);
         }
         over.into_iter().for_each(|id| self.files.attempt_over(id));
+        if members_changed {
+            self.tell_members();
+        }
         self.let_go();
         Ok(())
+    }
+
+    /// Tells who is enrolled by now.
+    fn tell_members(&self) {
+        let enrolled = self.engine.enrolled_workers();
+        let members = enrolled.map(|(node, name)| Member { node, name: name.clone() }).collect();
+        self.members.send_if_modified(|known| {
+            let is_news = **known != members;
+            *known = Arc::new(members);
+            is_news
+        });
     }
 
     fn let_go(&mut self) {

@@ -8,13 +8,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::event::{Event, LinkOut};
 use super::files;
 use super::live::WorkerStream;
+use super::roster::Signature;
 use super::shell::Shell;
 use crate::model::limits::{CLIENT_GONE_AFTER, MAX_FRAME};
 use crate::model::messages::{DispatcherMessage, StreamPurpose, WorkerMessage};
@@ -59,11 +60,12 @@ pub(super) async fn serve(
     shell.directory.join(id, name.clone(), link.clone());
     let end = tokio::select! {
         end = listen(shell, id, &link, &name, recv) => end,
-        end = speak(send, queue) => end,
+        end = speak(send, queue, shell.roster.newest()) => end,
         error = take_streams(shell, &link, &name) => End::Failed(error),
     };
     shell.directory.leave(link.peer(), id);
     shell.neighbourhood.leave(link.peer(), id);
+    shell.roster.leave(link.peer(), id, matches!(end, End::Left), shell.neighbourhood.now());
     match end {
         End::Left => link.close(CloseCode::Done, "goodbye"),
         End::Closed(code, text) => link.close(code, &text),
@@ -86,6 +88,10 @@ async fn listen(shell: &Shell, id: LinkId, link: &Link, name: &NodeName, mut rec
         match recv.recv::<WorkerMessage>(MAX_FRAME).await {
             // Whom it hears is nothing that the engine decides by.
             Ok(Some(WorkerMessage::Neighbours(news))) => shell.neighbourhood.report(id, link.peer(), name, news),
+            Ok(Some(WorkerMessage::Listening(addresses))) => {
+                shell.roster.listens(link.peer(), id, link.remote_addr().ip(), &addresses);
+            }
+            Ok(Some(WorkerMessage::Linked(peers))) => shell.neighbourhood.linked(id, link.peer(), name, peers),
             Ok(Some(message)) => shell.tell(Event::FromWorker { link: id, message }).await,
             Ok(None) => return End::Left,
             Err(error) => return End::Failed(error),
@@ -93,13 +99,19 @@ async fn listen(shell: &Shell, id: LinkId, link: &Link, name: &NodeName, mut rec
     }
 }
 
-async fn speak(mut send: FrameSend, mut queue: mpsc::Receiver<LinkOut>) -> End {
+async fn speak(mut send: FrameSend, mut queue: mpsc::Receiver<LinkOut>, mut roster: watch::Receiver<Signature>) -> End {
     let mut waiting = Vec::with_capacity(WRITE_AT_ONCE);
     loop {
-        if queue.recv_many(&mut waiting, WRITE_AT_ONCE).await == 0 {
-            return End::Stopping;
-        }
-        let (messages, close) = sort(&mut waiting);
+        let newest = tokio::select! {
+            taken = queue.recv_many(&mut waiting, WRITE_AT_ONCE) => match taken {
+                0 => return End::Stopping,
+                _ => None,
+            },
+            // Never ends before the queue does: this dispatcher has it.
+            Ok(()) = roster.changed() => roster.borrow_and_update().clone(),
+        };
+        let (mut messages, close) = sort(&mut waiting);
+        messages.extend(newest.map(|signed| DispatcherMessage::Roster(signed.to_vec())));
         if let Err(error) = send.send_all(&messages).await {
             return End::Failed(error);
         }

@@ -15,6 +15,7 @@ use super::dial::{DialError, Dialled, Dialler, ExpectedBy, Found, Held, Joined};
 use super::gossip::Gossip;
 use super::join::{Applicant, WaitEnd};
 use super::logs::serve_reads;
+use super::mesh::{Mesh, MeshNews};
 use super::shell::{Event, Outgoing, Up};
 use super::ways::FolderPath;
 use crate::discovery::Standing;
@@ -52,6 +53,8 @@ pub(super) struct Connector {
     pub(super) events: mpsc::Sender<Event>,
     /// The current link, for those who open streams of their own on it.
     pub(super) live: watch::Sender<Option<Link>>,
+    /// Direct links, which are there when the dispatcher wants them.
+    pub(super) mesh: Mesh,
     /// Raised when the shell has said its last: the link is closed in order then.
     pub(super) leave: Shutdown,
     pub(super) pauses: Pauses,
@@ -113,6 +116,9 @@ impl Connector {
     /// Serves a link to its end, and says how long to wait for the next one; `None` when the shell has left.
     async fn work(&mut self, joined: Joined) -> Option<Result<Duration, NodeError>> {
         (self.pauses.next, self.told, self.told_of_another) = (FIRST_PAUSE, None, false);
+        if let Err(error) = self.mesh.open(joined.dispatcher, &joined.welcome).await {
+            return Some(Err(error));
+        }
         self.stand_with(&joined);
         let since = Instant::now();
         let end = self.serve(joined).await;
@@ -214,7 +220,8 @@ impl Connector {
     fn stand_with(&self, joined: &Joined) {
         let welcome = &joined.welcome;
         self.dialler.knowledge.stand(if welcome.p2p {
-            Standing::Member { cluster: joined.dispatcher, name: welcome.name.clone() }
+            let listens = self.mesh.listens();
+            Standing::Member { cluster: joined.dispatcher, name: welcome.name.clone(), listens }
         } else {
             Standing::Off
         });
@@ -237,7 +244,8 @@ impl Connector {
         let Joined { dispatcher, address, link, welcome, mut send, mut recv } = joined;
         let silence = longest_silence(welcome.heartbeat_interval);
         let hearing = self.dialler.knowledge.hearing.clone().filter(|_| welcome.p2p);
-        let gossip = hearing.map(Gossip::new);
+        let news =
+            welcome.p2p.then(|| News { heard: hearing.map(Gossip::new), mesh: MeshNews::new(self.mesh.clone()) });
         let (outgoing, batches) = mpsc::channel(OUTGOING_QUEUE);
         self.live.send_replace(Some(link.clone()));
         let up = Up { dispatcher, address, welcome, outgoing };
@@ -245,8 +253,8 @@ impl Connector {
             return LinkEnd::ByUs;
         }
         let end = tokio::select! {
-            error = read(&mut recv, &self.events, silence) => error,
-            error = write(&mut send, batches, gossip, &link) => error,
+            error = read(&mut recv, &self.events, &self.mesh, silence) => error,
+            error = write(&mut send, batches, news, &link) => error,
             error = serve_reads(&link, &self.executor) => error,
         };
         let end = match end {
@@ -264,6 +272,29 @@ impl Connector {
         if self.told.as_deref() != Some(situation) {
             tracing::info!("{situation}");
             self.told = Some(situation.to_owned());
+        }
+    }
+}
+
+/// What a worker tells by itself of the others of its cluster, on one link to the dispatcher.
+struct News {
+    /// `None` where no beacons are heard.
+    heard: Option<Gossip>,
+    mesh: MeshNews,
+}
+
+impl News {
+    /// Waits for something to tell. May be dropped while it waits.
+    async fn next(&mut self) -> WorkerMessage {
+        let heard = async {
+            match &mut self.heard {
+                Some(gossip) => gossip.news().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            heard = heard => WorkerMessage::Neighbours(heard),
+            told = self.mesh.next() => told,
         }
     }
 }
@@ -286,10 +317,14 @@ fn longest_silence(interval: Millis) -> Duration {
 ///
 /// The dispatcher echoes every heartbeat, so `silence` of several intervals means
 /// that it is gone, or has forgotten this link, long before QUIC notices.
-async fn read(recv: &mut FrameRecv, events: &mpsc::Sender<Event>, silence: Duration) -> TransportError {
+async fn read(recv: &mut FrameRecv, events: &mpsc::Sender<Event>, mesh: &Mesh, silence: Duration) -> TransportError {
     loop {
         let received = tokio::time::timeout(silence, recv.recv::<DispatcherMessage>(MAX_FRAME));
         let event = match received.await {
+            Ok(Ok(Some(DispatcherMessage::Roster(signed)))) => {
+                mesh.show(&signed);
+                continue;
+            }
             Ok(Ok(Some(message))) => Event::Said(message),
             Ok(Ok(None)) => return TransportError::StreamClosed,
             Ok(Err(error)) => return error,
@@ -306,15 +341,15 @@ async fn read(recv: &mut FrameRecv, events: &mpsc::Sender<Event>, silence: Durat
 async fn write(
     send: &mut FrameSend,
     mut batches: mpsc::Receiver<Outgoing>,
-    mut gossip: Option<Gossip>,
+    mut news: Option<News>,
     link: &Link,
 ) -> TransportError {
     // What the worker holds has to come first.
     let mut began = false;
     loop {
-        let news = async {
-            match &mut gossip {
-                Some(gossip) if began => gossip.news().await,
+        let told = async {
+            match &mut news {
+                Some(news) if began => news.next().await,
                 _ => std::future::pending().await,
             }
         };
@@ -323,7 +358,7 @@ async fn write(
                 Some(batch) => send.send_all(&batch).await,
                 None => break,
             },
-            news = news => send.send(&WorkerMessage::Neighbours(news)).await,
+            told = told => send.send(&told).await,
         };
         if let Err(error) = sent {
             return error;

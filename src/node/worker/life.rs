@@ -17,6 +17,7 @@ use super::dial::Dialler;
 use super::files::Stock;
 use super::join::{Applicant, ApprovalAsked};
 use super::last_words::Briefer;
+use super::mesh::{Door, Mesh, MeshConfig};
 use super::outbox::{Reached, ResultKeeper};
 use super::shell::{Event, Inbox, LoopEnd, Shell, Up, Wires};
 use super::ways::Knowledge;
@@ -63,6 +64,8 @@ pub(super) struct Setup {
     pub(super) work_root: PathBuf,
     /// Bytes of inputs and outputs that it keeps; `None` is what the disk has room for.
     pub(super) file_quota: Option<u64>,
+    /// Where other workers come in.
+    pub(super) door: Door,
     /// The worker's folder; an embedded worker has none, and neither guard nor outbox.
     pub(super) folder: Option<NodeDir>,
     pub(super) stop: StopWishes,
@@ -77,6 +80,7 @@ struct Parts {
     live: watch::Receiver<Option<Link>>,
     leave: Shutdown,
     connector: JoinHandle<()>,
+    mesh: Mesh,
 }
 
 impl Setup {
@@ -87,19 +91,28 @@ impl Setup {
         let (events, inbox_events) = mpsc::channel(EVENTS);
         let (live_in, live) = watch::channel(None);
         let leave = Shutdown::new();
+        let mesh = Mesh::new(MeshConfig {
+            identity: Arc::clone(&self.identity),
+            instance,
+            clock: self.clock,
+            door: self.door.clone(),
+            hearing: self.knowledge.hearing.clone(),
+            events: events.clone(),
+        });
         let connector = Connector {
             dialler: Dialler::new(Arc::clone(&self.identity), self.knowledge.clone(), self.profile.clone(), instance),
             applicant: Applicant::new(self.show.clone()),
             executor: executor.clone(),
             events: events.clone(),
             live: live_in,
+            mesh: mesh.clone(),
             leave: leave.clone(),
             pauses: Pauses::new(),
             told: None,
             told_of_another: false,
         };
         let connector = tokio::spawn(connector.run());
-        let parts = Parts { guard, executor, instance, events, live, leave, connector };
+        let parts = Parts { guard, executor, instance, events, live, leave, connector, mesh };
         let ended = self.wait_and_work(&parts, inbox_events, exec).await;
         parts.leave.raise();
         if self.folder.is_some() {
@@ -114,7 +127,9 @@ impl Setup {
                 guard.dismiss().await;
             }
         };
-        if tokio::time::timeout(LAST_PROCESSES, processes).await.is_err() {
+        let (processes, ()) =
+            tokio::join!(tokio::time::timeout(LAST_PROCESSES, processes), parts.mesh.close("the worker stops"));
+        if processes.is_err() {
             tracing::warn!("Some processes of this worker do not end; leaving them to its guard");
         }
         ended
@@ -162,7 +177,7 @@ impl Setup {
         let config = WorkerConfig { capacity: self.profile.capacity.clone(), heartbeat_interval: HEARTBEAT_INTERVAL };
         let engine = WorkerEngine::restore(config, self.clock.now(), unsettled);
         let briefer = self.briefer(parts, first.dispatcher);
-        let wires = Wires { events: parts.events.clone(), live: parts.live.clone(), briefer };
+        let wires = Wires { events: parts.events.clone(), live: parts.live.clone(), mesh: parts.mesh.clone(), briefer };
         let keeper = ResultKeeper::new(outbox);
         let stock = self.stock(parts)?;
         let mut shell = Shell::new(self.clock, engine, parts.executor.clone(), keeper, &first, wires, stock);

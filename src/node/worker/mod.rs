@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The connector asks `ways` whom to expect, `dial` to try, and `join` to wait
-//! where nobody knows this worker yet.
+//! where nobody knows this worker yet. Direct links to other workers are kept by
+//! `mesh`.
 //!
 //! The one invariant: a result that was reported is repeated until the
 //! dispatcher has recorded it, across lost links and restarts of either side.
@@ -26,6 +27,8 @@ mod join;
 pub mod last_words;
 mod life;
 mod logs;
+#[allow(dead_code, reason = "what asks peers for files and tasks is being built on it")]
+mod mesh;
 mod options;
 mod outbox;
 mod reports;
@@ -41,6 +44,7 @@ pub use options::{DispatcherAddress, WorkerOptions};
 use tokio::sync::watch;
 
 use self::life::Setup;
+use self::mesh::Door;
 use self::shell::LoopEnd;
 use self::ways::{AccessSource, FolderPath, Knowledge};
 use super::hardware::Hardware;
@@ -89,6 +93,7 @@ pub async fn run(options: WorkerOptions, shutdown: Shutdown) -> Result<(), NodeE
         // Beside the worker's folder and not in it: that one may be renamed while tasks run.
         work_root: home.root().join("work"),
         file_quota: options.file_quota,
+        door: Door { listen: options.listen, advertise: options.advertise },
         folder: Some(folder),
         stop: StopWishes::by_signals(shutdown),
     };
@@ -114,7 +119,6 @@ fn discover(options: &WorkerOptions, identity: Arc<Identity>, profile: &WorkerPr
         started_at: clock.now(),
         announcement: Announcement {
             role: Role::Worker,
-            listens: None,
             cpu: capacity.cpu,
             memory_bytes: capacity.memory_bytes,
             gpus: capacity.gpus,
@@ -157,6 +161,7 @@ pub(super) async fn run_embedded(
         program: program(binary),
         work_root,
         file_quota: None,
+        door: Door::default(),
         folder: None,
         stop: StopWishes { wanted: shutdown.clone(), hurry: shutdown },
     };

@@ -5,6 +5,7 @@
 //! and which variable overrides them (`cli`).
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use tokio::sync::mpsc;
@@ -45,6 +46,10 @@ pub struct WorkerOptions {
     pub file_quota: Option<u64>,
     /// `--discovery-port`: where beacons come from and go to; default 5555.
     pub discovery_port: u16,
+    /// `--listen`: where other workers come in; `None` is the first free port of 7879 to 7899, on all interfaces.
+    pub listen: Option<SocketAddr>,
+    /// `--advertise`: where others are told to look for it before anywhere else; port 0 is the one it listens on.
+    pub advertise: Option<SocketAddr>,
     /// The `octaskly` binary that guard and shims are started from; `None` is the running one.
     pub program: Option<PathBuf>,
     /// Where to show what is to be typed for this worker's approval; `None` is the terminal. What does not
@@ -78,6 +83,8 @@ impl WorkerOptions {
             resources: BTreeMap::new(),
             file_quota: None,
             discovery_port: DISCOVERY_PORT,
+            listen: None,
+            advertise: None,
             program: None,
             show_approval: None,
         }

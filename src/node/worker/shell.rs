@@ -16,6 +16,7 @@ use super::StopWishes;
 use super::files::{Staged, Stock};
 use super::files_turn::Staging;
 use super::last_words::Briefer;
+use super::mesh::Mesh;
 use super::outbox::{Reached, ResultKeeper};
 use super::reports::Reports;
 use crate::blob::{Collected, Pins};
@@ -24,6 +25,7 @@ use crate::exec::{Ending, ExecEvent, Executor};
 use crate::model::files::TaskFiles;
 use crate::model::handshake::Welcome;
 use crate::model::messages::{DispatcherMessage, WorkerMessage};
+use crate::model::peers::PeerMessage;
 use crate::model::{AttemptId, Millis, NodeId, NodeName, SealedSpec, Timestamp};
 use crate::node::{Clock, NodeError};
 use crate::store::StoreError;
@@ -75,6 +77,13 @@ pub(super) enum Event {
         id: AttemptId,
         /// Why not.
         refused: Option<String>,
+    },
+    /// Another worker said something on a direct link.
+    Peer {
+        /// Who.
+        from: NodeId,
+        /// What.
+        message: PeerMessage,
     },
     /// The outbox has come on, or its disk has become full or has room again.
     Outbox(Reached),
@@ -148,6 +157,8 @@ pub(super) struct Wires {
     pub(super) events: mpsc::Sender<Event>,
     /// The current link, for tasks that open streams of their own.
     pub(super) live: watch::Receiver<Option<Link>>,
+    /// The direct links to other workers.
+    pub(super) mesh: Mesh,
     /// Tells the guard where the dispatcher is.
     pub(super) briefer: Option<Briefer>,
 }
@@ -232,6 +243,7 @@ impl Shell {
             }
             self.perform()?;
             self.send_pending();
+            self.wires.mesh.stand(self.engine.vacancy(), self.engine.dispatcher_time(self.clock.now()));
             if self.stopping && self.has_stopped() {
                 return Ok(LoopEnd::Stopped);
             }
@@ -290,6 +302,7 @@ impl Shell {
                     self.queue(WorkerMessage::Ended(vec![ended]));
                 }
             }
+            Event::Peer { from, message } => self.heard_peer(from, message),
             Event::Outbox(reached) => self.keeper.progressed(now, reached),
             Event::Room => {}
             Event::Timeout => self.engine.handle_timeout(now),
@@ -301,6 +314,13 @@ impl Shell {
             Event::Fatal(error) => return Err(error),
         }
         Ok(None)
+    }
+
+    /// A peer's word. How it stands is known to the mesh by now, and nothing follows from it yet.
+    fn heard_peer(&self, from: NodeId, message: PeerMessage) {
+        match message {
+            PeerMessage::Status(status) => tracing::trace!(peer = from.short(), ?status, "a peer says how it stands"),
+        }
     }
 
     /// Ends what runs, once; everything else follows from the engine.

@@ -12,7 +12,7 @@ impl Scene {
         match &self.answers[&link] {
             Answer::Waiting(waiting) => Ok((link, waiting.name.clone())),
             Answer::Refused(refusal) => Err(refusal.clone()),
-            Answer::Welcome(welcome) => panic!("it was let in: {welcome:?}"),
+            other @ (Answer::Welcome(_) | Answer::Peer(_)) => panic!("it is told {other:?}"),
         }
     }
 

@@ -274,7 +274,7 @@ impl Scene {
         let hello = self.hello(Intent::Worker(profile.clone()), instance);
         let link = self.up(key(who), hello, vouched);
         match self.answers.get(&link).cloned() {
-            Some(Answer::Waiting(waiting)) => panic!("{who} is to wait: {waiting:?}"),
+            Some(other @ (Answer::Waiting(_) | Answer::Peer(_))) => panic!("{who} is told {other:?}"),
             Some(Answer::Welcome(welcome)) => {
                 let holds = self.workers.remove(who).filter(|old| old.instance == instance).map(|old| old.holds);
                 let played = Played {
@@ -565,7 +565,10 @@ impl Played {
             DispatcherMessage::Cancel(list) => self.told_to_end.extend(list),
             DispatcherMessage::Recorded(list) => self.thanked.extend(list),
             DispatcherMessage::ForgetJobs(jobs) => self.learnt.retain(|job| !jobs.contains(job)),
-            DispatcherMessage::HeartbeatSeen { .. } | DispatcherMessage::Drain | DispatcherMessage::Resume => {}
+            DispatcherMessage::HeartbeatSeen { .. }
+            | DispatcherMessage::Drain
+            | DispatcherMessage::Resume
+            | DispatcherMessage::Roster(_) => {}
         }
     }
 

@@ -38,7 +38,7 @@ impl Scene {
         match &self.answers[&link] {
             Answer::Welcome(welcome) => Ok((welcome.role, welcome.name.clone())),
             Answer::Refused(refusal) => Err(refusal.clone()),
-            Answer::Waiting(waiting) => panic!("it is to wait: {waiting:?}"),
+            other @ (Answer::Waiting(_) | Answer::Peer(_)) => panic!("it is told {other:?}"),
         }
     }
 

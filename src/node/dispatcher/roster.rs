@@ -1,0 +1,183 @@
+//! The signed roster: who belongs, and where they listen, on its way to all
+//! workers.
+//!
+//! Invariant: a worker that was let in hears of the newest roster as soon as its
+//! link takes it, and of none that an older one could follow; its epoch grows
+//! with each change, across restarts, and a renewal has the same. Changes within
+//! [`TOGETHER`] leave together, except that somebody was thrown out, which leaves
+//! at once. Absent: who belongs (the engine's registry), and what workers do with
+//! it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::shell::Shell;
+use crate::model::{Epoch, LinkId, NodeId, NodeName, Role, Timestamp};
+use crate::node::Clock;
+use crate::trust::roster::{
+    MAX_ADDRESSES, MAX_ENTRIES, ROSTER_RENEWAL, ROSTER_VALID, Roster, RosterEntry, RosterEpoch,
+};
+use crate::trust::{Identity, Signed};
+
+/// Changes within this time are signed and sent together: a hundred workers that join at once are a few rosters.
+const TOGETHER: Duration = Duration::from_millis(200);
+
+/// A worker that is enrolled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) node: NodeId,
+    pub(super) name: NodeName,
+}
+
+/// The newest roster as bytes, for whoever sends it.
+pub(super) type Signature = Option<Arc<Vec<u8>>>;
+
+/// Where the roster is put together.
+pub(super) struct RosterDesk {
+    places: Mutex<BTreeMap<NodeId, Place>>,
+    /// Counts changes of places.
+    moves: watch::Sender<u64>,
+    newest: watch::Sender<Signature>,
+}
+
+/// Where one worker listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    link: LinkId,
+    addresses: Vec<SocketAddr>,
+    /// Since when its link is gone, when it may come back.
+    away_since: Option<Timestamp>,
+}
+
+impl RosterDesk {
+    pub(super) fn new() -> Self {
+        let (moves, newest) = (watch::Sender::new(0), watch::Sender::new(None));
+        Self { places: Mutex::default(), moves, newest }
+    }
+
+    /// Sees the newest roster, beginning with the one that there is.
+    pub(super) fn newest(&self) -> watch::Receiver<Signature> {
+        let mut newest = self.newest.subscribe();
+        newest.mark_changed();
+        newest
+    }
+
+    /// The worker `node`, whose link `link` comes from `seen`, says that it listens there.
+    pub(super) fn listens(&self, node: NodeId, link: LinkId, seen: IpAddr, said: &[String]) {
+        let place = Place { link, addresses: places(seen, said), away_since: None };
+        let former = self.places().insert(node, place.clone());
+        if former != Some(place) {
+            self.moves.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// The link `link` of `node` has ended; `for_good` when it said goodbye.
+    pub(super) fn leave(&self, node: NodeId, link: LinkId, for_good: bool, now: Timestamp) {
+        let mut places = self.places();
+        let Some(place) = places.get_mut(&node).filter(|place| place.link == link) else { return };
+        if for_good {
+            places.remove(&node);
+            self.moves.send_modify(|count| *count += 1);
+        } else {
+            // It may only be this dispatcher that does not reach it.
+            place.away_since = Some(now);
+        }
+    }
+
+    /// The entries of a roster of `members`. When there are too many, those with a place come first.
+    fn entries(&self, members: &[Member], now: Timestamp) -> Vec<RosterEntry> {
+        let mut places = self.places();
+        let is_lasting = |place: &Place| place.away_since.is_none_or(|since| now.since(since) < ROSTER_VALID);
+        let enrolled: BTreeSet<NodeId> = members.iter().map(|member| member.node).collect();
+        places.retain(|node, place| is_lasting(place) && enrolled.contains(node));
+        let mut chosen: Vec<&Member> = members.iter().collect();
+        if chosen.len() > MAX_ENTRIES {
+            chosen.sort_by_key(|member| (!places.contains_key(&member.node), member.node));
+            chosen.truncate(MAX_ENTRIES);
+            chosen.sort_by_key(|member| member.node);
+        }
+        let entry = |member: &Member| RosterEntry {
+            node: member.node,
+            name: member.name.clone(),
+            addresses: places.get(&member.node).map(|place| place.addresses.clone()).unwrap_or_default(),
+            role: Role::Worker,
+        };
+        chosen.into_iter().map(entry).collect()
+    }
+
+    fn places(&self) -> MutexGuard<'_, BTreeMap<NodeId, Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a worker is that was `seen` there and has `said` where it listens: what it says first, in its order, but
+/// what was seen before that where the two agree on the port, and loopback last.
+fn places(seen: IpAddr, said: &[String]) -> Vec<SocketAddr> {
+    let said: Vec<SocketAddr> = said.iter().filter_map(|text| text.parse().ok()).collect();
+    let mut places: Vec<SocketAddr> = Vec::new();
+    // The one that the user advertises, or the likeliest one.
+    places.extend(said.first());
+    // An address of one link means nothing elsewhere.
+    let is_local = matches!(seen, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    if let Some(port) = said.last().map(SocketAddr::port).filter(|_| !is_local) {
+        places.push(SocketAddr::new(seen, port));
+    }
+    places.extend(said);
+    let mut known = BTreeSet::new();
+    places.retain(|place| known.insert(*place));
+    places.sort_by_key(|place| place.ip().is_loopback());
+    places.truncate(MAX_ADDRESSES);
+    places
+}
+
+/// Signs a roster at each change and again every [`ROSTER_RENEWAL`], for as long as the dispatcher runs.
+pub(super) async fn keep(
+    shell: Arc<Shell>,
+    identity: Arc<Identity>,
+    clock: Clock,
+    start: Epoch,
+    mut members: watch::Receiver<Arc<Vec<Member>>>,
+) {
+    let desk = &shell.roster;
+    let mut moves = desk.moves.subscribe();
+    let mut epoch = RosterEpoch { start, change: 0 };
+    let mut entries: Vec<RosterEntry> = Vec::new();
+    loop {
+        moves.mark_unchanged();
+        let present = Arc::clone(&members.borrow_and_update());
+        let issued_at = clock.now();
+        let now_on = desk.entries(&present, issued_at);
+        if now_on != entries || epoch.change == 0 {
+            epoch.change += 1;
+            entries = now_on;
+        }
+        let roster = Roster { epoch, issued_at, entries: entries.clone() };
+        match Signed::sign(&identity, &roster) {
+            Ok(signed) => drop(desk.newest.send_replace(Some(Arc::new(signed.to_bytes())))),
+            Err(error) => tracing::error!("No roster was signed: failed to {error}"),
+        }
+        let renewal = Instant::now() + ROSTER_RENEWAL.as_duration();
+        tokio::select! {
+            () = sleep_until(renewal) => continue,
+            Ok(()) = moves.changed() => {}
+            Ok(()) = members.changed() => {}
+            else => return,
+        }
+        gather(&mut members, &entries).await;
+    }
+}
+
+/// Waits a moment for more changes, but not when somebody was thrown out.
+async fn gather(members: &mut watch::Receiver<Arc<Vec<Member>>>, entries: &[RosterEntry]) {
+    let until = Instant::now() + TOGETHER;
+    let is_whole = |members: &Arc<Vec<Member>>| {
+        let enrolled: BTreeSet<NodeId> = members.iter().map(|member| member.node).collect();
+        entries.iter().all(|entry| enrolled.contains(&entry.node))
+    };
+    let _ = timeout_at(until, members.wait_for(|members| !is_whole(members))).await;
+}
