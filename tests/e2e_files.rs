@@ -10,6 +10,8 @@
 #[path = "e2e_files/desk.rs"]
 mod desk;
 mod harness;
+#[path = "e2e_files/held.rs"]
+mod held;
 #[path = "e2e_files/hostile.rs"]
 mod hostile;
 #[path = "e2e_files/upset.rs"]

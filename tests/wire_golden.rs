@@ -31,8 +31,8 @@ use octaskly::model::spec::{
 };
 use octaskly::model::trust::{ClientView, JoinNews, JoinReply, TokenId, TokenState, TokenView};
 use octaskly::model::views::{
-    AttemptView, Explanation, JobView, PeerLink, PeerView, StatusView, TaskTotals, TaskView, Usage, WorkerLack,
-    WorkerState, WorkerView,
+    AttemptView, Explanation, HoldersView, JobView, PeerLink, PeerView, StatusView, TaskTotals, TaskView, Usage,
+    WorkerLack, WorkerState, WorkerView,
 };
 use octaskly::model::{
     AttemptId, AttemptNo, Capacity, Demand, Digest, Epoch, Fence, InstanceId, IntervalSet, Items, JobId, JobSpec,
@@ -276,6 +276,10 @@ golden!(stream_purpose_keeps_its_bytes, "stream_purpose.hex", StreamPurpose, {
     "BlobOffer": StreamPurpose::BlobOffer { .. } => StreamPurpose::BlobOffer { id: id(), blobs: vec![blob(7)] },
     "OutputsOf": StreamPurpose::OutputsOf { .. } =>
         StreamPurpose::OutputsOf { id: id(), input: 2, output: "model.bin".into() },
+    "BlobRead": StreamPurpose::BlobRead { .. } => StreamPurpose::BlobRead { wishes: vec![wish()] },
+    "Keeping": StreamPurpose::Keeping => StreamPurpose::Keeping,
+    "BlobCopy": StreamPurpose::BlobCopy { .. } =>
+        StreamPurpose::BlobCopy { contents: vec![tree()], blobs: vec![blob(8)] },
 });
 
 fn failure(kind: SpawnFailureKind) -> Outcome {
@@ -291,6 +295,8 @@ golden!(outcome_keeps_its_bytes, "outcome.hex", Outcome, {
     "SpawnFailed.NotExecutable": Outcome::SpawnFailed(_) => failure(SpawnFailureKind::NotExecutable),
     "SpawnFailed.Worker": Outcome::SpawnFailed(_) => failure(SpawnFailureKind::Worker),
     "TransferFailed": Outcome::TransferFailed(_) => Outcome::TransferFailed("the holder went away".to_owned()),
+    "OutputMissing": Outcome::OutputMissing(_) => Outcome::OutputMissing("there is no output a".to_owned()),
+    "InputLost": Outcome::InputLost(_) => Outcome::InputLost("worker-01 is gone".to_owned()),
     "Lost": Outcome::Lost => Outcome::Lost,
     "DependencyFailed": Outcome::DependencyFailed(_) => Outcome::DependencyFailed(JobId(4)),
     "Cancelled": Outcome::Cancelled(_) => Outcome::Cancelled(Cancellation::Requested(None)),
@@ -402,6 +408,7 @@ fn task_view() -> TaskView {
         outcome: None,
         ended_at: None,
         attempts: vec![attempt],
+        holders: vec![HoldersView { digest: blob(7).digest, names: vec!["worker-01".to_owned()] }],
     }
 }
 
@@ -569,6 +576,7 @@ fn task_files() -> TaskFiles {
     TaskFiles {
         outputs: vec![OutputFile { name: "a.png".into(), content: file() }],
         transfers: vec![Transfer { blob: blob(7), from: "worker-02".to_owned(), path: TransferPath::Direct }],
+        held: false,
     }
 }
 
@@ -582,21 +590,30 @@ golden!(files_reply_keeps_its_bytes, "files_reply.hex", FilesReply, {
         text: "no room".to_owned(),
         hint: None,
     }),
+    "Relayed": FilesReply::Relayed(_) => FilesReply::Relayed(name("worker-01")),
+    "Away": FilesReply::Away => FilesReply::Away,
+    "Remade": FilesReply::Remade(_) => FilesReply::Remade("output a of task 5.3 was lost".to_owned()),
+    "Needed": FilesReply::Needed(_) => FilesReply::Needed(vec![tree()]),
+    "Lacking": FilesReply::Lacking(_) => FilesReply::Lacking(vec![blob(7).digest]),
 });
 
 golden!(task_files_keep_their_bytes, "task_files.hex", TaskFiles, {
     "Local": TaskFiles { .. } => TaskFiles {
         outputs: vec![OutputFile { name: vec![0xff].into(), content: tree() }],
         transfers: vec![Transfer { blob: blob(1), from: "worker-01".to_owned(), path: TransferPath::Local }],
+        held: false,
     },
     "Direct": TaskFiles { .. } => task_files(),
+    "Held": TaskFiles { .. } => TaskFiles { held: true, ..task_files() },
     "Relay": TaskFiles { .. } => TaskFiles {
         outputs: Vec::new(),
         transfers: vec![Transfer { blob: blob(1), from: "worker-01".to_owned(), path: TransferPath::Relay }],
+        held: false,
     },
     "Dispatcher": TaskFiles { .. } => TaskFiles {
         outputs: Vec::new(),
         transfers: vec![Transfer { blob: blob(1), from: "dispatcher".to_owned(), path: TransferPath::Dispatcher }],
+        held: false,
     },
 });
 

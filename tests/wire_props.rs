@@ -62,6 +62,8 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         Just(Outcome::OutOfMemory),
         spawn.prop_map(|(kind, reason)| Outcome::SpawnFailed(SpawnFailure { kind, reason })),
         any::<String>().prop_map(Outcome::TransferFailed),
+        any::<String>().prop_map(Outcome::OutputMissing),
+        any::<String>().prop_map(Outcome::InputLost),
         Just(Outcome::Lost),
         any::<u64>().prop_map(|job| Outcome::DependencyFailed(JobId(job))),
         cancellation().prop_map(Outcome::Cancelled),

@@ -6,7 +6,10 @@
 //! so a content means the same on every node. Absent: reading and writing files
 //! (`blob/`), and the bytes of a manifest (`wire/manifest`).
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::compact::{as_array, tasks};
 use super::limits::{BLOBS_A_STREAM, BYTES_A_STREAM, PIECE_BYTES};
@@ -161,6 +164,40 @@ pub struct TaskFiles {
     pub outputs: Vec<OutputFile>,
     /// How its inputs came to its worker.
     pub transfers: Vec<Transfer>,
+    /// Whether its worker holds the outputs until somebody asks for them; otherwise the dispatcher has them already.
+    pub held: bool,
+}
+
+// What held nothing is written as it was before workers held anything: older stores and outboxes are full of it.
+impl Serialize for TaskFiles {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.held {
+            false => (&self.outputs, &self.transfers).serialize(serializer),
+            true => (&self.outputs, &self.transfers, true).serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for TaskFiles {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = TaskFiles;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("outputs, transfers, and whether the worker holds the outputs")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<TaskFiles, A::Error> {
+                let missing = |place| A::Error::invalid_length(place, &self);
+                let outputs = list.next_element()?.ok_or_else(|| missing(0))?;
+                let transfers = list.next_element()?.ok_or_else(|| missing(1))?;
+                let held = list.next_element()?.unwrap_or(false);
+                Ok(TaskFiles { outputs, transfers, held })
+            }
+        }
+        deserializer.deserialize_seq(Fields)
+    }
 }
 
 /// A blob and the pieces of it that somebody lacks or is to send.
@@ -231,7 +268,6 @@ pub enum TransferPath {
 as_array!(BlobRef { digest, bytes });
 as_array!(TreeEntry { path, kind });
 as_array!(OutputFile { name, content });
-as_array!(TaskFiles { outputs, transfers });
 as_array!(BlobWish { blob, pieces });
 as_array!(Transfer { blob, from, path });
 

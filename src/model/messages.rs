@@ -8,11 +8,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::compact::{as_array, batch};
-use super::files::{BlobRef, BlobWish, OutputFile};
+use super::files::{BlobRef, BlobWish, Content, OutputFile};
 use super::peers::LinkedPeer;
 use super::requests::Failure;
 use super::{
-    AttemptId, AttemptNo, AttemptReport, Fence, JobId, Millis, NodeId, RawString, SealedSpec, TaskId, Timestamp,
+    AttemptId, AttemptNo, AttemptReport, Digest, Fence, JobId, Millis, NodeId, NodeName, RawString, SealedSpec, TaskId,
+    Timestamp,
 };
 
 /// From a worker to its dispatcher.
@@ -217,6 +218,26 @@ pub enum StreamPurpose {
         /// The output's name with its placeholders filled in.
         output: RawString,
     },
+    /// Dispatcher → worker: send these pieces of outputs that you hold, or of inputs that you fetched. Answered by
+    /// [`FilesReply::Follows`] and then the pieces in order, or by a refusal.
+    BlobRead {
+        /// What is wanted.
+        #[serde(deserialize_with = "batch")]
+        wishes: Vec<BlobWish>,
+    },
+    /// Worker → dispatcher: what is still needed of the outputs that only I hold? Answered by one
+    /// [`FilesReply::Needed`] after another; then the worker says in one [`FilesReply::Lacking`] after another
+    /// what of it is not there any more.
+    Keeping,
+    /// Worker → dispatcher: these blobs belong to outputs that only I hold, and I leave. Answered as `BlobOffer`.
+    BlobCopy {
+        /// Outputs, as the dispatcher named them.
+        #[serde(deserialize_with = "batch")]
+        contents: Vec<Content>,
+        /// Blobs that they consist of.
+        #[serde(deserialize_with = "batch")]
+        blobs: Vec<BlobRef>,
+    },
 }
 
 /// What a dispatcher answers on a stream about files.
@@ -232,6 +253,17 @@ pub enum FilesReply {
     Found(#[serde(deserialize_with = "batch")] Vec<OutputFile>),
     /// It cannot be done.
     Refused(Failure),
+    /// The pieces follow; some of them come through the dispatcher from this worker.
+    Relayed(NodeName),
+    /// A worker that has them is away for now: ask again.
+    Away,
+    /// They are gone with the worker that had them, and are being made again: give the attempt up. Its task is
+    /// tried again when they are there.
+    Remade(String),
+    /// These outputs are held by the asking worker alone, and are needed.
+    Needed(#[serde(deserialize_with = "batch")] Vec<Content>),
+    /// These the worker does not have.
+    Lacking(#[serde(deserialize_with = "batch")] Vec<Digest>),
 }
 
 /// What a worker has heard of another node. Nothing of it is proved to the dispatcher.

@@ -24,6 +24,11 @@ pub enum Outcome {
     SpawnFailed(SpawnFailure),
     /// An input could not be brought to the worker, or an output not be kept.
     TransferFailed(String),
+    /// It said that it succeeded, and had not made what it declared: the first of these outputs, and how many more.
+    OutputMissing(String),
+    /// An input was gone with the worker that held it, and is being made again. Only attempts end so; their task
+    /// is tried again.
+    InputLost(String),
     /// Its worker was lost and it may not (or no longer) be tried again.
     Lost,
     /// A job it depends on did not succeed.
@@ -94,7 +99,7 @@ impl Outcome {
             Self::TimedOut(_) => Cause::Timeout,
             Self::OutOfMemory => Cause::Oom,
             Self::SpawnFailed(_) => Cause::Spawn,
-            Self::TransferFailed(_) => Cause::Transfer,
+            Self::TransferFailed(_) | Self::OutputMissing(_) | Self::InputLost(_) => Cause::Transfer,
             Self::Lost => Cause::Lost,
             Self::DependencyFailed(_) => Cause::Dependency,
         })
@@ -114,7 +119,12 @@ impl Outcome {
                 SpawnFailureKind::Worker => 125,
             },
             Self::Cancelled(Cancellation::Interrupted) => 130,
-            Self::TransferFailed(_) | Self::Lost | Self::DependencyFailed(_) | Self::Cancelled(_) => 125,
+            Self::TransferFailed(_)
+            | Self::OutputMissing(_)
+            | Self::InputLost(_)
+            | Self::Lost
+            | Self::DependencyFailed(_)
+            | Self::Cancelled(_) => 125,
         }
     }
 }
@@ -130,6 +140,8 @@ impl fmt::Display for Outcome {
             Self::OutOfMemory => f.write_str("ran out of memory"),
             Self::SpawnFailed(failure) => write!(f, "could not start: {}", failure.reason),
             Self::TransferFailed(reason) => write!(f, "could not move its files: {reason}"),
+            Self::OutputMissing(what) => write!(f, "did not make what it declared: {what}"),
+            Self::InputLost(reason) => write!(f, "waits for a lost input: {reason}"),
             Self::Lost => f.write_str("was lost with its worker"),
             Self::DependencyFailed(job) => write!(f, "was not started: job {job} did not succeed"),
             Self::Cancelled(Cancellation::Requested(None)) => f.write_str("was cancelled"),

@@ -272,7 +272,9 @@ impl RetryOn {
             Outcome::OutOfMemory => self.oom,
             Outcome::TimedOut(_) => self.timeout,
             Outcome::SpawnFailed(_) | Outcome::TransferFailed(_) => self.codes.is_none(),
-            Outcome::Lost | Outcome::DependencyFailed(_) | Outcome::Cancelled(_) => false,
+            // What said that it succeeded would say so again: its command or the name of its output is wrong.
+            Outcome::OutputMissing(_) => false,
+            Outcome::Lost | Outcome::InputLost(_) | Outcome::DependencyFailed(_) | Outcome::Cancelled(_) => false,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::outcome::Cancellation;
 use super::records::DiskSpace;
 use super::records::TaskCounts;
 use super::{
-    AttemptId, Fence, JobId, JobState, Millis, NodeId, NodeName, Outcome, Role, SealedSpec, TaskId, TaskState,
+    AttemptId, Digest, Fence, JobId, JobState, Millis, NodeId, NodeName, Outcome, Role, SealedSpec, TaskId, TaskState,
     Timestamp,
 };
 
@@ -99,6 +99,18 @@ pub struct TaskView {
     pub ended_at: Option<Timestamp>,
     /// Its attempts in order.
     pub attempts: Vec<AttemptView>,
+    /// Who has which of its outputs, where anybody has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<HoldersView>,
+}
+
+/// Who has an output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldersView {
+    /// Its digest: a file's, or that of a directory's manifest.
+    pub digest: Digest,
+    /// Names of workers, and `dispatcher`.
+    pub names: Vec<String>,
 }
 
 impl TaskView {
@@ -106,6 +118,12 @@ impl TaskView {
     #[must_use]
     pub fn decisive(&self) -> Option<&AttemptView> {
         decisive(&self.attempts)
+    }
+
+    /// Who has the output of this digest.
+    #[must_use]
+    pub fn holders_of(&self, digest: Digest) -> &[String] {
+        self.holders.iter().find(|held| held.digest == digest).map_or(&[], |held| &held.names)
     }
 
     /// What its last attempt that has ended moved; `None` when that was nothing.

@@ -229,7 +229,10 @@ impl Ledger {
             Outcome::SpawnFailed(_) => assert!(run.is_none(), "{id} could not start but did"),
             Outcome::Lost => self.tallies.lost += 1,
             Outcome::Cancelled(_) => {}
-            Outcome::TransferFailed(_) | Outcome::DependencyFailed(_) => panic!("{id} is recorded as {outcome}"),
+            Outcome::TransferFailed(_)
+            | Outcome::OutputMissing(_)
+            | Outcome::InputLost(_)
+            | Outcome::DependencyFailed(_) => panic!("{id} is recorded as {outcome}"),
         }
         self.tallies.results += 1;
     }

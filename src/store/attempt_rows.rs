@@ -105,10 +105,9 @@ pub(super) fn ended(connection: &Connection, id: AttemptId, report: &AttemptRepo
             kept_bytes,
             files::encoded(report.files.as_deref())?
         ])?;
-    let outputs = report.files.as_deref().map(|files| &files.outputs[..]);
     // A first attempt that moved nothing has nothing to take the place of.
-    if updated > 0 && (outputs.is_some() || id.attempt.0 > 1) {
-        files::brought(connection, id, outputs.unwrap_or_default())?;
+    if updated > 0 && (report.files.is_some() || id.attempt.0 > 1) {
+        files::brought(connection, id, report.files.as_deref())?;
     }
     match &report.output.kept {
         KeptOutput::Inline(frames) if updated > 0 => run(

@@ -10,16 +10,19 @@ use rusqlite::{Connection, Row, params};
 
 use super::StoreError;
 use super::apply::run;
-use super::rows::{digest_from, int, uint};
+use super::rows::{digest_from, int, name_from, node_from, uint};
 use crate::model::files::{BlobRef, Content, InputSource, OutputFile, TaskFiles};
 use crate::model::limits::{MAX_BATCH, MAX_FRAME};
-use crate::model::{AttemptId, Digest, JobId, RawString, SealedSpec, TaskId, TaskIndex};
+use crate::model::{AttemptId, Digest, JobId, NodeId, NodeName, RawString, SealedSpec, TaskId, TaskIndex};
 use crate::wire::frame;
 
 /// `outputs.kind`, one number a kind of content.
 const FILE: i64 = 0;
 const EXECUTABLE: i64 = 1;
 const TREE: i64 = 2;
+
+/// Holders of one blob that are looked at: of more, some will do.
+const MOST_HOLDERS: i64 = 64;
 
 /// What an attempt moved, as the value of its column.
 pub(super) fn encoded(files: Option<&TaskFiles>) -> Result<Option<Vec<u8>>, StoreError> {
@@ -37,7 +40,9 @@ pub(super) fn decoded(column: Option<&[u8]>) -> Result<Option<Box<TaskFiles>>, S
 }
 
 /// The outputs of an attempt take the place of those of the attempts before it.
-pub(super) fn brought(connection: &Connection, id: AttemptId, outputs: &[OutputFile]) -> Result<(), StoreError> {
+pub(super) fn brought(connection: &Connection, id: AttemptId, files: Option<&TaskFiles>) -> Result<(), StoreError> {
+    let held = files.is_some_and(|files| files.held);
+    let outputs = files.map_or(&[][..], |files| &files.outputs);
     let (job, task) = (int(id.task.job.0), int(id.task.index.0));
     run(connection, "DELETE FROM outputs WHERE job = ?1 AND task = ?2", params![job, task])?;
     for output in outputs {
@@ -49,8 +54,9 @@ pub(super) fn brought(connection: &Connection, id: AttemptId, outputs: &[OutputF
         };
         run(
             connection,
-            "INSERT OR REPLACE INTO outputs (job, name, task, kind, digest, bytes, total_bytes)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT OR REPLACE INTO outputs (job, name, task, kind, digest, bytes, total_bytes, holder)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, CASE WHEN ?8 THEN
+                (SELECT worker FROM attempts WHERE job = ?1 AND task = ?3 AND attempt = ?9) END)",
             params![
                 job,
                 output.name.as_bytes(),
@@ -58,7 +64,9 @@ pub(super) fn brought(connection: &Connection, id: AttemptId, outputs: &[OutputF
                 kind,
                 blob.digest.0,
                 int(blob.bytes),
-                int(output.content.total_bytes())
+                int(output.content.total_bytes()),
+                held,
+                id.attempt.0
             ],
         )?;
     }
@@ -154,6 +162,55 @@ pub(super) fn live(connection: &Connection) -> Result<Live, StoreError> {
         live.blobs.insert(blob.digest);
     }
     Ok(live)
+}
+
+/// Workers whose recorded outputs have this digest: each holds it, as far as the store knows.
+pub(super) fn holders(connection: &Connection, digest: Digest) -> Result<Vec<(NodeId, NodeName)>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT DISTINCT workers.node, workers.name FROM outputs JOIN workers ON workers.worker = outputs.holder
+         WHERE outputs.digest = ?1 AND outputs.holder IS NOT NULL LIMIT ?2",
+    )?;
+    let mut rows = select.query(params![digest.0, MOST_HOLDERS])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((node_from(&row.get::<_, Vec<u8>>(0)?)?, name_from(&row.get::<_, String>(1)?)?));
+    }
+    Ok(found)
+}
+
+/// Outputs that this worker holds, in order of their digests, behind `after`; at most [`MAX_BATCH`].
+pub(super) fn held_by(
+    connection: &Connection,
+    node: NodeId,
+    after: Option<Digest>,
+) -> Result<Vec<Content>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT DISTINCT 0, x'', kind, digest, bytes, total_bytes FROM outputs
+         WHERE holder IN (SELECT worker FROM workers WHERE node = ?1) AND digest > ?2 ORDER BY digest LIMIT ?3",
+    )?;
+    // Every digest is longer than this one, and so behind it.
+    let after = after.map_or_else(Vec::new, |after| after.0.to_vec());
+    let mut rows = select.query(params![node.0, after, MAX_BATCH as i64])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(output(row)?.1.content);
+    }
+    Ok(found)
+}
+
+/// Whose outputs have this digest, of those that `job` has, or `task` of it.
+pub(super) fn made_by(
+    connection: &Connection,
+    job: JobId,
+    task: Option<TaskIndex>,
+    digest: Digest,
+) -> Result<Option<(TaskId, RawString)>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT task, name FROM outputs WHERE job = ?1 AND digest = ?2 AND (?3 IS NULL OR task = ?3) LIMIT 1",
+    )?;
+    let mut rows = select.query(params![int(job.0), digest.0, task.map(|index| int(index.0))])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some((TaskId { job, index: TaskIndex(uint(row.get(0)?)) }, RawString(row.get(1)?))))
 }
 
 /// What must not be removed from the blob folder.

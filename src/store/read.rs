@@ -16,7 +16,9 @@ use crate::model::records::RestoredJob;
 use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::{Part, Selector};
 use crate::model::views::{AttemptView, JobView, TaskView};
-use crate::model::{AttemptId, JobId, JobState, NodeId, RawString, SealedSpec, TaskId, TaskIndex, Timestamp};
+use crate::model::{
+    AttemptId, Digest, JobId, JobState, NodeId, NodeName, RawString, SealedSpec, TaskId, TaskIndex, Timestamp,
+};
 
 /// Who asks: what is not his does not exist for him, unless he sees all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +182,35 @@ impl Reader {
     /// When the file is damaged or cannot be read.
     pub fn output_contents(&self, job: JobId, task: Option<TaskIndex>) -> Result<Vec<Content>, StoreError> {
         files::contents(&self.connection, job, task)
+    }
+
+    /// Workers whose recorded outputs have this digest.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn holders(&self, digest: Digest) -> Result<Vec<(NodeId, NodeName)>, StoreError> {
+        files::holders(&self.connection, digest)
+    }
+
+    /// Outputs that a worker holds, in order of their digests, behind `after`; at most `MAX_BATCH`.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn held_by(&self, node: NodeId, after: Option<Digest>) -> Result<Vec<Content>, StoreError> {
+        files::held_by(&self.connection, node, after)
+    }
+
+    /// The task of `job`, or only `task` of it, that made what has this digest, and the output's name.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn made_by(
+        &self,
+        job: JobId,
+        task: Option<TaskIndex>,
+        digest: Digest,
+    ) -> Result<Option<(TaskId, RawString)>, StoreError> {
+        files::made_by(&self.connection, job, task, digest)
     }
 
     /// The spec of a job.

@@ -111,6 +111,8 @@ pub(super) fn outcome(outcome: Option<&Outcome>) -> OutcomeColumns<'_> {
             ("spawn", Some(code), Some(failure.reason.as_str()))
         }
         Outcome::TransferFailed(reason) => ("transfer", None, Some(reason.as_str())),
+        Outcome::OutputMissing(what) => ("output-missing", None, Some(what.as_str())),
+        Outcome::InputLost(reason) => ("input-lost", None, Some(reason.as_str())),
         Outcome::Lost => ("lost", None, None),
         Outcome::DependencyFailed(job) => ("dependency", Some(int(job.0)), None),
         Outcome::Cancelled(why) => {
@@ -143,6 +145,8 @@ pub(super) fn outcome_from(row: &Row<'_>, at: usize) -> Result<Option<Outcome>, 
             Outcome::SpawnFailed(SpawnFailure { kind, reason: text.unwrap_or_default() })
         }
         "transfer" => Outcome::TransferFailed(text.unwrap_or_default()),
+        "output-missing" => Outcome::OutputMissing(text.unwrap_or_default()),
+        "input-lost" => Outcome::InputLost(text.unwrap_or_default()),
         "lost" => Outcome::Lost,
         "dependency" => Outcome::DependencyFailed(JobId(large()?)),
         word => Outcome::Cancelled(cancellation_from(word, text)?),
@@ -196,6 +200,8 @@ mod tests {
             spawn(SpawnFailureKind::NotExecutable),
             spawn(SpawnFailureKind::Worker),
             Outcome::TransferFailed("gone".into()),
+            Outcome::OutputMissing("there is no output x".into()),
+            Outcome::InputLost("its holder is gone".into()),
             Outcome::Lost,
             Outcome::DependencyFailed(JobId(7)),
             Outcome::Cancelled(Cancellation::Requested(None)),

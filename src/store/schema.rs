@@ -21,8 +21,10 @@ impl Schema {
 }
 
 /// The dispatcher's file; its id reads `OKds`.
-pub(super) const DISPATCHER: Schema =
-    Schema { application_id: 0x4f4b_6473, migrations: &[DISPATCHER_1, DISPATCHER_2, DISPATCHER_3, DISPATCHER_4] };
+pub(super) const DISPATCHER: Schema = Schema {
+    application_id: 0x4f4b_6473,
+    migrations: &[DISPATCHER_1, DISPATCHER_2, DISPATCHER_3, DISPATCHER_4, DISPATCHER_5],
+};
 
 /// The worker's outbox; its id reads `OKob`.
 pub(super) const OUTBOX: Schema = Schema { application_id: 0x4f4b_6f62, migrations: &[OUTBOX_1] };
@@ -236,6 +238,14 @@ ALTER TABLE jobs ADD COLUMN sweeps INTEGER NOT NULL DEFAULT 0;
 
 -- Sweeps with greater numbers came after this row was written.
 ALTER TABLE tasks ADD COLUMN swept INTEGER NOT NULL DEFAULT 0;
+";
+
+// Outputs that stay on the worker that made them.
+const DISPATCHER_5: &str = "
+-- The row of the worker that holds it until somebody asks for it; NULL: the dispatcher was given it with the result.
+ALTER TABLE outputs ADD COLUMN holder INTEGER;
+CREATE INDEX outputs_held ON outputs (holder, digest) WHERE holder IS NOT NULL;
+CREATE INDEX outputs_holders ON outputs (digest, holder) WHERE holder IS NOT NULL;
 ";
 
 const OUTBOX_1: &str = "

@@ -137,6 +137,7 @@ impl Job {
             outcome: self.rest_outcome.clone().filter(|_| self.rest.is_terminal()),
             ended_at: self.rest.is_terminal().then_some(self.rest_at),
             attempts: Vec::new(),
+            holders: Vec::new(),
         }
     }
 }
@@ -292,6 +293,7 @@ fn row_view(job: &Job, row: &Row<'_>) -> Result<TaskView, StoreError> {
         outcome,
         ended_at: state.is_terminal().then_some(changed_at),
         attempts: Vec::new(),
+        holders: Vec::new(),
     })
 }
 

@@ -5,7 +5,7 @@ use super::frame::Message;
 use crate::model::files::{BlobWish, TaskFiles};
 use crate::model::handshake::{Answer, Hello};
 use crate::model::limits::{
-    MAX_ADDRESS_BYTES, MAX_BATCH, MAX_NEIGHBOURS, MAX_PEER_ADDRESSES, MAX_ROSTER_BYTES, MAX_ROWS,
+    MAX_ADDRESS_BYTES, MAX_BATCH, MAX_NEIGHBOURS, MAX_PEER_ADDRESSES, MAX_REASON_BYTES, MAX_ROSTER_BYTES, MAX_ROWS,
 };
 use crate::model::messages::{DispatcherMessage, EndedAttempt, FilesReply, StreamPurpose, WorkerMessage};
 use crate::model::peers::{PeerMessage, PeerPurpose, PeerSelf};
@@ -23,9 +23,17 @@ impl Message for PeerSelf {}
 impl Message for StreamPurpose {
     fn check_bounds(&self) -> Result<(), WireError> {
         match self {
-            Self::BlobFetch { wishes, .. } => sane(wishes),
+            Self::BlobFetch { wishes, .. } | Self::BlobRead { wishes } => sane(wishes),
             Self::BlobOffer { blobs, .. } => at_most("offered blobs", blobs.len(), MAX_BATCH),
-            Self::Attached { .. } | Self::LogUpload { .. } | Self::LogRead { .. } | Self::OutputsOf { .. } => Ok(()),
+            Self::BlobCopy { contents, blobs } => {
+                at_most("copied outputs", contents.len(), MAX_BATCH)?;
+                at_most("copied blobs", blobs.len(), MAX_BATCH)
+            }
+            Self::Attached { .. }
+            | Self::LogUpload { .. }
+            | Self::LogRead { .. }
+            | Self::OutputsOf { .. }
+            | Self::Keeping => Ok(()),
         }
     }
 }
@@ -43,7 +51,10 @@ impl Message for FilesReply {
         match self {
             Self::Wanted(wishes) => sane(wishes),
             Self::Found(outputs) => at_most("outputs", outputs.len(), MAX_BATCH),
-            Self::Follows | Self::Kept | Self::Refused(_) => Ok(()),
+            Self::Needed(contents) => at_most("needed outputs", contents.len(), MAX_BATCH),
+            Self::Lacking(digests) => at_most("lacking outputs", digests.len(), MAX_BATCH),
+            Self::Remade(text) => at_most("characters of a reason", text.len(), MAX_REASON_BYTES),
+            Self::Follows | Self::Kept | Self::Refused(_) | Self::Relayed(_) | Self::Away => Ok(()),
         }
     }
 }

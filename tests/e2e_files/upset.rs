@@ -113,7 +113,7 @@ fn a_dispatcher_without_room_refuses_an_input_and_says_what_to_do() {
 #[test]
 fn outputs_for_which_there_is_no_room_fail_their_task_and_keep_a_failures_exit_code() {
     let cluster = Cluster::new();
-    let _dispatcher = cluster.dispatcher_with(&["--file-quota", "4M"]);
+    let _dispatcher = cluster.dispatcher_with(&["--p2p-enabled", "false", "--file-quota", "4M"]);
     let _worker = cluster.worker("worker-a");
     let desk = Desk::of(cluster);
     let script = "head -c 8M /dev/urandom > big";

@@ -1,5 +1,5 @@
 PRAGMA application_id = 1330340979;
-PRAGMA user_version = 4;
+PRAGMA user_version = 5;
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -139,7 +139,7 @@ CREATE TABLE outputs (
     kind INTEGER NOT NULL,
     digest BLOB NOT NULL,
     bytes INTEGER NOT NULL,
-    total_bytes INTEGER NOT NULL,
+    total_bytes INTEGER NOT NULL, holder INTEGER,
     PRIMARY KEY (job, name, task)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX outputs_of_task ON outputs (job, task);
@@ -155,3 +155,5 @@ CREATE TABLE sweeps (
     outcome_text TEXT,
     PRIMARY KEY (job, sweep)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX outputs_held ON outputs (holder, digest) WHERE holder IS NOT NULL;
+CREATE INDEX outputs_holders ON outputs (digest, holder) WHERE holder IS NOT NULL;

@@ -3,13 +3,19 @@
 //! Invariant: every attempt has a fence greater than all before, and is on
 //! record before its worker hears of it. Absent: which task goes where.
 
+use std::cmp::Reverse;
+
 use super::DispatcherEngine;
 use super::Notice;
-use super::placement::Grant;
+use super::placement::{ClassId, Grant};
 use super::task::Attempt;
 use crate::model::messages::{Assignment, JobOnWorker};
 use crate::model::records::Record;
-use crate::model::{AttemptId, AttemptNo, Fence, JobId, LinkId, Timestamp};
+use crate::model::{AttemptId, AttemptNo, Fence, IntervalSet, JobId, LinkId, Timestamp};
+
+/// Ready tasks of a job that are looked at for one whose inputs are where it would go: few, so that the cost of an
+/// assignment does not grow with the array.
+const LOOKED_AHEAD: usize = 16;
 
 impl DispatcherEngine {
     /// Hands out everything that fits anywhere; nothing while the disk is full.
@@ -17,9 +23,41 @@ impl DispatcherEngine {
         if !self.disk.is_enough() {
             return;
         }
-        while let Some(grant) = self.placement.next() {
+        loop {
+            let (jobs, whereabouts) = (&self.jobs, &self.whereabouts);
+            let nearest = |id: JobId, class: ClassId| {
+                let job = jobs.at(id);
+                match job.first_ready(class).filter(|_| !job.spec().inputs.is_empty()) {
+                    Some(position) => {
+                        let near = whereabouts.nearest(job.spec(), job.task_id(position));
+                        near.into_iter().map(|(worker, _)| worker).collect()
+                    }
+                    None => Vec::new(),
+                }
+            };
+            let Some(grant) = self.placement.next(nearest) else { return };
             self.assign(now, grant);
         }
+    }
+
+    /// Of the next few tasks of a job that could go to a worker, the one with most of its inputs there.
+    fn choose(&self, grant: &Grant) -> u64 {
+        let job = self.jobs.at(grant.job);
+        let Some(first) = job.first_ready(grant.class) else {
+            unreachable!("job {} is in the line of a class it has no task of", grant.job)
+        };
+        if job.spec().inputs.is_empty() {
+            return first;
+        }
+        let there = |position: &u64| {
+            let near = self.whereabouts.nearest(job.spec(), job.task_id(*position));
+            near.iter().find(|(worker, _)| *worker == grant.worker).map_or(0, |(_, bytes)| *bytes)
+        };
+        // Of equals the first: the order of an array is kept where nothing speaks against it.
+        let next = job.ready_in(grant.class).into_iter().flat_map(IntervalSet::iter).take(LOOKED_AHEAD);
+        next.map(|position| (there(&position), Reverse(position)))
+            .max()
+            .map_or(first, |(_, Reverse(position))| position)
     }
 
     fn assign(&mut self, now: Timestamp, grant: Grant) {
@@ -29,8 +67,12 @@ impl DispatcherEngine {
         assert!(job.may_start(), "job {} was placed and may not start", grant.job);
         let (position, mut counts) = match grant.second {
             true => job.pop_uncertain(),
-            false => job.pop_ready(grant.class),
+            false => {
+                let position = self.choose(&grant);
+                (position, self.jobs.at_mut(grant.job).take_ready(grant.class, position))
+            }
         };
+        let job = self.jobs.at_mut(grant.job);
         counts.attempts += 1;
         let (task, no) = (job.task_id(position), AttemptNo(counts.attempts));
         let attempt = Attempt {

@@ -35,6 +35,7 @@ impl DispatcherEngine {
                 assert!(self.jobs.at(*job).learnt_by.contains(&key), "a job does not know that a worker knows it");
             }
         }
+        self.whereabouts.check();
         self.placement.check(|key| held.get(&key).cloned().unwrap_or_default(), self.disk.is_enough());
         let seated = self.roster.iter().filter(|(key, _)| self.placement.is_seated(*key));
         for (key, worker) in seated {

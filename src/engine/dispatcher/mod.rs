@@ -48,6 +48,7 @@ mod unexpired;
 mod version;
 mod view;
 mod watch;
+mod whereabouts;
 
 use std::collections::BTreeMap;
 
@@ -136,6 +137,7 @@ pub struct DispatcherEngine {
     watchers: watch::Watchers,
     outbox: outbox::Outbox,
     throughput: throughput::Throughput,
+    whereabouts: whereabouts::Whereabouts,
     started_at: Timestamp,
     last_call: Timestamp,
     synced: BatchNo,

@@ -88,6 +88,7 @@ impl DispatcherEngine {
             watchers: watch::Watchers::default(),
             outbox: outbox::Outbox::default(),
             throughput: throughput::Throughput::new(),
+            whereabouts: super::whereabouts::Whereabouts::default(),
             started_at: now,
             last_call: now,
             synced: BatchNo(0),

@@ -88,6 +88,9 @@ impl DispatcherEngine {
         let begun = report.started_at.or(attempt.started_at).unwrap_or(attempt.assigned_at);
         let ran_on = RanOn { worker: key, elapsed: report.ended_at.since(begun) };
         let outcome = report.outcome.clone();
+        if let Some(files) = &report.files {
+            self.whereabouts.learn(key, id.task, files);
+        }
         self.outbox.record(Record::AttemptEnded { id, report });
         self.outbox.notice(Notice::AttemptOver { id });
         self.roster.at_mut(key).tasks_done += 1;

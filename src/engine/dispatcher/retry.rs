@@ -121,8 +121,13 @@ impl DispatcherEngine {
     }
 
     fn retry_task(&mut self, now: Timestamp, id: JobId, position: u64, failed_only: bool) -> u64 {
-        let state = self.jobs.at(id).state_of(position);
-        if state != TaskState::Failed && (failed_only || state != TaskState::Cancelled) {
+        let wanted = match self.jobs.at(id).state_of(position) {
+            TaskState::Failed => true,
+            // Whoever names one task that succeeded wants it done again: its outputs may be lost.
+            TaskState::Cancelled | TaskState::Succeeded => !failed_only,
+            TaskState::Waiting | TaskState::Ready | TaskState::Running => false,
+        };
+        if !wanted {
             return 0;
         }
         let was_over = self.reopen(now, id);

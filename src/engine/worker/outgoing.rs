@@ -60,7 +60,10 @@ fn bulk(ended: &EndedAttempt) -> usize {
     };
     let reason = match &ended.report.outcome {
         Outcome::SpawnFailed(failure) => failure.reason.len(),
-        Outcome::TransferFailed(reason) | Outcome::Cancelled(Cancellation::Requested(Some(reason))) => reason.len(),
+        Outcome::TransferFailed(reason)
+        | Outcome::OutputMissing(reason)
+        | Outcome::InputLost(reason)
+        | Outcome::Cancelled(Cancellation::Requested(Some(reason))) => reason.len(),
         _ => 0,
     };
     output + reason

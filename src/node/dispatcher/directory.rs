@@ -52,6 +52,11 @@ impl Directory {
         self.seats().values().find(|seat| seat.name == *name).map(|seat| seat.link.clone())
     }
 
+    /// The link of the worker with this key, when it is connected.
+    pub(super) fn link_to(&self, node: NodeId) -> Option<Link> {
+        self.seats().get(&node).map(|seat| seat.link.clone())
+    }
+
     /// Whether a worker with this key is connected.
     pub(super) fn is_connected(&self, node: NodeId) -> bool {
         self.seats().contains_key(&node)

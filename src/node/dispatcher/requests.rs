@@ -248,7 +248,13 @@ async fn jobs(shell: &Shell, viewer: Viewer, filter: JobFilter) -> Result<Reply,
 
 async fn tasks(shell: &Shell, viewer: Viewer, filter: TaskFilter) -> Result<Reply, Trouble> {
     resolve(shell, viewer, filter.of.clone()).await?;
-    Ok(Reply::Tasks(shell.history.read_fresh(move |reader| reader.tasks(&filter, viewer)).await?))
+    let files = shell.files.clone();
+    let read = move |reader: &Reader| {
+        let mut tasks = reader.tasks(&filter, viewer)?;
+        files.complete(reader, &mut tasks)?;
+        Ok(tasks)
+    };
+    Ok(Reply::Tasks(shell.history.read_fresh(read).await?))
 }
 
 /// What `what` means to `viewer`; asking for something by number that is not there is an error.

@@ -92,10 +92,21 @@ async fn listen(shell: &Shell, id: LinkId, link: &Link, name: &NodeName, mut rec
                 shell.roster.listens(link.peer(), id, link.remote_addr().ip(), &addresses);
             }
             Ok(Some(WorkerMessage::Linked(peers))) => shell.neighbourhood.linked(id, link.peer(), name, peers),
-            Ok(Some(message)) => shell.tell(Event::FromWorker { link: id, message }).await,
+            Ok(Some(message)) => {
+                note_files(shell, link, name, &message);
+                shell.tell(Event::FromWorker { link: id, message }).await;
+            }
             Ok(None) => return End::Left,
             Err(error) => return End::Failed(error),
         }
+    }
+}
+
+/// Where files are is nothing that the engine writes down.
+fn note_files(shell: &Shell, link: &Link, name: &NodeName, message: &WorkerMessage) {
+    if let WorkerMessage::Ended(ended) = message {
+        let moved = ended.iter().filter_map(|ended| ended.report.files.as_deref());
+        moved.for_each(|files| shell.files.note_result(link.peer(), name, files));
     }
 }
 
@@ -168,7 +179,25 @@ async fn both_ways(shell: Arc<Shell>, link: Link, name: NodeName, send: FrameSen
         ) => {
             about_files(&shell, &name, about, send, recv).await;
         }
-        Some(StreamPurpose::LogUpload { .. } | StreamPurpose::LogRead { .. }) | None => {}
+        Some(about @ (StreamPurpose::Keeping | StreamPurpose::BlobCopy { .. })) => {
+            held_alone(&shell, &link, about, send, recv).await;
+        }
+        Some(StreamPurpose::LogUpload { .. } | StreamPurpose::LogRead { .. } | StreamPurpose::BlobRead { .. })
+        | None => {}
+    }
+}
+
+/// Speaks with a worker about the outputs that it holds.
+async fn held_alone(shell: &Shell, link: &Link, about: StreamPurpose, mut send: FrameSend, mut recv: FrameRecv) {
+    let done = match about {
+        StreamPurpose::BlobCopy { contents, blobs } => {
+            files::copy(shell, link.peer(), contents, blobs, &mut send, &mut recv).await
+        }
+        _ => files::tell_needed(shell, link.peer(), &mut send, &mut recv).await,
+    };
+    if let Err(error) = done {
+        debug!("A worker's outputs stay with it for now: failed to {error}");
+        send.abandon();
     }
 }
 

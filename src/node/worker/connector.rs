@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::dial::{DialError, Dialled, Dialler, ExpectedBy, Found, Held, Joined};
 use super::gossip::Gossip;
 use super::join::{Applicant, WaitEnd};
-use super::logs::serve_reads;
 use super::mesh::{Mesh, MeshNews};
+use super::reads::{StoreSlot, serve_reads};
 use super::shell::{Event, Outgoing, Up};
 use super::ways::FolderPath;
 use crate::discovery::Standing;
@@ -49,6 +49,8 @@ pub(super) struct Connector {
     pub(super) dialler: Dialler,
     pub(super) applicant: Applicant,
     pub(super) executor: Executor,
+    /// What the dispatcher may read of files.
+    pub(super) files: StoreSlot,
     /// To the shell.
     pub(super) events: mpsc::Sender<Event>,
     /// The current link, for those who open streams of their own on it.
@@ -255,7 +257,7 @@ impl Connector {
         let end = tokio::select! {
             error = read(&mut recv, &self.events, &self.mesh, silence) => error,
             error = write(&mut send, batches, news, &link) => error,
-            error = serve_reads(&link, &self.executor) => error,
+            error = serve_reads(&link, &self.executor, &self.files) => error,
         };
         let end = match end {
             TransportError::LinkLost(end) => end,

@@ -28,6 +28,7 @@ impl Shell {
             briefer.brief(address);
         }
         self.pending.clear();
+        self.holding_agreed(welcome.p2p);
         self.engine.handle_link(now, WorkerLinkChange::Up(welcome));
     }
 
@@ -51,7 +52,10 @@ impl Shell {
             }
         }
         effects.orders.into_iter().for_each(|order| self.carry_out(now, order));
-        effects.notices.into_iter().for_each(log);
+        for notice in effects.notices {
+            self.note_draining(&notice);
+            log(notice);
+        }
         Ok(())
     }
 
@@ -86,6 +90,7 @@ impl Shell {
                 self.executor.forget_log(id);
                 self.reports.forget(id);
                 self.moved.remove(&id);
+                self.stock.recorded(id);
                 // Nobody waits for its outputs any more, and the dispatcher would be asked for ever.
                 self.offers.remove(&id).inspect(AbortHandle::abort);
                 // Dropping the sender tells the stream that the result is recorded.

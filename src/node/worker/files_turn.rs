@@ -3,13 +3,14 @@
 //!
 //! ```text
 //! order ─▶ stage ─▶ Staged ─▶ executor ─▶ Ended ─▶ collect ─▶ Collected ─▶ engine
+//!                                                                ├─▶ hold  ─▶ report leaves
 //!                                                                └─▶ offer ─▶ Offered ─▶ report leaves
 //! ```
 //!
 //! The one invariant: every attempt that was ordered to start ends in exactly
 //! one fact for the engine. Absent: moving bytes (`files`).
 
-use super::files::Staged;
+use super::files::{FilesError, Staged};
 use super::reports::Release;
 use super::shell::{Event, Shell};
 use crate::blob::{Collected, Pins};
@@ -33,7 +34,7 @@ impl Shell {
         let (stock, spec, worker) = (self.stock.clone(), staging.spec.clone(), self.name.clone());
         let (executor, events) = (self.executor.clone(), self.wires.events.clone());
         let bringing = self.tasks.spawn(async move {
-            let staged = stock.stage(id, &spec, &worker, &executor).await.map_err(|error| error.to_string());
+            let staged = stock.stage(id, &spec, &worker, &executor).await.map_err(FilesError::into_outcome);
             let _ = events.send(Event::Staged { id, staged }).await;
         });
         if let Some((_, earlier)) = self.staging.insert(id, (staging, bringing)) {
@@ -42,7 +43,7 @@ impl Shell {
     }
 
     /// The inputs are there, or cannot be had.
-    pub(super) fn staged(&mut self, now: Timestamp, id: AttemptId, staged: Result<Staged, String>) {
+    pub(super) fn staged(&mut self, now: Timestamp, id: AttemptId, staged: Result<Staged, Outcome>) {
         let Some((staging, _)) = self.staging.remove(&id) else {
             // It was ended meanwhile.
             tokio::task::spawn_blocking(move || drop(staged));
@@ -51,10 +52,10 @@ impl Shell {
         match staged {
             Ok(staged) => {
                 let (directory, transfers) = staged.into_parts();
-                self.moved.insert(id, TaskFiles { outputs: Vec::new(), transfers });
+                self.moved.insert(id, TaskFiles { transfers, ..TaskFiles::default() });
                 self.run_now(now, staging.assignment, staging.spec, staging.attached, directory);
             }
-            Err(reason) => self.never_started(now, id, Outcome::TransferFailed(format!("failed to {reason}"))),
+            Err(outcome) => self.never_started(now, id, outcome),
         }
     }
 
@@ -96,17 +97,22 @@ impl Shell {
         let running = self.running.remove(&id);
         let fault = match collected {
             Ok((Collected { outputs, missing }, pins)) => {
-                if !outputs.is_empty() {
+                let held = !outputs.is_empty() && self.holds_outputs();
+                if held {
+                    self.stock.hold(id, pins);
+                    self.reports.files_held(id);
+                } else if !outputs.is_empty() {
                     self.offer(id, &outputs, Some(pins));
                 }
-                self.moved.entry(id).or_default().outputs = outputs;
-                missing.first().map(|first| not_made(first, missing.len()))
+                let moved = self.moved.entry(id).or_default();
+                (moved.outputs, moved.held) = (outputs, held);
+                missing.first().map(|first| Outcome::OutputMissing(not_made(first, missing.len())))
             }
-            Err(reason) => Some(format!("failed to {reason}")),
+            Err(reason) => Some(Outcome::TransferFailed(format!("failed to {reason}"))),
         };
         // A task that failed by itself need not have made everything.
         if let Some(fault) = fault.filter(|_| ending.outcome.is_success()) {
-            ending.outcome = Outcome::TransferFailed(fault);
+            ending.outcome = fault;
         }
         let report = self.report(now, id, running, ending);
         self.engine.handle_exec(now, ExecFact::Ended { id, report });
@@ -124,14 +130,28 @@ impl Shell {
         self.offers.insert(id, offering);
     }
 
+    /// Looks whether outputs that an earlier life of this worker held are still here; their report waits for it.
+    fn hold_again(&mut self, id: AttemptId, outputs: Vec<OutputFile>) {
+        self.reports.files_started(id);
+        let (stock, events) = (self.stock.clone(), self.wires.events.clone());
+        let looking = self.tasks.spawn(async move {
+            let refused = stock.hold_again(id, outputs).await.err().map(|error| error.to_string());
+            let _ = events.send(Event::Offered { id, refused }).await;
+        });
+        self.offers.insert(id, looking);
+    }
+
     /// Lets a report leave, now or when what it promises has left.
     pub(super) fn release(&mut self, ended: EndedAttempt) -> Option<EndedAttempt> {
         match self.reports.release(ended) {
             Release::Now(ended) => Some(ended),
             Release::Waits => None,
             Release::OfferFirst(ended) => {
-                let outputs = ended.report.files.as_ref().map_or_else(Vec::new, |files| files.outputs.clone());
-                self.offer(ended.id, &outputs, None);
+                let files = ended.report.files.as_deref().cloned().unwrap_or_default();
+                match files.held {
+                    true => self.hold_again(ended.id, files.outputs),
+                    false => self.offer(ended.id, &files.outputs, None),
+                }
                 let released = self.reports.release(ended);
                 debug_assert_eq!(released, Release::Waits, "an offer is under way");
                 None

@@ -78,6 +78,8 @@ struct Parts {
     instance: InstanceId,
     events: mpsc::Sender<Event>,
     live: watch::Receiver<Option<Link>>,
+    /// Takes the files once they are open.
+    files: watch::Sender<Option<BlobStore>>,
     leave: Shutdown,
     connector: JoinHandle<()>,
     mesh: Mesh,
@@ -90,6 +92,7 @@ impl Setup {
         let (guard, executor, exec) = self.start_processes()?;
         let (events, inbox_events) = mpsc::channel(EVENTS);
         let (live_in, live) = watch::channel(None);
+        let (files_in, files) = watch::channel(None);
         let leave = Shutdown::new();
         let mesh = Mesh::new(MeshConfig {
             identity: Arc::clone(&self.identity),
@@ -103,6 +106,7 @@ impl Setup {
             dialler: Dialler::new(Arc::clone(&self.identity), self.knowledge.clone(), self.profile.clone(), instance),
             applicant: Applicant::new(self.show.clone()),
             executor: executor.clone(),
+            files,
             events: events.clone(),
             live: live_in,
             mesh: mesh.clone(),
@@ -112,7 +116,7 @@ impl Setup {
             told_of_another: false,
         };
         let connector = tokio::spawn(connector.run());
-        let parts = Parts { guard, executor, instance, events, live, leave, connector, mesh };
+        let parts = Parts { guard, executor, instance, events, live, files: files_in, leave, connector, mesh };
         let ended = self.wait_and_work(&parts, inbox_events, exec).await;
         parts.leave.raise();
         if self.folder.is_some() {
@@ -231,7 +235,8 @@ impl Setup {
     fn stock(&self, parts: &Parts) -> Result<Stock, NodeError> {
         let place = self.folder.as_ref().map_or(self.work_root.as_path(), |folder| folder.path());
         let store = BlobStore::open(&place.join(FILES), self.file_quota.unwrap_or(u64::MAX))?;
-        Ok(Stock::new(store, parts.live.clone()))
+        parts.files.send_replace(Some(store.clone()));
+        Ok(Stock::new(store, parts.live.clone(), self.folder.is_some()))
     }
 
     fn briefer(&self, parts: &Parts, dispatcher: NodeId) -> Option<Briefer> {

@@ -1,5 +1,4 @@
-//! Stored output on its way to the dispatcher: as uploads of ended attempts,
-//! and as answers to whoever reads or follows a running one.
+//! Stored output on its way to the dispatcher, as uploads of ended attempts.
 //!
 //! Invariant: a log leaves as the frames it was stored as, in order. Absent:
 //! storing it (`exec`), and when a result may be reported (`reports`).
@@ -7,13 +6,11 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use crate::exec::{Executor, LogReader};
 use crate::model::AttemptId;
-use crate::model::limits::MAX_FRAME_UNAUTHENTICATED;
 use crate::model::messages::StreamPurpose;
-use crate::transport::{FrameRecv, FrameSend, Link, TransportError};
+use crate::transport::{FrameSend, Link, TransportError};
 use crate::wire::{DataFrame, WireError};
 
 /// Tries on one link that the dispatcher broke off, after which a result is reported without its output.
@@ -104,40 +101,8 @@ async fn upload_once(id: AttemptId, bytes: u64, executor: &Executor, link: &Link
     sent
 }
 
-/// Answers every `LogRead` that the dispatcher sends on `link`, until the link ends.
-pub(super) async fn serve_reads(link: &Link, executor: &Executor) -> TransportError {
-    // Bounded by the number of streams that a link allows at once.
-    let mut readers = JoinSet::new();
-    loop {
-        tokio::select! {
-            stream = link.accept_bi() => match stream {
-                Ok((send, recv)) => {
-                    let executor = executor.clone();
-                    readers.spawn(async move {
-                        if let Err(error) = answer(send, recv, &executor).await {
-                            tracing::debug!(%error, "reading a log for the dispatcher ended early");
-                        }
-                    });
-                }
-                Err(error) => return error,
-            },
-            Some(_) = readers.join_next() => {}
-        }
-    }
-}
-
-async fn answer(mut send: FrameSend, mut recv: FrameRecv, executor: &Executor) -> Result<(), LogTransferError> {
-    let purpose = recv.recv::<StreamPurpose>(MAX_FRAME_UNAUTHENTICATED).await?;
-    if let Some(StreamPurpose::LogRead { id, follow }) = purpose
-        && let Some(mut log) = executor.read_log(id, follow)
-    {
-        copy(&mut log, &mut send).await?;
-    }
-    send.send_data(&DataFrame::End).await?;
-    Ok(send.finish().await?)
-}
-
-async fn copy(log: &mut LogReader, send: &mut FrameSend) -> Result<(), LogTransferError> {
+/// Sends a log, and what it grows by while it is read.
+pub(super) async fn copy(log: &mut LogReader, send: &mut FrameSend) -> Result<(), LogTransferError> {
     while let Some(frames) = log.next().await? {
         let mut rest = &frames[..];
         while let Some(frame) = DataFrame::take(&mut rest)? {

@@ -4,7 +4,7 @@
 //! ```text
 //! connector ── events ──▶ shell ──▶ engine ──▶ effects ──▶ executor, outbox, connector
 //!    │                      ▲
-//!    └── streams: attached, logs         executor, outbox, user
+//!    └── streams: attached, reads        executor, outbox, user
 //! ```
 //!
 //! The connector asks `ways` whom to expect, `dial` to try, and `join` to wait
@@ -23,6 +23,7 @@ mod effects;
 mod files;
 mod files_turn;
 mod gossip;
+mod holding;
 mod join;
 pub mod last_words;
 mod life;
@@ -31,6 +32,7 @@ mod logs;
 mod mesh;
 mod options;
 mod outbox;
+mod reads;
 mod reports;
 mod shell;
 mod ways;

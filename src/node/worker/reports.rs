@@ -20,7 +20,7 @@ enum Promise {
     None,
     /// On its way.
     Underway,
-    /// The dispatcher has it.
+    /// The dispatcher has it, or this worker holds it.
     Kept,
     /// It cannot be had, and why.
     Broken(String),
@@ -67,6 +67,11 @@ impl Reports {
     /// The outputs of `id` are being offered.
     pub(super) fn files_started(&mut self, id: AttemptId) {
         self.waiting.entry(id).or_default().files = Promise::Underway;
+    }
+
+    /// The outputs of `id` are held here: nothing is to be waited for.
+    pub(super) fn files_held(&mut self, id: AttemptId) {
+        self.waiting.entry(id).or_default().files = Promise::Kept;
     }
 
     /// The upload is over; returns the report that waited for it.
@@ -171,7 +176,7 @@ mod tests {
         let blob = BlobRef { digest: Digest([1; 32]), bytes: 5 };
         let output =
             OutputFile { name: "out".into(), content: Content::File { blob, executable: false, modified_ns: None } };
-        ended.report.files = Some(Box::new(TaskFiles { outputs: vec![output], transfers: Vec::new() }));
+        ended.report.files = Some(Box::new(TaskFiles { outputs: vec![output], ..TaskFiles::default() }));
         ended
     }
 

@@ -15,6 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::StopWishes;
 use super::files::{Staged, Stock};
 use super::files_turn::Staging;
+use super::holding::Holding;
 use super::last_words::Briefer;
 use super::mesh::Mesh;
 use super::outbox::{Reached, ResultKeeper};
@@ -26,7 +27,7 @@ use crate::model::files::TaskFiles;
 use crate::model::handshake::Welcome;
 use crate::model::messages::{DispatcherMessage, WorkerMessage};
 use crate::model::peers::PeerMessage;
-use crate::model::{AttemptId, Millis, NodeId, NodeName, SealedSpec, Timestamp};
+use crate::model::{AttemptId, Millis, NodeId, NodeName, Outcome, SealedSpec, Timestamp};
 use crate::node::{Clock, NodeError};
 use crate::store::StoreError;
 use crate::transport::Link;
@@ -59,8 +60,8 @@ pub(super) enum Event {
     Staged {
         /// Whose.
         id: AttemptId,
-        /// The directory, or why there is none.
-        staged: Result<Staged, String>,
+        /// The directory, or how the attempt ends without one.
+        staged: Result<Staged, Outcome>,
     },
     /// What an ended attempt left of its outputs is taken up.
     Collected {
@@ -85,6 +86,8 @@ pub(super) enum Event {
         /// What.
         message: PeerMessage,
     },
+    /// Outputs that only this worker had are with the dispatcher, or are not, and why.
+    HandedOver(Result<u64, String>),
     /// The outbox has come on, or its disk has become full or has room again.
     Outbox(Reached),
     /// The link takes more messages.
@@ -185,6 +188,8 @@ pub(super) struct Shell {
     /// What attempts moved, until their results are recorded; and offers of their outputs.
     pub(super) moved: BTreeMap<AttemptId, TaskFiles>,
     pub(super) offers: BTreeMap<AttemptId, AbortHandle>,
+    /// Whether outputs stay here until they are asked for.
+    pub(super) holding: Holding,
     /// Attached attempts whose results are not recorded yet.
     pub(super) attached: BTreeMap<AttemptId, oneshot::Sender<()>>,
     /// Streams and uploads underway.
@@ -220,6 +225,7 @@ impl Shell {
             staging: BTreeMap::new(),
             moved: BTreeMap::new(),
             offers: BTreeMap::new(),
+            holding: Holding::default(),
             attached: BTreeMap::new(),
             tasks: JoinSet::new(),
             stopping: false,
@@ -244,7 +250,7 @@ impl Shell {
             self.perform()?;
             self.send_pending();
             self.wires.mesh.stand(self.engine.vacancy(), self.engine.dispatcher_time(self.clock.now()));
-            if self.stopping && self.has_stopped() {
+            if self.stopping && self.has_stopped() && self.left_nothing_behind() {
                 return Ok(LoopEnd::Stopped);
             }
         }
@@ -287,6 +293,7 @@ impl Shell {
                 self.outgoing = None;
                 self.pending.clear();
                 self.reports.link_lost();
+                self.link_lost_in_handing_over();
                 self.engine.handle_link(now, WorkerLinkChange::Down);
             }
             Event::Exec(event) => self.executed(now, event),
@@ -303,6 +310,7 @@ impl Shell {
                 }
             }
             Event::Peer { from, message } => self.heard_peer(from, message),
+            Event::HandedOver(handed) => self.handed_over(handed),
             Event::Outbox(reached) => self.keeper.progressed(now, reached),
             Event::Room => {}
             Event::Timeout => self.engine.handle_timeout(now),

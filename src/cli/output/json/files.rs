@@ -31,7 +31,7 @@ pub(super) fn outputs(view: &TaskView) -> Vec<Output> {
         name: output.name.to_string(),
         digest: output.content.blob().digest.to_string(),
         bytes: output.content.total_bytes(),
-        holders: vec!["dispatcher".to_owned()],
+        holders: view.holders_of(output.content.blob().digest).to_vec(),
     };
     outputs.iter().map(output).collect()
 }

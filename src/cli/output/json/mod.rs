@@ -356,6 +356,7 @@ pub(crate) mod tests {
             outcome: Some(Outcome::Exited(7)),
             ended_at: Some(Timestamp::from_millis(3_300)),
             attempts: vec![attempt(1, Outcome::TimedOut(Millis(1000))), attempt(2, Outcome::Exited(7))],
+            holders: Vec::new(),
         }
     }
 

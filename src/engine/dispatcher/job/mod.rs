@@ -242,8 +242,8 @@ impl Job {
         TaskCounts { attempts, ..TaskCounts::default() }
     }
 
-    /// Takes the first ready task of a class; it is in no state until the next call.
-    pub(super) fn pop_ready(&mut self, class: ClassId) -> (u64, TaskCounts) {
+    /// Takes a ready task of a class; it is in no state until the next call.
+    pub(super) fn take_ready(&mut self, class: ClassId, position: u64) -> TaskCounts {
         let ready = match self.class == Some(class) {
             true => &mut self.ready,
             false => match self.apart.values_mut().find(|apart| apart.class == class) {
@@ -251,12 +251,26 @@ impl Job {
                 None => unreachable!("job {} is in the line of a class it has no task of", self.id()),
             },
         };
-        let Some(position) = ready.pop_first() else { unreachable!("job {} has nothing ready", self.id()) };
+        let was_ready = ready.remove(position);
+        assert!(was_ready, "a task of job {} is taken that is not ready", self.id());
         self.totals.ready -= 1;
         let counts = self.counts(position);
         self.tasks.remove(&position);
         self.again.remove(position);
-        (position, counts)
+        counts
+    }
+
+    /// The ready tasks of a class.
+    pub(super) fn ready_in(&self, class: ClassId) -> Option<&IntervalSet> {
+        if self.class == Some(class) {
+            return Some(&self.ready);
+        }
+        self.apart.values().find(|apart| apart.class == class).map(|apart| &apart.ready)
+    }
+
+    /// The first of them.
+    pub(super) fn first_ready(&self, class: ClassId) -> Option<u64> {
+        self.ready_in(class)?.iter().next()
     }
 
     /// Takes the task at `position` out of whatever state it is in.
@@ -292,6 +306,8 @@ impl Job {
             &mut self.totals.failed
         } else if self.cancelled.remove(position) {
             &mut self.totals.cancelled
+        } else if self.succeeded.remove(position) {
+            &mut self.totals.succeeded
         } else {
             unreachable!("task {} cannot be done again", self.task_id(position))
         };

@@ -110,8 +110,9 @@ pub(super) struct Placement {
 const TRIED_ONE_BY_ONE: usize = 8;
 
 impl Placement {
-    /// The next decision, or `None` when nothing that waits fits anywhere.
-    pub(super) fn next(&mut self) -> Option<Grant> {
+    /// The next decision, or `None` when nothing that waits fits anywhere. `nearest` names workers that the next
+    /// task of a job in a class is better off on: the first of them that has room is taken, and none is waited for.
+    pub(super) fn next(&mut self, nearest: impl Fn(JobId, ClassId) -> Vec<WorkerKey>) -> Option<Grant> {
         self.renew_reservation();
         if self.grown.len() > TRIED_ONE_BY_ONE {
             self.wake_all();
@@ -123,19 +124,28 @@ impl Placement {
                 (Some(first), regained) if regained.is_none_or(|(blocked, _)| first < blocked) => {
                     let (_, id) = first;
                     if let Some(worker) = self.find(id) {
-                        return Some(self.grant(first, worker));
+                        return Some(self.grant(first, worker, &nearest));
                     }
                     self.stand(id, Standing::Blocked);
                     self.reserve_for(id);
                 }
-                (_, Some((first, worker))) => return Some(self.grant(first, worker)),
+                (_, Some((first, worker))) => return Some(self.grant(first, worker, &nearest)),
                 (_, None) => return None,
             }
         }
         None
     }
 
-    fn grant(&mut self, (turn, id): (Turn, ClassId), worker: WorkerKey) -> Grant {
+    fn grant(
+        &mut self,
+        (turn, id): (Turn, ClassId),
+        worker: WorkerKey,
+        nearest: impl Fn(JobId, ClassId) -> Vec<WorkerKey>,
+    ) -> Grant {
+        let has_room = |near: &WorkerKey| self.seats.get(near).is_some_and(Seat::is_vacant) && self.suits(id, *near);
+        // A second attempt is in a hurry, and goes where there is most room.
+        let near = if turn.second { Vec::new() } else { nearest(turn.job, id) };
+        let worker = near.into_iter().find(has_room).unwrap_or(worker);
         let requirement = Arc::clone(&self.class(id).requirement);
         let gpus = self.with_room(worker, |room| room.take(&requirement.demand));
         self.end_reservation_of(id);
@@ -177,7 +187,12 @@ impl Placement {
             .find(|worker| self.fits(id, *worker))
     }
 
-    /// Whether a class's next task can be given to this worker now.
+    /// Whether a worker could ever run a class's tasks, and can take one now.
+    fn suits(&self, id: ClassId, worker: WorkerKey) -> bool {
+        self.could_hold(id, worker) && self.fits(id, worker)
+    }
+
+    /// Whether a class's next task can be given to this worker now, which is one of its pool.
     fn fits(&self, id: ClassId, worker: WorkerKey) -> bool {
         let class = self.class(id);
         let Some(seat) = self.seats.get(&worker) else { return false };

@@ -9,21 +9,25 @@ use crate::model::files::{BlobRef, Content, InputSource};
 use crate::model::{JobSpec, TaskId};
 use crate::store::{Reader, StoreError};
 
-/// The first of `asked` that none of `contents` consists of.
-pub(super) fn is_output(files: &Files, contents: &[Content], asked: &[BlobRef]) -> Option<BlobRef> {
-    let strangers = asked.iter().filter(|blob| !contents.iter().any(|content| content.blob() == **blob));
-    let mut strangers: Vec<BlobRef> = strangers.copied().collect();
+/// Which of `contents` each of `asked` belongs to; the first that belongs to none is an error. Blocks.
+pub(super) fn owners(files: &Files, contents: &[Content], asked: &[BlobRef]) -> Result<Vec<Content>, BlobRef> {
+    let itself = |blob: &BlobRef| contents.iter().find(|content| content.blob() == *blob).copied();
+    let mut owners: Vec<Option<Content>> = asked.iter().map(itself).collect();
     for content in contents {
-        if strangers.is_empty() {
+        if owners.iter().all(Option::is_some) {
             break;
         }
         if let Content::Tree { manifest, .. } = content {
             // A manifest that is not here lists nothing that could be sent.
             let listed = files.listed(*manifest).unwrap_or_default();
-            strangers.retain(|blob| !listed.contains(&blob.digest));
+            for (owner, blob) in owners.iter_mut().zip(asked) {
+                if owner.is_none() && listed.contains(&blob.digest) {
+                    *owner = Some(*content);
+                }
+            }
         }
     }
-    strangers.first().copied()
+    owners.into_iter().zip(asked).map(|(owner, blob)| owner.ok_or(*blob)).collect()
 }
 
 /// What a task may ask for: the contents of its inputs.

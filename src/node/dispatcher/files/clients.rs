@@ -4,10 +4,10 @@
 //! The one invariant: a client gets the bytes of no blob that is not an output
 //! of a task that it may see. Absent: the command line's paths.
 
-use super::allowed::is_output;
-use super::{FilesError, blocking, bytes_of, make_room, receive, send};
+use super::pull::{Unavailable, prepare};
+use super::{FilesError, blocking, bytes_of, make_room, receive};
 use crate::model::TaskId;
-use crate::model::files::{BlobRef, BlobWish, Content, InputSource};
+use crate::model::files::{BlobRef, BlobWish, Content, InputSource, OutputFile};
 use crate::model::requests::{FailureCode, Reply};
 use crate::model::selector::{Part, Selector};
 use crate::model::spec::JobSpec;
@@ -45,7 +45,7 @@ pub(in crate::node::dispatcher) async fn upload_blobs(
     Ok(Reply::Done { affected })
 }
 
-/// Sends pieces of a task's outputs.
+/// Sends pieces of a task's outputs, from here or from the worker that holds them.
 pub(in crate::node::dispatcher) async fn fetch_output(
     shell: &Shell,
     asker: &Asker,
@@ -54,28 +54,43 @@ pub(in crate::node::dispatcher) async fn fetch_output(
     outlet: &mut Outlet,
 ) -> Result<(), Trouble> {
     resolve(shell, asker.viewer(), Selector::These(vec![Part::Task(task)])).await?;
-    let files = shell.files.clone();
-    let asked: Vec<BlobRef> = wishes.iter().map(|wish| wish.blob).collect();
-    let check = move |reader: &crate::store::Reader| {
-        let outputs: Vec<Content> = reader.outputs_of(task)?.into_iter().map(|output| output.content).collect();
-        Ok(is_output(&files, &outputs, &asked))
-    };
-    if let Some(stranger) = shell.history.read_fresh(check).await? {
-        let text = format!("{} is no output of task {task}", stranger.digest.short());
-        return Err(Trouble::refused(FailureCode::NotFound, text, None));
-    }
-    let pins = match shell.files.hold_to_send(&wishes).await {
-        Err(FilesError::Gone(gone)) => {
-            let text = format!("output {} of task {task} is not kept any more", gone.digest.short());
-            return Err(Trouble::refused(FailureCode::NotFound, text, Some(&format!("octaskly retry {task}"))));
-        }
-        held => held?,
+    let outputs = shell.history.read_fresh(move |reader| reader.outputs_of(task)).await?;
+    let contents = outputs.iter().map(|output| output.content).collect();
+    let sending = match prepare(shell, contents, wishes).await {
+        Ok(sending) => sending,
+        Err(why) => return Err(not_to_be_had(task, &outputs, why)),
     };
     outlet.reply(&Reply::Streaming).await?;
-    send(&shell.files.store, wishes, outlet.stream()?).await?;
-    outlet.finish().await?;
-    drop(pins);
-    Ok(())
+    if let Err(error) = sending.pass_on(&shell.files, outlet.stream()?).await {
+        tracing::debug!("Outputs of task {task} are to be asked for again: failed to {error}");
+        return Err(Trouble::CutOff);
+    }
+    Ok(outlet.finish().await?)
+}
+
+/// What the client is told when an output cannot be sent.
+fn not_to_be_had(task: TaskId, outputs: &[OutputFile], why: Unavailable) -> Trouble {
+    let name = |content: Content| {
+        let named = outputs.iter().find(|output| output.content == content);
+        named.map_or_else(|| content.blob().digest.short().to_string(), |output| output.name.to_string())
+    };
+    let again = format!("octaskly retry {task}");
+    let (text, hint) = match why {
+        Unavailable::Failed(error) => return error.into(),
+        Unavailable::Stranger(blob) => (format!("{} is no output of task {task}", blob.digest.short()), None),
+        Unavailable::Away(content, holders) => {
+            let workers: Vec<&str> = holders.iter().map(|holder| holder.name.as_str()).collect();
+            let (are, that) = if workers.len() == 1 { ("is", "that worker") } else { ("are", "one of them") };
+            let workers = workers.join(" and ");
+            let text = format!("output {} of task {task} is at {workers}, which {are} not connected", name(content));
+            (text, Some(format!("start {that} again, or make the output again: {again}")))
+        }
+        Unavailable::Lost(content) => {
+            let text = format!("output {} of task {task} is lost: nobody has it any more", name(content));
+            (text, Some(format!("make it again: {again}")))
+        }
+    };
+    Trouble::refused(FailureCode::NotFound, text, hint.as_deref())
 }
 
 /// Refuses a job whose inputs are not all here, or are somebody else's outputs.

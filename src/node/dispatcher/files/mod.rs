@@ -7,6 +7,9 @@
 
 mod allowed;
 mod clients;
+mod holders;
+mod keeping;
+mod pull;
 mod workers;
 
 use std::cell::OnceCell;
@@ -14,16 +17,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(super) use clients::{blobs, check_inputs, fetch_output, upload_blobs};
+pub(super) use keeping::{copy, tell_needed};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 pub(super) use workers::{give, name_outputs, take};
 
 use super::requests::Trouble;
 use super::shell::Shell;
 use crate::blob::{BlobError, BlobStore, Pins};
-use crate::model::files::{BlobRef, BlobWish, TreeKind};
+use crate::model::files::{BlobRef, BlobWish, Content, TreeKind};
 use crate::model::limits::MAX_MANIFEST_BYTES;
 use crate::model::requests::{Failure, FailureCode};
-use crate::model::{AttemptId, Digest, IntervalSet, JobId, LinkId, SealedSpec};
+use crate::model::{AttemptId, Digest, IntervalSet, JobId, LinkId, NodeName, SealedSpec};
 use crate::store::{Live, Reader, StoreError};
 use crate::transport::TransportError;
 use crate::wire::manifest;
@@ -32,12 +37,15 @@ use crate::wire::manifest;
 const OPEN_SPECS: usize = 16;
 /// Attempts whose outputs are held until their results are recorded; beyond these the oldest are let go.
 const MOST_HELD: usize = 4096;
+/// Requests that are answered with what workers hold, at once: each takes a few MiB on its way through.
+const PULLS_AT_ONCE: usize = 16;
 
 /// The dispatcher's files. Clones share them.
 #[derive(Clone)]
 pub(super) struct Files {
     store: BlobStore,
     shared: Arc<Mutex<Shared>>,
+    pulls: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -48,6 +56,8 @@ struct Shared {
     brought: HashMap<AttemptId, Pins>,
     /// Specs of jobs whose inputs were asked for lately, the latest last.
     specs: Vec<(JobId, SealedSpec)>,
+    /// Who has what, beside what the store says.
+    copies: holders::Copies,
 }
 
 /// Why bytes could not be moved.
@@ -73,9 +83,18 @@ pub(super) enum FilesError {
     /// The other side ended before it had sent all.
     #[error("receive {0}: pieces of it are missing")]
     Incomplete(Digest),
-    /// It was removed, or never came.
-    #[error("send {}: it is not kept any more", .0.digest.short())]
-    Gone(BlobRef),
+    /// A worker that is asked for what it holds.
+    #[error("get it from {0}")]
+    Holder(NodeName, #[source] TransportError),
+    /// The same, and it says nothing.
+    #[error("get it from {0}: it does not answer")]
+    Silent(NodeName),
+    /// The same, and it sends less than it was asked for.
+    #[error("get it from {0}: it sends less than it said")]
+    Short(NodeName),
+    /// The same, and it does not have it.
+    #[error("get it from {0}: it does not have it any more")]
+    Lacking(NodeName),
     /// The dispatcher is stopping.
     #[error("go on: the dispatcher is stopping")]
     Stopping,
@@ -83,7 +102,7 @@ pub(super) enum FilesError {
 
 impl Files {
     pub(super) fn new(store: BlobStore) -> Self {
-        Self { store, shared: Arc::default() }
+        Self { store, shared: Arc::default(), pulls: Arc::new(Semaphore::new(PULLS_AT_ONCE)) }
     }
 
     /// Bytes that the folder holds.
@@ -129,19 +148,6 @@ impl Files {
         wishes.filter(|wish| !wish.pieces.is_empty()).collect()
     }
 
-    /// Keeps what is about to be sent; the first blob that is not here is an error.
-    async fn hold_to_send(&self, wishes: &[BlobWish]) -> Result<Pins, FilesError> {
-        let (store, blobs) = (self.store.clone(), wishes.iter().map(|wish| wish.blob).collect::<Vec<_>>());
-        blocking(move || {
-            let pins = store.pin(blobs.iter().map(|blob| blob.digest));
-            match blobs.iter().find(|blob| !store.has(blob.digest)) {
-                None => Ok(pins),
-                Some(gone) => Err(FilesError::Gone(*gone)),
-            }
-        })
-        .await
-    }
-
     /// The spec of a job, read once for many tasks.
     fn spec(&self, reader: &Reader, job: JobId) -> Result<Option<SealedSpec>, StoreError> {
         if let Some((_, spec)) = self.lock().specs.iter().find(|(known, _)| *known == job) {
@@ -182,6 +188,17 @@ impl Files {
         Some(live)
     }
 
+    /// Whether every file of a content is here. Blocks.
+    fn has_all(&self, content: Content) -> bool {
+        let listed = match content {
+            Content::File { .. } => Ok(BTreeSet::new()),
+            Content::Tree { manifest, .. } if self.store.has(manifest.digest) => self.listed(manifest),
+            Content::Tree { .. } => return false,
+        };
+        self.store.has(content.blob().digest)
+            && listed.is_ok_and(|listed| listed.iter().all(|digest| self.store.has(*digest)))
+    }
+
     /// The files that a manifest lists.
     fn listed(&self, manifest: BlobRef) -> Result<BTreeSet<Digest>, FilesError> {
         let bytes = self.store.read(manifest, MAX_MANIFEST_BYTES)?;
@@ -220,18 +237,18 @@ async fn receive(
     blocking(move || Ok(store.sync()?)).await
 }
 
-/// Sends the pieces of `wishes` in order.
+/// Sends the pieces of `wishes` in order, each under its place, and that this was all.
 async fn send(
     store: &BlobStore,
-    wishes: Vec<BlobWish>,
+    wishes: Vec<(u32, BlobWish)>,
     send: &mut crate::transport::FrameSend,
 ) -> Result<(), FilesError> {
-    for (place, wish) in wishes.into_iter().enumerate() {
+    for (place, wish) in wishes {
         for (first, last) in wish.pieces.ranges() {
             for number in first..=last {
                 let store = store.clone();
                 let encoded = blocking(move || Ok(store.encode(wish.blob, number)?)).await?;
-                send.feed_piece(place as u32, number, &encoded).await?;
+                send.feed_piece(place, number, &encoded).await?;
             }
         }
     }
@@ -261,7 +278,6 @@ fn failure(error: &FilesError) -> Failure {
         FilesError::Blob(BlobError::Full { .. }) => {
             (FailureCode::Full, Some("free space with octaskly forget, or raise the dispatcher's --file-quota"))
         }
-        FilesError::Gone(_) => (FailureCode::NotFound, None),
         FilesError::Blob(BlobError::Missing { .. } | BlobError::MissingPiece { .. }) => (FailureCode::NotFound, None),
         _ => (FailureCode::Internal, Some("the dispatcher's log may say more")),
     };

@@ -4,9 +4,10 @@
 //! The one invariant: a worker is given what its own live attempts need, and
 //! nothing else. Absent: who holds which attempt (`worker_link` asks the store).
 
-use super::allowed::{inputs_of, is_output};
-use super::{FilesError, blocking, bytes_of, failure, make_room, receive, send};
-use crate::model::files::{BlobRef, BlobWish, InputSource};
+use super::allowed::inputs_of;
+use super::pull::{Unavailable, prepare};
+use super::{FilesError, blocking, bytes_of, failure, make_room, receive};
+use crate::model::files::{BlobRef, BlobWish, Content, InputSource};
 use crate::model::messages::FilesReply;
 use crate::model::requests::{Failure, FailureCode};
 use crate::model::{AttemptId, RawString};
@@ -14,7 +15,7 @@ use crate::node::dispatcher::shell::Shell;
 use crate::store::Reader;
 use crate::transport::{FrameRecv, FrameSend};
 
-/// Sends pieces of the inputs of `id`.
+/// Sends pieces of the inputs of `id`, from here or from the worker that holds them.
 pub(in crate::node::dispatcher) async fn give(
     shell: &Shell,
     id: AttemptId,
@@ -22,23 +23,22 @@ pub(in crate::node::dispatcher) async fn give(
     stream: &mut FrameSend,
 ) -> Result<(), FilesError> {
     let files = shell.files.clone();
-    let asked: Vec<BlobRef> = wishes.iter().map(|wish| wish.blob).collect();
-    let check = move |reader: &Reader| {
-        let Some(spec) = files.spec(reader, id.task.job)? else { return Ok(asked.first().copied()) };
-        Ok(is_output(&files, &inputs_of(reader, spec.spec(), id.task)?, &asked))
+    let inputs = move |reader: &Reader| {
+        let Some(spec) = files.spec(reader, id.task.job)? else { return Ok(Vec::new()) };
+        inputs_of(reader, spec.spec(), id.task)
     };
-    if let Some(stranger) = shell.history.read(check).await? {
-        return refuse(stream, not_its(stranger, id)).await;
-    }
-    let pins = match shell.files.hold_to_send(&wishes).await {
-        Err(gone @ FilesError::Gone(_)) => return refuse(stream, failure(&gone)).await,
-        held => held?,
+    let contents = shell.history.read(inputs).await?;
+    let sending = match prepare(shell, contents, wishes).await {
+        Ok(sending) => sending,
+        Err(Unavailable::Stranger(blob)) => return refuse(stream, not_its(blob, id)).await,
+        Err(Unavailable::Away(..)) => return answer(stream, FilesReply::Away).await,
+        Err(Unavailable::Lost(content)) => return refuse(stream, lost(content, id)).await,
+        Err(Unavailable::Failed(error)) => return Err(error),
     };
-    stream.send(&FilesReply::Follows).await?;
-    send(&shell.files.store, wishes, stream).await?;
-    stream.finish().await?;
-    drop(pins);
-    Ok(())
+    let reply = sending.relayed_from().map_or(FilesReply::Follows, |worker| FilesReply::Relayed(worker.clone()));
+    stream.send(&reply).await?;
+    sending.pass_on(&shell.files, stream).await?;
+    Ok(stream.finish().await?)
 }
 
 /// Takes the outputs of `id`, as far as they are not here. `is_recorded`: its result is known, so nothing is wanted.
@@ -111,7 +111,16 @@ fn not_its(blob: BlobRef, id: AttemptId) -> Failure {
     Failure { code: FailureCode::Forbidden, text, hint: None }
 }
 
+fn lost(content: Content, id: AttemptId) -> Failure {
+    let text = format!("input {} of task {id} is lost: nobody has it any more", content.blob().digest.short());
+    Failure { code: FailureCode::NotFound, text, hint: None }
+}
+
 async fn refuse(stream: &mut FrameSend, why: Failure) -> Result<(), FilesError> {
-    stream.send(&FilesReply::Refused(why)).await?;
+    answer(stream, FilesReply::Refused(why)).await
+}
+
+async fn answer(stream: &mut FrameSend, reply: FilesReply) -> Result<(), FilesError> {
+    stream.send(&reply).await?;
     Ok(stream.finish().await?)
 }

@@ -5,18 +5,27 @@
 
 use super::{FilesError, Pause, Stock, blocking};
 use crate::blob::BlobError;
-use crate::model::AttemptId;
 use crate::model::files::{BlobRef, BlobWish};
 use crate::model::limits::MAX_FRAME;
 use crate::model::messages::{FilesReply, StreamPurpose};
+use crate::model::{AttemptId, NodeName};
 
 /// Damaged pieces in a row after which a blob is given up.
 const MOST_DAMAGED: u32 = 3;
 
+/// What had to come for an attempt.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    /// Bytes.
+    pub(super) bytes: u64,
+    /// The worker from which they came through the dispatcher, when they are not the dispatcher's own.
+    pub(super) relayed_from: Option<NodeName>,
+}
+
 impl Stock {
-    /// Has all of `blobs` here; says how many bytes had to come.
-    pub(super) async fn fetch(&self, id: AttemptId, blobs: &[BlobRef]) -> Result<u64, FilesError> {
-        let (mut moved, mut damaged, mut pause) = (0, 0, Pause::new());
+    /// Has all of `blobs` here; says what had to come.
+    pub(super) async fn fetch(&self, id: AttemptId, blobs: &[BlobRef]) -> Result<Moved, FilesError> {
+        let (mut moved, mut damaged, mut pause) = (Moved::default(), 0, Pause::new());
         loop {
             let released = self.under_way.released.notified();
             tokio::pin!(released);
@@ -53,19 +62,19 @@ impl Stock {
     /// What of `blobs` is not here yet; makes room for it.
     async fn missing(&self, blobs: &[BlobRef]) -> Result<Vec<BlobWish>, FilesError> {
         let (store, blobs) = (self.store.clone(), blobs.to_vec());
-        blocking(move || {
+        let missing = blocking(move || {
             let wishes = blobs.into_iter().map(|blob| BlobWish { blob, pieces: store.missing(blob) });
-            let missing: Vec<BlobWish> = wishes.filter(|wish| !wish.pieces.is_empty()).collect();
-            let bytes = missing.iter().map(|wish| wish.blob.bytes).fold(0, u64::saturating_add);
-            if bytes > 0 {
-                store.make_room(bytes, &|_| false)?;
-            }
-            Ok(missing)
-        })
-        .await
+            Ok(wishes.filter(|wish| !wish.pieces.is_empty()).collect::<Vec<_>>())
+        });
+        let missing = missing.await?;
+        let bytes = missing.iter().map(|wish| wish.blob.bytes).fold(0, u64::saturating_add);
+        if bytes > 0 {
+            self.make_room(bytes).await?;
+        }
+        Ok(missing)
     }
 
-    async fn fetch_claimed(&self, id: AttemptId, wishes: Vec<BlobWish>, moved: &mut u64) -> Result<(), FilesError> {
+    async fn fetch_claimed(&self, id: AttemptId, wishes: Vec<BlobWish>, moved: &mut Moved) -> Result<(), FilesError> {
         for some in BlobWish::by_stream(wishes) {
             self.fetch_some(id, some, moved).await?;
         }
@@ -73,20 +82,23 @@ impl Stock {
     }
 
     /// One stream's worth.
-    async fn fetch_some(&self, id: AttemptId, wishes: Vec<BlobWish>, moved: &mut u64) -> Result<(), FilesError> {
+    async fn fetch_some(&self, id: AttemptId, wishes: Vec<BlobWish>, moved: &mut Moved) -> Result<(), FilesError> {
         let link = self.link().await?;
         let (mut send, mut recv) = link.open_bi().await?;
         let blobs: Vec<BlobRef> = wishes.iter().map(|wish| wish.blob).collect();
         send.send(&StreamPurpose::BlobFetch { id, wishes }).await?;
         match recv.recv::<FilesReply>(MAX_FRAME).await? {
             Some(FilesReply::Follows) => {}
+            Some(FilesReply::Relayed(worker)) => moved.relayed_from = Some(worker),
+            Some(FilesReply::Away) => return Err(FilesError::Away),
+            Some(FilesReply::Remade(text)) => return Err(FilesError::Remade(text)),
             Some(FilesReply::Refused(failure)) => return Err(FilesError::Refused(failure)),
             Some(_) => return Err(FilesError::Unexpected),
             None => return Err(crate::transport::TransportError::StreamClosed.into()),
         }
         while let Some(piece) = recv.recv_piece().await? {
             let Some(blob) = blobs.get(piece.blob as usize).copied() else { return Err(FilesError::Unexpected) };
-            *moved += piece.encoded.len() as u64;
+            moved.bytes += piece.encoded.len() as u64;
             let store = self.store.clone();
             blocking(move || Ok(store.accept(blob, piece.number, &piece.encoded)?)).await?;
         }

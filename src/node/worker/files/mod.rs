@@ -1,20 +1,23 @@
 //! The files of a worker's attempts: inputs are fetched and put into place
-//! before a start, outputs are taken up and offered to the dispatcher after an
-//! end.
+//! before a start; after an end outputs are taken up, and held here or offered
+//! to the dispatcher.
 //!
 //! The one invariant: a task sees only bytes that were verified, and a result
-//! that names outputs leaves when the dispatcher has them. What is under way
+//! that names outputs leaves when they are held, synced. What is under way
 //! outlives a lost link and goes on over the next one. Absent: keeping and
 //! verifying bytes (`blob`), and when an attempt starts (the engine's).
 
 mod fetch;
+mod held;
 mod offer;
+mod serve;
 mod stage;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub(super) use serve::serve;
 pub(super) use stage::Staged;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
@@ -25,7 +28,7 @@ use crate::model::files::{BlobRef, OutputFile, TreeKind};
 use crate::model::limits::MAX_MANIFEST_BYTES;
 use crate::model::requests::Failure;
 use crate::model::spec::Workdir;
-use crate::model::{Content, Digest, JobSpec, NodeName, RawString, TaskId};
+use crate::model::{Content, Digest, JobSpec, NodeName, Outcome, RawString, TaskId};
 use crate::transport::{Link, TransportError};
 use crate::wire::manifest;
 
@@ -41,6 +44,9 @@ pub(super) struct Stock {
     /// The current link, if there is one.
     link: watch::Receiver<Option<Link>>,
     under_way: Arc<UnderWay>,
+    held: held::Held,
+    /// Whether outputs may stay here at all: the store outlives this process.
+    holds: bool,
 }
 
 /// Blobs that some attempt is fetching: others wait for it instead of fetching them again.
@@ -68,6 +74,12 @@ pub(super) enum FilesError {
     /// The dispatcher will not have them.
     #[error("keep its outputs: {}", .0.text)]
     NotKept(Failure),
+    /// A worker that has them is away.
+    #[error("get them: the worker that has them is away")]
+    Away,
+    /// They are gone and being made again; the dispatcher's words.
+    #[error("get them: {0}")]
+    Remade(String),
     /// It answered with something else than it was asked for.
     #[error("understand the dispatcher's answer")]
     Unexpected,
@@ -96,15 +108,35 @@ pub(super) enum FilesError {
 }
 
 impl FilesError {
+    /// How an attempt ends whose inputs cannot be had.
+    pub(super) fn into_outcome(self) -> Outcome {
+        match self {
+            Self::Remade(text) => Outcome::InputLost(text),
+            other => Outcome::TransferFailed(format!("failed to {other}")),
+        }
+    }
+
     /// Whether it may go better on the next link, or on this one later.
     fn is_passing(&self) -> bool {
-        matches!(self, Self::Transport(_))
+        matches!(self, Self::Transport(_) | Self::Away)
     }
 }
 
 impl Stock {
-    pub(super) fn new(store: BlobStore, link: watch::Receiver<Option<Link>>) -> Self {
-        Self { store, link, under_way: Arc::default() }
+    /// What is in `store`; `lasts` says whether it outlives this process.
+    pub(super) fn new(store: BlobStore, link: watch::Receiver<Option<Link>>, lasts: bool) -> Self {
+        Self { store, link, under_way: Arc::default(), held: held::Held::default(), holds: lasts }
+    }
+
+    /// Whether what is kept here is there for the next process of this worker.
+    pub(super) fn outlives_worker(&self) -> bool {
+        self.holds
+    }
+
+    /// Whether outputs may stay here for as long as they are needed: there is room, and the store lasts.
+    pub(super) fn can_hold(&self) -> bool {
+        let usage = self.store.usage();
+        self.holds && usage.bytes <= usage.quota_bytes
     }
 
     /// The current link; waits until there is one.

@@ -2,8 +2,8 @@
 
 use super::{FilesError, Pause, Stock, blocking};
 use crate::model::AttemptId;
-use crate::model::files::{BlobRef, BlobWish, OutputFile};
-use crate::model::limits::{MAX_BATCH, MAX_FRAME};
+use crate::model::files::{BlobRef, BlobWish, Content, OutputFile};
+use crate::model::limits::{BLOBS_A_STREAM, MAX_BATCH, MAX_FRAME};
 use crate::model::messages::{FilesReply, StreamPurpose};
 use crate::transport::{FrameSend, TransportError};
 use crate::wire::DataFrame;
@@ -33,7 +33,7 @@ impl Stock {
         .await?;
         for some in blobs.chunks(MAX_BATCH) {
             let mut pause = Pause::new();
-            while let Err(error) = self.offer_some(id, some).await {
+            while let Err(error) = self.send_on(StreamPurpose::BlobOffer { id, blobs: some.to_vec() }).await {
                 if !error.is_passing() {
                     return Err(error);
                 }
@@ -44,11 +44,37 @@ impl Stock {
         Ok(())
     }
 
-    /// One stream's worth.
-    async fn offer_some(&self, id: AttemptId, blobs: &[BlobRef]) -> Result<(), FilesError> {
+    /// Brings contents that only this worker has to the dispatcher.
+    ///
+    /// # Errors
+    /// When it refuses them, they are not here any more, or the link breaks.
+    pub(super) async fn copy(&self, contents: Vec<Content>) -> Result<(), FilesError> {
+        let (trees, files): (Vec<Content>, Vec<Content>) =
+            contents.into_iter().partition(|content| matches!(content, Content::Tree { .. }));
+        for some in files.chunks(BLOBS_A_STREAM) {
+            let blobs = some.iter().map(Content::blob).collect();
+            self.send_on(StreamPurpose::BlobCopy { contents: some.to_vec(), blobs }).await?;
+        }
+        for tree in trees {
+            let stock = self.clone();
+            let parts = blocking(move || stock.parts(&tree)).await?;
+            // The manifest goes by itself: it says what else belongs to the output.
+            let (manifest, listed) = parts.split_at(parts.len().min(1));
+            for blobs in std::iter::once(manifest).chain(listed.chunks(BLOBS_A_STREAM)) {
+                self.send_on(StreamPurpose::BlobCopy { contents: vec![tree], blobs: blobs.to_vec() }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One stream's worth, by a purpose that names blobs.
+    async fn send_on(&self, purpose: StreamPurpose) -> Result<(), FilesError> {
+        let (StreamPurpose::BlobOffer { blobs, .. } | StreamPurpose::BlobCopy { blobs, .. }) = &purpose else {
+            return Err(FilesError::Unexpected);
+        };
         let link = self.link().await?;
         let (mut send, mut recv) = link.open_bi().await?;
-        send.send(&StreamPurpose::BlobOffer { id, blobs: blobs.to_vec() }).await?;
+        send.send(&purpose).await?;
         let wishes = match recv.recv::<FilesReply>(MAX_FRAME).await? {
             Some(FilesReply::Wanted(wishes)) => wishes,
             other => return Err(unexpected(other)),

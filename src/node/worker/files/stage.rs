@@ -3,6 +3,7 @@
 //! The one invariant: a directory comes out of here with every input of its
 //! task, or is removed.
 
+use super::fetch::Moved;
 use super::{FilesError, Stock, blocking, source_name};
 use crate::blob::{Pins, place};
 use crate::exec::{Executor, Scratch, fill};
@@ -53,7 +54,7 @@ impl Stock {
         let inputs = self.inputs(id, spec.spec()).await?;
         let (mut transfers, mut pins) = (Vec::new(), Vec::new());
         for (_, content) in &inputs {
-            let moved = self.bring(id, content, &mut pins).await?;
+            let Moved { bytes: moved, relayed_from } = self.bring(id, content, &mut pins).await?;
             let total = content.total_bytes();
             let mut note = |bytes: u64, from: String, path| {
                 if transfers.len() < MAX_BATCH {
@@ -61,8 +62,10 @@ impl Stock {
                     transfers.push(Transfer { blob, from, path });
                 }
             };
-            if moved > 0 {
-                note(moved.min(total), DISPATCHER.to_owned(), TransferPath::Dispatcher);
+            match relayed_from {
+                Some(holder) => note(moved.min(total), source_name(&holder), TransferPath::Relay),
+                None if moved > 0 => note(moved.min(total), DISPATCHER.to_owned(), TransferPath::Dispatcher),
+                None => {}
             }
             if moved < total || moved == 0 {
                 note(total.saturating_sub(moved), source_name(worker), TransferPath::Local);
@@ -112,8 +115,8 @@ impl Stock {
         Ok(inputs)
     }
 
-    /// Has the files of a content here and keeps them; says how many bytes had to come.
-    async fn bring(&self, id: AttemptId, content: &Content, pins: &mut Vec<Pins>) -> Result<u64, FilesError> {
+    /// Has the files of a content here and keeps them; says what had to come.
+    async fn bring(&self, id: AttemptId, content: &Content, pins: &mut Vec<Pins>) -> Result<Moved, FilesError> {
         let blob = content.blob();
         pins.push(self.store.pin([blob.digest]));
         let mut moved = self.fetch(id, &[blob]).await?;
@@ -121,7 +124,9 @@ impl Stock {
             let (stock, content) = (self.clone(), *content);
             let parts = blocking(move || stock.parts(&content)).await?;
             pins.push(self.store.pin(parts.iter().map(|blob| blob.digest)));
-            moved += self.fetch(id, &parts).await?;
+            let listed = self.fetch(id, &parts).await?;
+            moved.bytes += listed.bytes;
+            moved.relayed_from = moved.relayed_from.or(listed.relayed_from);
         }
         Ok(moved)
     }

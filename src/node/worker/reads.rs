@@ -1,0 +1,81 @@
+//! What the dispatcher reads here on streams of its own: output of attempts,
+//! and pieces of the files that this worker has.
+//!
+//! The one invariant: every stream is answered by itself, so a slow reader
+//! delays no other. Absent: who may read what, which the dispatcher has seen to.
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::files::{FilesError, serve};
+use super::logs::{LogTransferError, copy};
+use crate::blob::BlobStore;
+use crate::exec::Executor;
+use crate::model::limits::MAX_FRAME;
+use crate::model::messages::StreamPurpose;
+use crate::transport::{FrameRecv, FrameSend, Link, TransportError};
+use crate::wire::DataFrame;
+
+/// This worker's files; `None` until they are open, which is right behind the first welcome.
+pub(super) type StoreSlot = watch::Receiver<Option<BlobStore>>;
+
+/// Why an answer ended early; the text completes "failed to …".
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    /// The output, or the stream.
+    #[error(transparent)]
+    Log(#[from] LogTransferError),
+    /// The files, or the stream.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The stream.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
+
+/// Answers every `LogRead` and `BlobRead` that the dispatcher sends on `link`, until the link ends.
+pub(super) async fn serve_reads(link: &Link, executor: &Executor, store: &StoreSlot) -> TransportError {
+    // Bounded by the number of streams that a link allows at once.
+    let mut readers = JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = link.accept_bi() => match stream {
+                Ok((send, recv)) => {
+                    let (executor, store) = (executor.clone(), store.clone());
+                    readers.spawn(async move {
+                        if let Err(error) = answer(send, recv, &executor, store).await {
+                            tracing::debug!("What the dispatcher reads here ended early: failed to {error}");
+                        }
+                    });
+                }
+                Err(error) => return error,
+            },
+            Some(_) = readers.join_next() => {}
+        }
+    }
+}
+
+async fn answer(
+    mut send: FrameSend,
+    mut recv: FrameRecv,
+    executor: &Executor,
+    mut store: StoreSlot,
+) -> Result<(), ReadError> {
+    match recv.recv::<StreamPurpose>(MAX_FRAME).await? {
+        Some(StreamPurpose::LogRead { id, follow }) => {
+            if let Some(mut log) = executor.read_log(id, follow) {
+                copy(&mut log, &mut send).await?;
+            }
+        }
+        Some(StreamPurpose::BlobRead { wishes }) => {
+            // Right behind the welcome it may not be open yet.
+            let opened = store.wait_for(Option::is_some).await.ok().and_then(|store| store.clone());
+            if let Some(store) = opened {
+                return Ok(serve(&store, wishes, &mut send).await?);
+            }
+        }
+        _ => {}
+    }
+    send.send_data(&DataFrame::End).await?;
+    Ok(send.finish().await?)
+}
