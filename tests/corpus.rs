@@ -16,6 +16,7 @@ use octaskly::model::NodeId;
 use octaskly::model::handshake::{Answer, Hello};
 use octaskly::model::limits::MAX_FRAME_UNAUTHENTICATED;
 use octaskly::model::messages::{StreamPurpose, WorkerMessage};
+use octaskly::model::peers::{PeerMessage, PeerPurpose};
 use octaskly::model::requests::Request;
 use octaskly::model::trust::{JoinNews, JoinReply};
 use octaskly::trust::grants::{BlobGrant, HandOver, TaskGrant};
@@ -46,6 +47,8 @@ const DECODERS: &[(&str, Decoder)] = &[
     ("join_news", message::<JoinNews>),
     ("join_reply", message::<JoinReply>),
     ("manifest", manifest),
+    ("peer_message", message::<PeerMessage>),
+    ("peer_purpose", message::<PeerPurpose>),
     ("pins", |bytes| pins::decode(bytes).is_ok()),
     ("request", message::<Request>),
     ("roster", signed::<Roster>),

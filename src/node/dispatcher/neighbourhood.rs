@@ -264,6 +264,23 @@ mod tests {
     }
 
     #[test]
+    fn a_direct_link_is_shown_also_where_no_beacon_was_heard_and_as_long_as_its_worker_says_so() {
+        let scene = scene();
+        let linked = |node| LinkedPeer { node, address: "10.0.0.3:7879".to_owned() };
+        scene.linked(LinkId(1), A, &name("a"), vec![linked(B), linked(STRANGER)]);
+        scene.linked(LinkId(2), B, &name("b"), vec![linked(A)]);
+        let to_dispatcher = row("dispatcher", "a", PeerLink::Standing);
+        let expected = [row("a", "b", PeerLink::Standing), row("b", "a", PeerLink::Standing), to_dispatcher.clone()];
+        assert_eq!(shown(&scene, WorkerState::Idle), expected);
+        let roster = [worker(A, "a", WorkerState::Idle), worker(B, "b", WorkerState::Idle)];
+        let unheard = scene.view(&roster, |_| false).into_iter().find(|row| row.node == A).expect("a row");
+        assert_eq!((unheard.heard_at, unheard.address.as_deref()), (None, Some("10.0.0.3:7879")));
+        scene.linked(LinkId(1), A, &name("a"), vec![]);
+        scene.leave(B, LinkId(2));
+        assert_eq!(shown(&scene, WorkerState::Idle), [row("b", "a", PeerLink::Absent), to_dispatcher]);
+    }
+
+    #[test]
     fn who_has_gone_is_gone_and_what_an_ended_link_said_with_it() {
         let scene = scene();
         scene.report(LinkId(1), A, &name("a"), vec![HeardPeer { silent_for: None, ..heard(B) }]);

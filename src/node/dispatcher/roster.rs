@@ -181,3 +181,95 @@ async fn gather(members: &mut watch::Receiver<Arc<Vec<Member>>>, entries: &[Rost
     };
     let _ = timeout_at(until, members.wait_for(|members| !is_whole(members))).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEEN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9));
+
+    fn member(key: u16) -> Member {
+        let mut node = NodeId([0; 32]);
+        node.0[..2].copy_from_slice(&key.to_be_bytes());
+        Member { node, name: format!("w-{key}").parse().expect("a name") }
+    }
+
+    fn texts(found: &[SocketAddr]) -> Vec<String> {
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    fn said(list: &[&str]) -> Vec<String> {
+        list.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_likeliest_stands_first_and_what_means_nothing_elsewhere_last_or_nowhere() {
+        let found = |seen: IpAddr, list: &[&str]| texts(&places(seen, &said(list)));
+        let lan = ["10.0.0.9:7879", "172.17.0.1:7879"];
+        assert_eq!(found(SEEN, &lan), ["10.0.0.9:7879", "172.17.0.1:7879"]);
+        assert_eq!(found(SEEN, &["172.17.0.1:7879", "192.168.7.1:7879"])[..2], ["172.17.0.1:7879", "10.0.0.9:7879"]);
+        assert_eq!(found(SEEN, &["1.2.3.4:900", "10.1.1.1:7879"]), ["1.2.3.4:900", "10.0.0.9:7879", "10.1.1.1:7879"]);
+        let loopback = "127.0.0.1".parse().expect("an address");
+        assert_eq!(found(loopback, &["10.0.0.9:7879"]), ["10.0.0.9:7879", "127.0.0.1:7879"]);
+        let of_one_link = "fe80::1".parse().expect("an address");
+        assert_eq!(found(of_one_link, &["10.0.0.9:7879"]), ["10.0.0.9:7879"]);
+        assert_eq!(found(SEEN, &[]), [""; 0], "who does not listen is nowhere");
+        assert_eq!(found(SEEN, &["no address", "\u{1b}[2J"]), [""; 0]);
+        let many: Vec<String> = (0..20).map(|n| format!("10.0.1.{n}:7879")).collect();
+        assert_eq!(places(SEEN, &many).len(), MAX_ADDRESSES);
+    }
+
+    #[test]
+    fn who_said_goodbye_is_nowhere_and_who_only_fell_silent_is_where_it_was_for_ten_minutes() {
+        let desk = RosterDesk::new();
+        let members = [member(1), member(2)];
+        for one in &members {
+            desk.listens(one.node, LinkId(1), SEEN, &said(&["10.0.0.9:7879"]));
+        }
+        let at = Timestamp::from_millis(1_000_000);
+        desk.leave(member(1).node, LinkId(1), true, at);
+        desk.leave(member(2).node, LinkId(9), true, at);
+        desk.leave(member(2).node, LinkId(1), false, at);
+        let known = |now| desk.entries(&members, now).iter().map(|it| it.addresses.len()).collect::<Vec<_>>();
+        assert_eq!(known(Timestamp(at.0 + 1000 * ROSTER_VALID.0 - 1)), [0, 1]);
+        assert_eq!(known(Timestamp(at.0 + 1000 * ROSTER_VALID.0)), [0, 0]);
+    }
+
+    #[test]
+    fn who_is_enrolled_no_more_leaves_nothing_behind_and_of_too_many_those_with_a_place_stay() {
+        let desk = RosterDesk::new();
+        let many: Vec<Member> = (0..u16::try_from(MAX_ENTRIES).expect("few") + 10).map(member).collect();
+        let last = many.last().expect("many").node;
+        desk.listens(last, LinkId(1), SEEN, &said(&["10.0.0.9:7879"]));
+        let entries = desk.entries(&many, Timestamp(1));
+        assert_eq!(entries.len(), MAX_ENTRIES);
+        assert!(entries.iter().any(|entry| entry.node == last && !entry.addresses.is_empty()));
+        assert!(entries.is_sorted_by_key(|entry| entry.node), "in an order that only depends on who there is");
+        assert_eq!(desk.entries(&many[..1], Timestamp(1)).len(), 1);
+        assert!(desk.places().is_empty());
+    }
+
+    #[tokio::test]
+    async fn changes_are_gathered_but_a_revocation_does_not_wait() {
+        let members = |keys: &[u16]| Arc::new(keys.iter().map(|key| member(*key)).collect::<Vec<_>>());
+        let (tell, mut told) = watch::channel(members(&[1, 2]));
+        let entry = |key| RosterEntry {
+            node: member(key).node,
+            name: member(key).name,
+            addresses: Vec::new(),
+            role: Role::Worker,
+        };
+        // Whether it is over without any wait.
+        async fn is_over(gathering: impl Future<Output = ()>) -> bool {
+            tokio::select! {
+                biased;
+                () = gathering => true,
+                () = std::future::ready(()) => false,
+            }
+        }
+        tell.send_replace(members(&[1, 2, 3]));
+        assert!(!is_over(gather(&mut told, &[entry(1), entry(2)])).await, "a join waits for others");
+        tell.send_replace(members(&[1, 3]));
+        assert!(is_over(gather(&mut told, &[entry(1), entry(2), entry(3)])).await);
+    }
+}

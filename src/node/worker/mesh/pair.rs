@@ -105,6 +105,7 @@ impl Pair {
     pub(super) fn end(self, code: CloseCode, text: &str) {
         self.task.abort();
         if let Some(standing) = self.standing {
+            tracing::debug!("[P2P] Direct link to {} has ended: {text}", self.name);
             standing.link().0.close(code, text);
         }
     }
