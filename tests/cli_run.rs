@@ -177,6 +177,25 @@ fn tagged_lines_name_their_task_and_an_unfinished_one_is_ended() {
 }
 
 #[test]
+fn several_lists_run_every_combination_in_the_order_of_gnu_parallel() {
+    let printed = |line: &[&str]| {
+        let said = said(line);
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        let mut lines: Vec<String> = said.text().lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let numbered = ["echo", "{#}", "{1}", "{2}", ":::", "a", "b", ":::", "x", "y z"];
+    assert_eq!(printed(&numbered), ["1 a x", "2 a y z", "3 b x", "4 b y z"]);
+    let linked = ["echo {#} {-1}{1}", ":::", "a", "b", ":::+", "1", "2", ":::", "x", "y"];
+    assert_eq!(printed(&linked), ["1 xa", "2 ya", "3 xb", "4 yb"]);
+    // A command that mentions no item gets one of each list, each an argument of its own.
+    assert_eq!(printed(&["printf", "<%s>\\n", ":::", "a b", ":::", "c"]), ["<a b>", "<c>"]);
+    let shell = ["printf '<%s>\\n' {/} \"$OCTASKLY_ITEM\"", ":::", "a/b", ":::", "c d"];
+    assert_eq!(printed(&shell), ["<a/b c d>", "<b>", "<c d>"]);
+}
+
+#[test]
 fn elements_of_a_json_array_can_be_the_items() {
     let json = br#"["one two", {"n": 1}]"#;
     let said = said_with(&["--from-json", "-", "--", "echo", "got {}"], json);

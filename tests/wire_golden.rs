@@ -35,8 +35,9 @@ use octaskly::model::views::{
     WorkerLack, WorkerState, WorkerView,
 };
 use octaskly::model::{
-    AttemptId, AttemptNo, Capacity, Demand, Digest, Epoch, Fence, InstanceId, IntervalSet, Items, JobId, JobSpec,
-    MilliCpu, Millis, NodeId, NodeName, Outcome, Role, SealedSpec, TaskId, TaskIndex, TaskState, Timestamp,
+    AttemptId, AttemptNo, Axis, Capacity, Combination, Demand, Digest, Epoch, Fence, InstanceId, IntervalSet, Items,
+    JobId, JobSpec, MilliCpu, Millis, NodeId, NodeName, Outcome, RawString, Role, SealedSpec, TaskId, TaskIndex,
+    TaskState, Timestamp,
 };
 use octaskly::trust::grants::{BlobGrant, HandOver, TaskGrant};
 use octaskly::trust::roster::{Roster, RosterEntry, RosterEpoch};
@@ -631,10 +632,20 @@ golden!(command_line_keeps_its_bytes, "command_line.hex", CommandLine, {
     "Exec": CommandLine::Exec(_) => CommandLine::Exec(vec!["echo".into(), "hi".into()]),
 });
 
+/// Two lists that go along with each other, and one of which each goes with every item.
+fn combination() -> Combination {
+    let axis = |lists: &[&[&str]]| {
+        let list = |items: &&[&str]| items.iter().map(|item| RawString::from(*item)).collect();
+        Axis::new(lists.iter().map(list).collect()).expect("an axis")
+    };
+    Combination::new(vec![axis(&[&["a", "b"], &["c", "d"]]), axis(&[&["e"]])]).expect("three lists")
+}
+
 golden!(items_keeps_its_bytes, "items.hex", Items, {
     "Single": Items::Single => Items::Single,
     "Range": Items::Range { .. } => Items::Range { first: 1, last: 9, step: 2 },
     "List": Items::List(_) => Items::List(vec!["a".into(), "b".into()].into()),
+    "Combined": Items::Combined(_) => Items::Combined(combination()),
 });
 
 golden!(time_limit_keeps_its_bytes, "time_limit.hex", TimeLimit, {

@@ -75,12 +75,9 @@ pub(crate) enum CliError {
     /// Nothing stands before `:::`, or the only argument is empty.
     #[error("there is no command to run")]
     NoCommand,
-    /// `:::` stands twice.
-    #[error("::: stands twice")]
-    ItemsTwice,
-    /// A separator of GNU parallel that there is not here.
-    #[error("{0} is not known here")]
-    UnknownSeparator(String),
+    /// `:::+` or `::::+` without a list before it.
+    #[error("{0} has no list before it that it could go along with")]
+    NothingToLink(String),
     /// An array without tasks.
     #[error("{0} names no items: there is nothing to run")]
     NoItems(String),
@@ -223,10 +220,7 @@ impl CliError {
             Self::Value { source, .. } | Self::Secret { source, .. } => return source.hint(),
             Self::Conflict(..) => "leave one of them out",
             Self::NoCommand => "write it behind the options: octaskly run -- CMD…",
-            Self::ItemsTwice => {
-                "write all items behind one :::; for every pair of two lists, write the pairs into a file for --each-line"
-            }
-            Self::UnknownSeparator(_) => "items stand behind ::: or, one a line, in a file: --each-line FILE",
+            Self::NothingToLink(_) => "write a first list before it: CMD… ::: a b :::+ 1 2",
             Self::NoItems(_) => "write the items behind :::, or name a file with a line for each",
             Self::StdinTooLarge { .. } => "octaskly run streams its stdin without a bound",
             Self::Client(source) => return source.hint(),
@@ -261,8 +255,7 @@ impl CliError {
             | Self::Secret { .. }
             | Self::Conflict(..)
             | Self::NoCommand
-            | Self::ItemsTwice
-            | Self::UnknownSeparator(_)
+            | Self::NothingToLink(_)
             | Self::NoItems(_)
             | Self::TooManyItems { .. }
             | Self::Unreadable { .. }

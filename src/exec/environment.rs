@@ -13,8 +13,8 @@ use super::StartAttempt;
 use super::allowance::{Allowance, TooLong};
 use super::placeholders::Placeholders;
 use super::program::DEFAULT_PATH;
-use crate::model::RawString;
 use crate::model::spec::CommandLine;
+use crate::model::{Item, RawString};
 
 /// A task's environment, in order; later entries win.
 pub(super) type Environment = Vec<(RawString, RawString)>;
@@ -50,7 +50,7 @@ impl BaseEnvironment {
         let spec = start.spec.spec();
         let index = start.assignment.task.index;
         let item = spec.items.item(index);
-        let placeholders = item.as_ref().map(|item| Placeholders::new(item.as_bytes(), index.0));
+        let placeholders = item.as_ref().map(|item| Placeholders::new(item, index.0));
         let mut environment = self.0.clone();
         for (name, value) in &spec.env {
             allowance.string(name.len())?;
@@ -67,7 +67,7 @@ impl BaseEnvironment {
         own("OCTASKLY_FENCE", start.assignment.fence.to_string().into());
         own("OCTASKLY_WORKER", start.worker.as_str().into());
         own("OCTASKLY_INDEX", index.0.to_string().into());
-        if let Some(item) = item {
+        if let Some(item) = item.as_ref().map(Item::joined) {
             allowance.string(item.len())?;
             own("OCTASKLY_ITEM", item);
         }
@@ -94,11 +94,15 @@ pub(super) fn arguments(start: &StartAttempt, allowance: &mut Allowance) -> Resu
     let spec = start.spec.spec();
     let index = start.assignment.task.index;
     let item = spec.items.item(index);
-    let placeholders = item.as_ref().map(|item| Placeholders::new(item.as_bytes(), index.0));
+    let placeholders = item.as_ref().map(|item| Placeholders::new(item, index.0));
     match (&spec.command, placeholders) {
         (CommandLine::Exec(argv), None) => argv.iter().map(|argument| copy(argument, allowance)).collect(),
         (CommandLine::Exec(argv), Some(placeholders)) => {
-            argv.iter().map(|argument| Ok(placeholders.render(argument.as_bytes(), allowance)?.into())).collect()
+            let mut filled = Vec::with_capacity(argv.len());
+            for argument in argv {
+                filled.extend(placeholders.arguments(argument.as_bytes(), allowance)?.into_iter().map(RawString));
+            }
+            Ok(filled)
         }
         (CommandLine::Shell(command), None) => Ok(shell(copy(command, allowance)?)),
         (CommandLine::Shell(command), Some(placeholders)) => {

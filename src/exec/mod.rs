@@ -40,5 +40,5 @@ pub use error::ExecError;
 pub use executor::{ExecConfig, Executor};
 pub use guard::{Guard, GuardConfig, Presence};
 pub use log::LogReader;
-pub use placeholders::fill;
+pub use placeholders::{fill, has_placeholder};
 pub use workplace::Scratch;

@@ -6,47 +6,141 @@
 //! without one has no placeholders either, and its braces stay as typed.
 
 use super::allowance::{Allowance, TooLong};
-use crate::model::RawString;
 use crate::model::limits::MAX_PATH_BYTES;
+use crate::model::{Item, RawString};
 
 /// Fills in a path that belongs to the task with this item and number; without an item it stays as it is.
 ///
 /// `None` when it comes out longer than [`MAX_PATH_BYTES`].
 #[must_use]
-pub fn fill(item: Option<&RawString>, index: u64, path: &RawString) -> Option<RawString> {
+pub fn fill(item: Option<&Item>, index: u64, path: &RawString) -> Option<RawString> {
     let filled = match item {
         Some(item) => {
             let mut allowance = Allowance::whole();
-            RawString(Placeholders::new(item.as_bytes(), index).render(path.as_bytes(), &mut allowance).ok()?)
+            RawString(Placeholders::new(item, index).render(path.as_bytes(), &mut allowance).ok()?)
         }
         None => path.clone(),
     };
     (filled.len() <= MAX_PATH_BYTES).then_some(filled)
 }
 
+/// Whether something in `text` is filled in for a task that has an item of each of `lists` lists.
+#[must_use]
+pub fn has_placeholder(text: &[u8], lists: usize) -> bool {
+    (0..text.len()).any(|at| Placeholder::at(&text[at..], lists).is_some())
+}
+
 /// What one task's placeholders stand for.
 #[derive(Debug, Clone)]
 pub(super) struct Placeholders<'a> {
-    item: &'a [u8],
     number: String,
-    /// Worked out once: an item may be long, and a command may name it often.
+    /// Of each list; worked out once: an item may be long, and a command may name it often.
+    parts: Vec<Part<'a>>,
+}
+
+/// An item of one list, and what can be said of it.
+#[derive(Debug, Clone)]
+struct Part<'a> {
+    item: &'a [u8],
     without_extension: &'a [u8],
     base_name: &'a [u8],
     directory: &'a [u8],
     stem: &'a [u8],
 }
 
-impl<'a> Placeholders<'a> {
-    /// Those of the task with this item and number.
-    pub(super) fn new(item: &'a [u8], index: u64) -> Self {
+/// A placeholder as it is typed.
+struct Placeholder {
+    length: usize,
+    means: Means,
+}
+
+enum Means {
+    /// The task's number.
+    Number,
+    /// This of the item from this list, from 0; of each item in turn when no list is named.
+    Of(Option<usize>, Form),
+}
+
+/// What of an item.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Item,
+    WithoutExtension,
+    BaseName,
+    Directory,
+    Stem,
+}
+
+/// Longer ones first where one begins like another.
+const FORMS: [(&[u8], Form); 5] = [
+    (b"//}", Form::Directory),
+    (b"/.}", Form::Stem),
+    (b"/}", Form::BaseName),
+    (b".}", Form::WithoutExtension),
+    (b"}", Form::Item),
+];
+
+/// More digits name no list.
+const LIST_DIGITS: usize = 2;
+
+impl Placeholder {
+    /// The one that `text` begins with: `{FORM}`, `{LIST FORM}` without the space, or `{#}`. Lists count from 1, from the
+    /// end when there is a minus before; a list that there is not makes no placeholder.
+    fn at(text: &[u8], lists: usize) -> Option<Self> {
+        let inner = text.strip_prefix(b"{")?;
+        if inner.starts_with(b"#}") {
+            return Some(Self { length: 3, means: Means::Number });
+        }
+        let (from_end, digits) = match inner.strip_prefix(b"-") {
+            Some(rest) => (true, rest),
+            None => (false, inner),
+        };
+        let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).take(LIST_DIGITS + 1).count();
+        let list = match count {
+            0 if from_end => return None,
+            0 => None,
+            1..=LIST_DIGITS => {
+                let number = digits[..count].iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
+                if !(1..=lists).contains(&number) {
+                    return None;
+                }
+                Some(if from_end { lists - number } else { number - 1 })
+            }
+            _ => return None,
+        };
+        let rest = &digits[count..];
+        let (typed, form) = FORMS.into_iter().find(|(typed, _)| rest.starts_with(typed))?;
+        Some(Self { length: text.len() - rest.len() + typed.len(), means: Means::Of(list, form) })
+    }
+}
+
+impl<'a> Part<'a> {
+    fn new(item: &'a [u8]) -> Self {
         Self {
             item,
-            number: index.to_string(),
             without_extension: without_extension(item),
             base_name: base_name(item),
             directory: directory(item),
             stem: without_extension(base_name(item)),
         }
+    }
+
+    fn form(&self, form: Form) -> &'a [u8] {
+        match form {
+            Form::Item => self.item,
+            Form::WithoutExtension => self.without_extension,
+            Form::BaseName => self.base_name,
+            Form::Directory => self.directory,
+            Form::Stem => self.stem,
+        }
+    }
+}
+
+impl<'a> Placeholders<'a> {
+    /// Those of the task with this item and number.
+    pub(super) fn new(item: &'a Item, index: u64) -> Self {
+        let parts = item.parts().iter().map(|part| Part::new(part.as_bytes())).collect();
+        Self { number: index.to_string(), parts }
     }
 
     /// Fills in `text`, an argument or a value, within `allowance`.
@@ -57,6 +151,19 @@ impl<'a> Placeholders<'a> {
     /// Fills in `text`, a command for `/bin/sh`, within `allowance`.
     pub(super) fn render_for_shell(&self, text: &[u8], allowance: &mut Allowance) -> Result<Vec<u8>, TooLong> {
         self.fill(text, allowance, quote)
+    }
+
+    /// Fills in one argument of a vector. One that is `{}` and nothing else is as many as there are lists, as it would be
+    /// for a shell.
+    pub(super) fn arguments(&self, text: &[u8], allowance: &mut Allowance) -> Result<Vec<Vec<u8>>, TooLong> {
+        if text != b"{}" {
+            return Ok(vec![self.render(text, allowance)?]);
+        }
+        let mut one = |part: &Part<'_>| {
+            allowance.string(part.item.len())?;
+            Ok(part.item.to_vec())
+        };
+        self.parts.iter().map(&mut one).collect()
     }
 
     fn fill(
@@ -73,38 +180,37 @@ impl<'a> Placeholders<'a> {
         while let Some(brace) = text.iter().position(|byte| *byte == b'{') {
             filled.extend_from_slice(&text[..brace]);
             text = &text[brace..];
-            let name = match self.value_at(text) {
-                Some((name, value)) => {
-                    fits(filled.len() + value.len())?;
-                    put(value, &mut filled);
-                    name
+            let put = |value: &[u8], filled: &mut Vec<u8>| {
+                fits(filled.len() + value.len())?;
+                put(value, filled);
+                fits(filled.len())
+            };
+            let length = match Placeholder::at(text, self.parts.len()) {
+                Some(Placeholder { length, means }) => {
+                    match means {
+                        Means::Number => put(self.number.as_bytes(), &mut filled)?,
+                        Means::Of(list, form) => {
+                            let wanted = list.map_or(0..self.parts.len(), |list| list..list + 1);
+                            for (place, part) in self.parts.get(wanted).unwrap_or_default().iter().enumerate() {
+                                filled.extend_from_slice(if place > 0 { b" " } else { b"" });
+                                put(part.form(form), &mut filled)?;
+                            }
+                        }
+                    }
+                    length
                 }
                 // A lone brace is no value: it is put in as it stands.
                 None => {
                     filled.push(b'{');
-                    &text[..1]
+                    fits(filled.len())?;
+                    1
                 }
             };
-            fits(filled.len())?;
-            text = &text[name.len()..];
+            text = &text[length..];
         }
         filled.extend_from_slice(text);
         allowance.string(filled.len())?;
         Ok(filled)
-    }
-
-    /// The placeholder that `text` begins with, and what it stands for.
-    fn value_at<'t>(&self, text: &'t [u8]) -> Option<(&'t [u8], &[u8])> {
-        let forms: [(&[u8], &[u8]); 6] = [
-            (b"{}", self.item),
-            (b"{#}", self.number.as_bytes()),
-            (b"{.}", self.without_extension),
-            (b"{/}", self.base_name),
-            (b"{//}", self.directory),
-            (b"{/.}", self.stem),
-        ];
-        let (form, value) = forms.into_iter().find(|(form, _)| text.starts_with(form))?;
-        Some((&text[..form.len()], value))
     }
 }
 
@@ -159,9 +265,14 @@ fn quote(bytes: &[u8], word: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Axis, Combination, Items, TaskIndex};
+
+    fn of(item: &[u8]) -> Item {
+        Item::of(RawString(item.to_vec()))
+    }
 
     fn filled(item: &[u8], text: &[u8]) -> Vec<u8> {
-        Placeholders::new(item, 7).render(text, &mut Allowance::whole()).expect("it fits")
+        Placeholders::new(&of(item), 7).render(text, &mut Allowance::whole()).expect("it fits")
     }
 
     fn rendered(text: &str, item: &str) -> String {
@@ -179,8 +290,39 @@ mod tests {
     }
 
     #[test]
+    fn the_item_of_each_list_is_named_by_the_lists_number() {
+        let parts = ["a/b.tar.gz", "it's", "c.d"].map(RawString::from);
+        let item = Items::Combined(
+            Combination::new(
+                parts.iter().filter_map(|part| Axis::new(vec![[part.clone()].into_iter().collect()])).collect(),
+            )
+            .expect("three lists"),
+        )
+        .item(TaskIndex(1))
+        .expect("an item");
+        let placeholders = Placeholders::new(&item, 7);
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        let exact =
+            |template: &str| text(placeholders.render(template.as_bytes(), &mut Allowance::whole()).expect("fits"));
+        assert_eq!(exact("{1} {2} {3} {#}"), "a/b.tar.gz it's c.d 7");
+        assert_eq!(exact("{1.}|{1/}|{1//}|{1/.}|{3.}"), "a/b.tar|b.tar.gz|a|b.tar|c");
+        assert_eq!(exact("{-1} {-3/}"), "c.d b.tar.gz");
+        assert_eq!(exact("x{}y {/.}"), "xa/b.tar.gz it's c.dy b.tar it's c");
+        assert_eq!(exact("{0} {4} {-4} {-} {003} {1 } {1#} {12}"), "{0} {4} {-4} {-} {003} {1 } {1#} {12}");
+        let shell = |template: &str| {
+            text(placeholders.render_for_shell(template.as_bytes(), &mut Allowance::whole()).expect("fits"))
+        };
+        assert_eq!(shell("cat {} > {2}"), "cat a/b.tar.gz 'it'\\''s' c.d > 'it'\\''s'");
+        let arguments = placeholders.arguments(b"{}", &mut Allowance::whole()).expect("fits");
+        assert_eq!(arguments, parts.map(|part| part.0), "one argument for each");
+        assert_eq!(placeholders.arguments(b"{} ", &mut Allowance::whole()).expect("fits").len(), 1);
+        assert!(has_placeholder(b"x{2/}", 2) && !has_placeholder(b"x{2/}", 1) && has_placeholder(b"{#}", 1));
+    }
+
+    #[test]
     fn braces_that_are_no_placeholder_stay_as_typed() {
         assert_eq!(rendered("{x} {{}} ${a} {", "i"), "{x} {i} ${a} {");
+        assert_eq!(rendered("{1} {2} [0-9]{3} {1,2}", "i"), "i {2} [0-9]{3} {1,2}");
     }
 
     #[test]
@@ -191,7 +333,8 @@ mod tests {
     #[test]
     fn in_a_shell_command_no_item_becomes_syntax() {
         let render = |item: &str| {
-            let placeholders = Placeholders::new(item.as_bytes(), 1);
+            let item = of(item.as_bytes());
+            let placeholders = Placeholders::new(&item, 1);
             let filled = placeholders.render_for_shell(b"echo {} # {#}", &mut Allowance::whole());
             String::from_utf8(filled.expect("it fits")).expect("text")
         };
@@ -209,7 +352,7 @@ mod tests {
 
     #[test]
     fn an_item_that_is_named_too_often_is_refused_before_it_is_put_in() {
-        let (item, text) = (vec![b'a'; 1 << 20], b"{}".repeat(50_000));
+        let (item, text) = (of(&vec![b'a'; 1 << 20]), b"{}".repeat(50_000));
         let placeholders = Placeholders::new(&item, 1);
         assert_eq!(placeholders.render(&text, &mut Allowance::whole()), Err(TooLong));
         assert_eq!(placeholders.render_for_shell(&text, &mut Allowance::whole()), Err(TooLong));
@@ -222,7 +365,7 @@ mod tests {
     #[test]
     fn a_long_item_is_taken_apart_once_however_often_its_parts_are_named() {
         // Looked through anew for each of the million placeholders this would take hours.
-        let (item, text) = (vec![b'/'; 1 << 20], b"{//}".repeat(1 << 20));
+        let (item, text) = (of(&vec![b'/'; 1 << 20]), b"{//}".repeat(1 << 20));
         let filled = Placeholders::new(&item, 1).render(&text, &mut Allowance::whole());
         assert_eq!(filled.map(|filled| filled.len()), Ok(1 << 20));
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{IntervalSet, ItemList, RawString, TaskIndex};
+use super::{Combination, IntervalSet, ItemList, RawString, TaskIndex};
 
 /// What a job ranges over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,39 @@ pub enum Items {
     },
     /// `:::` or `--each-line`: tasks numbered from 1.
     List(ItemList),
+    /// Several `:::`: every combination of their items, numbered from 1.
+    Combined(Combination),
+}
+
+/// What one task of an array is about: an item of each list that its job ranges over, which is one as a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item(Vec<RawString>);
+
+impl Item {
+    /// An item of one list.
+    #[must_use]
+    pub fn of(item: RawString) -> Self {
+        Self(vec![item])
+    }
+
+    /// The same item of each of `lists` lists.
+    #[must_use]
+    pub fn repeated(item: &RawString, lists: usize) -> Self {
+        Self(vec![item.clone(); lists.max(1)])
+    }
+
+    /// One of each list; never empty.
+    #[must_use]
+    pub fn parts(&self) -> &[RawString] {
+        &self.0
+    }
+
+    /// All of them with a space between.
+    #[must_use]
+    pub fn joined(&self) -> RawString {
+        let parts: Vec<&[u8]> = self.0.iter().map(RawString::as_bytes).collect();
+        RawString(parts.join(&b' '))
+    }
 }
 
 impl Items {
@@ -31,6 +64,27 @@ impl Items {
             Self::Range { first, last, step } if first <= last => ((last - first) / (*step).max(1)).saturating_add(1),
             Self::Range { .. } => 0,
             Self::List(items) => items.len() as u64,
+            Self::Combined(combination) => combination.count(),
+        }
+    }
+
+    /// From how many lists a task has an item.
+    #[must_use]
+    pub fn lists(&self) -> usize {
+        match self {
+            Self::Single => 0,
+            Self::Range { .. } | Self::List(_) => 1,
+            Self::Combined(combination) => combination.lists().count(),
+        }
+    }
+
+    /// Bytes of all items.
+    #[must_use]
+    pub fn byte_count(&self) -> usize {
+        match self {
+            Self::Single | Self::Range { .. } => 0,
+            Self::List(items) => items.byte_count(),
+            Self::Combined(combination) => combination.lists().map(ItemList::byte_count).sum(),
         }
     }
 
@@ -42,7 +96,7 @@ impl Items {
             Self::Range { first, last, step } => {
                 (*first..=*last).contains(&index.0) && (index.0 - first).is_multiple_of((*step).max(1))
             }
-            Self::List(items) => index.0 >= 1 && index.0 <= items.len() as u64,
+            Self::List(_) | Self::Combined(_) => (1..=self.count()).contains(&index.0),
         }
     }
 
@@ -61,7 +115,7 @@ impl Items {
         TaskIndex(match self {
             Self::Single => 0,
             Self::Range { first, step, .. } => first.saturating_add(position.saturating_mul((*step).max(1))),
-            Self::List(_) => position + 1,
+            Self::List(_) | Self::Combined(_) => position.saturating_add(1),
         })
     }
 
@@ -71,21 +125,21 @@ impl Items {
         self.contains(index).then(|| match self {
             Self::Single => 0,
             Self::Range { first, step, .. } => (index.0 - first) / (*step).max(1),
-            Self::List(_) => index.0 - 1,
+            Self::List(_) | Self::Combined(_) => index.0 - 1,
         })
     }
 
-    /// The item of `index`: its line, or its number in a range; `None` for a single task.
+    /// The item of `index`: its line, its number in a range, or its combination; `None` for a single task.
     #[must_use]
-    pub fn item(&self, index: TaskIndex) -> Option<RawString> {
-        match self {
-            Self::Single => None,
-            Self::Range { .. } => self.contains(index).then(|| index.0.to_string().into()),
-            Self::List(items) => usize::try_from(index.0.checked_sub(1)?)
-                .ok()
-                .and_then(|i| items.get(i))
-                .map(|item| item.to_vec().into()),
-        }
+    pub fn item(&self, index: TaskIndex) -> Option<Item> {
+        let place = index.0.checked_sub(1);
+        let parts = match self {
+            Self::Single => return None,
+            Self::Range { .. } => return self.contains(index).then(|| Item::of(index.0.to_string().into())),
+            Self::List(items) => vec![items.get(usize::try_from(place?).ok()?)?],
+            Self::Combined(combination) => combination.at(place?)?,
+        };
+        Some(Item(parts.into_iter().map(|part| part.to_vec().into()).collect()))
     }
 }
 
@@ -100,6 +154,6 @@ mod tests {
         assert_eq!(indices, [10, 14, 18]);
         assert_eq!(items.position_of(TaskIndex(14)), Some(1));
         assert_eq!(items.position_of(TaskIndex(15)), None);
-        assert_eq!(items.item(TaskIndex(18)), Some("18".into()));
+        assert_eq!(items.item(TaskIndex(18)), Some(Item::of("18".into())));
     }
 }

@@ -6,6 +6,7 @@
 //! machine that holds it. Deliberately absent: sockets, clocks, files, threads,
 //! and any decision (decisions are `engine/`'s).
 
+pub mod combination;
 mod compact;
 pub mod demand;
 pub mod digest;
@@ -30,13 +31,14 @@ pub mod time;
 pub mod trust;
 pub mod views;
 
+pub use combination::{Axis, Combination};
 pub use demand::{Capacity, Demand, MilliCpu};
 pub use digest::Digest;
 pub use files::{BlobRef, Content};
 pub use ids::{AttemptId, AttemptNo, Epoch, Fence, InstanceId, JobId, LinkId, NodeId, RequestId, TaskId, TaskIndex};
 pub use intervals::IntervalSet;
 pub use item_list::ItemList;
-pub use items::Items;
+pub use items::{Item, Items};
 pub use node::{NodeName, Role};
 pub use outcome::{AttemptReport, Cause, JobState, Outcome, TaskState};
 pub use raw::RawString;

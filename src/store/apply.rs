@@ -135,7 +135,7 @@ impl Records {
         let items = &spec.items;
         let step = match items {
             Items::Range { step, .. } => (*step).max(1),
-            Items::Single | Items::List(_) => 1,
+            Items::Single | Items::List(_) | Items::Combined(_) => 1,
         };
         let number = int(job.job.0);
         let inserted = connection

@@ -9,7 +9,7 @@ use super::{ConnectArgs, JsonForm};
 /// Options of `octaskly run`.
 #[derive(Debug, Default, Args)]
 #[command(
-    override_usage = "octaskly run [OPTIONS] [--] CMD…\n       octaskly run [OPTIONS] [--] CMD… ::: ITEM…",
+    override_usage = "octaskly run [OPTIONS] [--] CMD…\n       octaskly run [OPTIONS] [--] CMD… ::: ITEM… [::: ITEM…]",
     after_help = "Ends with the exit code of the command. Ctrl-C cancels it. \
                   Without a dispatcher the command runs here, in a cluster of one."
 )]
@@ -28,7 +28,7 @@ pub(crate) struct RunArgs {
 /// Options of `octaskly submit`.
 #[derive(Debug, Default, Args)]
 #[command(
-    override_usage = "octaskly submit [OPTIONS] [--] CMD…\n       octaskly submit [OPTIONS] [--] CMD… ::: ITEM…",
+    override_usage = "octaskly submit [OPTIONS] [--] CMD…\n       octaskly submit [OPTIONS] [--] CMD… ::: ITEM… [::: ITEM…]",
     after_help = "Prints the number of the job; with -q the bare number."
 )]
 pub(crate) struct SubmitArgs {

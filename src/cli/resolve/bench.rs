@@ -27,8 +27,8 @@ pub(crate) fn bench_tasks(args: &BenchTasksArgs, usual: u64) -> Result<(CommandL
     let command = match args.command.as_slice() {
         [] => CommandLine::Exec(vec!["true".into()]),
         words => match command::split(words, Manner::ByWords)? {
-            (command, None) => command,
-            (_, Some(_)) => return Err(CliError::Conflict("bench", ":::")),
+            (command, lists) if lists.is_empty() => command,
+            _ => return Err(CliError::Conflict("bench", ":::")),
         },
     };
     Ok((command, tasks.unwrap_or(usual)))

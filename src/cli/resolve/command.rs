@@ -1,24 +1,57 @@
 //! The words behind the options of `run` and `submit`: the command and, behind
-//! `:::`, the items it is run for.
+//! `:::` and its kin, the lists of items that it is run for.
 //!
 //! One word is a line for the shell, more are an exact argument vector. As in
 //! GNU parallel a command that mentions no item gets it as its last argument.
+//! Absent: what the lists amount to (`items`).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use crate::cli::error::CliError;
+use crate::exec::has_placeholder;
 use crate::model::RawString;
 use crate::model::spec::CommandLine;
 
 /// Separates the command from its items.
 pub(super) const ITEMS_FOLLOW: &str = ":::";
 
-/// What GNU parallel has beside it, and no command takes for an argument.
-const UNKNOWN: [&str; 3] = ["::::", ":::+", "::::+"];
+/// Variables that say what placeholders do: a command with one of these, or with a placeholder, knows its item and gets
+/// none appended.
+const MENTIONS: [&str; 2] = ["OCTASKLY_ITEM", "OCTASKLY_INDEX"];
 
-/// What a worker replaces in a command, and the variables that say the same: a
-/// command with one of these knows its item and gets none appended.
-const MENTIONS: [&str; 8] = ["{}", "{#}", "{.}", "{/}", "{//}", "{/.}", "OCTASKLY_ITEM", "OCTASKLY_INDEX"];
+/// Where the items of one list are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum List {
+    /// `:::`: among the words.
+    Words(Vec<RawString>),
+    /// `::::`: in this file, one a line.
+    Lines(OsString),
+}
+
+/// Lists that go along with each other: a first one, and what `:::+` links with it.
+pub(super) type Linked = Vec<List>;
+
+/// What separates lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Separator {
+    /// Files are named, not items.
+    of_files: bool,
+    /// What follows goes along with what was before.
+    links: bool,
+}
+
+impl Separator {
+    fn read(word: &OsStr) -> Option<Self> {
+        let (of_files, links) = match word.to_str()? {
+            ITEMS_FOLLOW => (false, false),
+            ":::+" => (false, true),
+            "::::" => (true, false),
+            "::::+" => (true, true),
+            _ => return None,
+        };
+        Some(Self { of_files, links })
+    }
+}
 
 /// How a command is to be run when the number of its words is not to decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,33 +64,22 @@ pub(super) enum Manner {
     Exact,
 }
 
-/// The command in `words`, and the items behind `:::` when there are any.
-pub(super) fn split(words: &[OsString], manner: Manner) -> Result<(CommandLine, Option<Vec<RawString>>), CliError> {
+/// The command in `words`, and the lists of items behind it; none when there is no separator.
+pub(super) fn split(words: &[OsString], manner: Manner) -> Result<(CommandLine, Vec<Linked>), CliError> {
     let raw = |words: &[OsString]| words.iter().map(|word| RawString::from(word.as_os_str())).collect::<Vec<_>>();
-    let (mut command, items) = match words.iter().position(|word| word == ITEMS_FOLLOW) {
-        Some(at) => (raw(&words[..at]), Some(raw(&words[at + 1..]))),
-        None => (raw(words), None),
-    };
+    let end = words.iter().position(|word| Separator::read(word).is_some()).unwrap_or(words.len());
+    let mut command = raw(&words[..end]);
     if command.first().is_none_or(RawString::is_empty) {
         return Err(CliError::NoCommand);
     }
-    if let Some(unknown) = words.iter().filter_map(|word| word.to_str()).find(|word| UNKNOWN.contains(word)) {
-        return Err(CliError::UnknownSeparator(unknown.to_owned()));
-    }
-    if let Some(items) = &items {
-        if items.iter().any(|item| item.as_bytes() == ITEMS_FOLLOW.as_bytes()) {
-            return Err(CliError::ItemsTwice);
-        }
-        if items.is_empty() {
-            return Err(CliError::NoItems(ITEMS_FOLLOW.to_owned()));
-        }
-    }
+    let axes = lists(&words[end..])?;
     let by_shell = match manner {
         Manner::ByWords => command.len() == 1,
         Manner::Shell => true,
         Manner::Exact => false,
     };
-    if items.is_some() && !command.iter().any(mentions_item) {
+    let count = axes.iter().map(Vec::len).sum();
+    if count > 0 && !command.iter().any(|word| mentions_item(word, count)) {
         command.push("{}".into());
     }
     let command = if by_shell {
@@ -66,19 +88,53 @@ pub(super) fn split(words: &[OsString], manner: Manner) -> Result<(CommandLine, 
     } else {
         CommandLine::Exec(command)
     };
-    Ok((command, items))
+    Ok((command, axes))
 }
 
-fn mentions_item(word: &RawString) -> bool {
-    MENTIONS.iter().any(|mention| word.as_bytes().windows(mention.len()).any(|part| part == mention.as_bytes()))
+/// The lists in words that begin with a separator.
+fn lists(words: &[OsString]) -> Result<Vec<Linked>, CliError> {
+    let mut axes: Vec<Linked> = Vec::new();
+    let mut rest = words;
+    while let Some((word, behind)) = rest.split_first() {
+        let Some(separator) = Separator::read(word) else { break };
+        let typed = || word.to_string_lossy().into_owned();
+        let end = behind.iter().position(|word| Separator::read(word).is_some()).unwrap_or(behind.len());
+        let (own, after) = behind.split_at(end);
+        rest = after;
+        if own.is_empty() {
+            return Err(CliError::NoItems(typed()));
+        }
+        let found: Vec<List> = match separator.of_files {
+            true => own.iter().cloned().map(List::Lines).collect(),
+            false => vec![List::Words(own.iter().map(|word| RawString::from(word.as_os_str())).collect())],
+        };
+        for list in found {
+            match axes.last_mut() {
+                Some(axis) if separator.links => axis.push(list),
+                None if separator.links => return Err(CliError::NothingToLink(typed())),
+                _ => axes.push(vec![list]),
+            }
+        }
+    }
+    Ok(axes)
+}
+
+fn mentions_item(word: &RawString, lists: usize) -> bool {
+    let word = word.as_bytes();
+    has_placeholder(word, lists)
+        || MENTIONS.iter().any(|mention| word.windows(mention.len()).any(|part| part == mention.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(words: &[&str], manner: Manner) -> Result<(CommandLine, Option<Vec<RawString>>), CliError> {
+    fn read(words: &[&str], manner: Manner) -> Result<(CommandLine, Vec<Linked>), CliError> {
         split(&words.iter().map(OsString::from).collect::<Vec<_>>(), manner)
+    }
+
+    fn words(items: &[&str]) -> List {
+        List::Words(items.iter().map(|item| RawString::from(*item)).collect())
     }
 
     fn command(words: &[&str]) -> CommandLine {
@@ -101,31 +157,47 @@ mod tests {
     #[test]
     fn items_stand_behind_three_colons() {
         let (command, items) = read(&["gzip", "{}", ":::", "a", "b c"], Manner::ByWords).expect("a command");
-        assert_eq!((command, items), (exact(&["gzip", "{}"]), Some(vec!["a".into(), "b c".into()])));
+        assert_eq!((command, items), (exact(&["gzip", "{}"]), vec![vec![words(&["a", "b c"])]]));
         let (command, items) = read(&["gzip -9 {} > {.}.z", ":::", "a"], Manner::ByWords).expect("a command");
-        assert_eq!((command, items), (CommandLine::Shell("gzip -9 {} > {.}.z".into()), Some(vec!["a".into()])));
+        assert_eq!((command, items), (CommandLine::Shell("gzip -9 {} > {.}.z".into()), vec![vec![words(&["a"])]]));
+    }
+
+    #[test]
+    fn lists_are_combined_or_go_along_with_each_other_and_may_be_files() {
+        let lists = |words: &[&str]| read(words, Manner::ByWords).expect("lists").1;
+        let (a, b, c) = (words(&["a"]), words(&["b"]), words(&["c", "d"]));
+        assert_eq!(lists(&["x", ":::", "a", ":::", "b"]), [[a.clone()], [b.clone()]]);
+        assert_eq!(
+            lists(&["x", ":::", "a", ":::+", "b", ":::", "c", "d"]),
+            [vec![a.clone(), b.clone()], vec![c.clone()]]
+        );
+        let file = |name: &str| List::Lines(name.into());
+        assert_eq!(lists(&["x", "::::", "f", "g", ":::", "a"]), [[file("f")], [file("g")], [a.clone()]]);
+        assert_eq!(lists(&["x", ":::", "a", "::::+", "f", "-"]), [[a, file("f"), file("-")]]);
     }
 
     #[test]
     fn a_command_that_mentions_no_item_gets_it_as_its_last_argument() {
         assert_eq!(command(&["gzip", "-9", ":::", "a"]), exact(&["gzip", "-9", "{}"]));
         assert_eq!(command(&["gzip -9", ":::", "a"]), CommandLine::Shell("gzip -9 {}".into()));
-        for known in ["echo {#}", "echo {/.}", "echo $OCTASKLY_ITEM", "echo ${OCTASKLY_INDEX}"] {
+        for known in ["echo {#}", "echo {/.}", "echo {1}", "echo $OCTASKLY_ITEM", "echo ${OCTASKLY_INDEX}"] {
             assert_eq!(command(&[known, ":::", "a"]), CommandLine::Shell(known.into()), "{known}");
         }
+        assert_eq!(command(&["grep a{2}", ":::", "f"]), CommandLine::Shell("grep a{2} {}".into()), "no second list");
         assert_eq!(command(&["gzip", "-9"]), exact(&["gzip", "-9"]), "without items nothing is appended");
     }
 
     #[test]
-    fn there_is_a_command_and_one_list_of_items() {
+    fn there_is_a_command_and_every_list_has_items() {
         assert!(matches!(read(&[":::", "a"], Manner::ByWords), Err(CliError::NoCommand)));
         assert!(matches!(read(&[""], Manner::ByWords), Err(CliError::NoCommand)));
         assert!(matches!(read(&["", "x"], Manner::ByWords), Err(CliError::NoCommand)));
         assert!(matches!(read(&["echo", ":::"], Manner::ByWords), Err(CliError::NoItems(_))));
-        assert!(matches!(read(&["echo", ":::", "a", ":::", "b"], Manner::ByWords), Err(CliError::ItemsTwice)));
-        for unknown in ["::::", ":::+", "::::+"] {
-            let said = read(&["echo", unknown, "a"], Manner::ByWords);
-            assert!(matches!(said, Err(CliError::UnknownSeparator(word)) if word == unknown));
+        assert!(matches!(read(&["echo", ":::", ":::", "b"], Manner::ByWords), Err(CliError::NoItems(_))));
+        assert!(matches!(read(&["echo", ":::", "b", "::::"], Manner::ByWords), Err(CliError::NoItems(_))));
+        for link in [":::+", "::::+"] {
+            let said = read(&["echo", link, "a"], Manner::ByWords);
+            assert!(matches!(said, Err(CliError::NothingToLink(word)) if word == link));
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::client::files::{Luggage, Origin};
 use crate::exec::fill;
 use crate::model::files::{BlobRef, Content, InputSource, InputSpec, TreeEntry, TreeKind, tidy};
 use crate::model::paths::check_path;
-use crate::model::{Items, JobId, RawString, TaskIndex};
+use crate::model::{Item, ItemList, Items, JobId, RawString, TaskIndex};
 use crate::wire::manifest;
 
 /// Where the whole working directory is meant.
@@ -97,7 +97,8 @@ impl Packing<'_> {
     /// Whether a path is another one for each task.
     fn varies(&self, path: &[u8]) -> bool {
         // Different in every part that a placeholder may stand for.
-        let (one, other) = (RawString::from("a/1.x"), RawString::from("b/2.y"));
+        let item = |text: &str| Item::repeated(&text.into(), self.items.lists());
+        let (one, other) = (item("a/1.x"), item("b/2.y"));
         let path = RawString(path.to_vec());
         *self.items != Items::Single && fill(Some(&one), 1, &path) != fill(Some(&other), 2, &path)
     }
@@ -132,15 +133,13 @@ impl Packing<'_> {
             Some(name) => [name.as_bytes(), b"/", path].concat(),
             None => path.to_vec(),
         };
-        if let Items::List(items) = self.items {
-            let set: BTreeSet<&[u8]> = matched.iter().map(RawString::as_bytes).collect();
-            if items.iter().all(|item| set.contains(item)) {
-                let templates = own_templates(b"{}").into_iter().map(|own| RawString(beneath(own.as_bytes())));
-                let name = self.valid(templates.collect()).ok_or_else(|| refused(ValueError::NeedsName))?;
-                let contents = items.iter().map(|item| self.content(item)).collect::<Result<_, _>>()?;
-                self.add(name, InputSource::PerTask(contents));
-                return Ok(());
-            }
+        if let Some(item) = self.item_among(&matched) {
+            let templates = own_templates(&item).into_iter().map(|own| RawString(beneath(own.as_bytes())));
+            let name = self.valid(templates.collect()).ok_or_else(|| refused(ValueError::NeedsName))?;
+            let paths = self.filled(&RawString(item)).ok_or_else(|| refused(ValueError::PathTooLong))?;
+            let contents = paths.iter().map(|path| self.content(path.as_bytes())).collect::<Result<_, _>>()?;
+            self.add(name, InputSource::PerTask(contents));
+            return Ok(());
         }
         let mut entries = BTreeMap::new();
         for path in matched {
@@ -151,6 +150,20 @@ impl Packing<'_> {
         let tree = self.tree(entries.into_values().collect())?;
         self.add(name.unwrap_or(RawString(HERE.to_vec())), InputSource::Shared(tree));
         Ok(())
+    }
+
+    /// What stands for the items of the first list all of which are among these paths.
+    fn item_among(&self, paths: &[RawString]) -> Option<Vec<u8>> {
+        let set: BTreeSet<&[u8]> = paths.iter().map(RawString::as_bytes).collect();
+        let is_among = |list: &ItemList| list.iter().all(|item| set.contains(item));
+        match self.items {
+            Items::Single | Items::Range { .. } => None,
+            Items::List(items) => is_among(items).then(|| b"{}".to_vec()),
+            Items::Combined(combination) => {
+                let place = combination.lists().position(is_among)?;
+                Some(format!("{{{}}}", place + 1).into_bytes())
+            }
+        }
     }
 
     /// An output of a job that was submitted before.
@@ -182,13 +195,19 @@ impl Packing<'_> {
         }
         let output = tidy(text.as_bytes());
         let all = self.filled(&output).ok_or_else(|| refused(ValueError::PathTooLong))?;
-        for path in all {
-            let path = tidy(path.as_bytes());
+        let mut all: Vec<RawString> = all.iter().map(|path| tidy(path.as_bytes())).collect();
+        for path in &all {
             check_path(path.as_bytes()).map_err(|fault| refused(ValueError::BadOutput(path.to_string(), fault)))?;
         }
         // Patterns may match other files in each.
-        if is_live && self.items.count() > 1 && !self.varies(output.as_bytes()) && !has_glob(output.as_bytes()) {
-            return Err(refused(ValueError::SameForAll));
+        if is_live && self.items.count() > 1 && !has_glob(output.as_bytes()) {
+            if !self.varies(output.as_bytes()) {
+                return Err(refused(ValueError::SameForAll));
+            }
+            all.sort_unstable();
+            if let Some(twice) = all.windows(2).find(|pair| pair[0] == pair[1]) {
+                return Err(refused(ValueError::SameForTwo(twice[0].to_string())));
+            }
         }
         self.files.outputs.push(output);
         Ok(())
@@ -344,18 +363,22 @@ fn own_templates(path: &[u8]) -> Vec<RawString> {
     vec![tidied, last, base]
 }
 
-/// `{}` as `{/}` and `{.}` as `{/.}`.
+/// `{}` as `{/}` and `{.}` as `{/.}`, whichever list they name.
 fn replaced(template: &[u8]) -> Vec<u8> {
+    let mut result = Vec::with_capacity(template.len());
     let mut rest = template;
-    let mut result = Vec::new();
-    while let Some(first) = rest.first() {
-        let (taken, put): (&[u8], &[u8]) = match rest {
-            [b'{', b'}', ..] => (b"{}", b"{/}"),
-            [b'{', b'.', b'}', ..] => (b"{.}", b"{/.}"),
-            _ => (std::slice::from_ref(first), std::slice::from_ref(first)),
-        };
-        result.extend_from_slice(put);
-        rest = &rest[taken.len()..];
+    while let Some((first, behind)) = rest.split_first() {
+        result.push(*first);
+        rest = behind;
+        if *first != b'{' {
+            continue;
+        }
+        let list = rest.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'-').count();
+        if matches!(rest[list..], [b'}', ..] | [b'.', b'}', ..]) {
+            result.extend_from_slice(&rest[..list]);
+            result.push(b'/');
+            rest = &rest[list..];
+        }
     }
     result
 }

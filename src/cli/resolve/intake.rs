@@ -27,10 +27,10 @@ pub(crate) enum StdinPlan {
 }
 
 /// The lines of a file, or of our standard input; a last line without an end counts.
-pub(super) fn lines(file: &OsStr) -> Result<Vec<RawString>, CliError> {
+pub(super) fn lines(file: &OsStr, option: &'static str) -> Result<Vec<RawString>, CliError> {
     // One byte more than the bound and its line ends can fill, so that too much is noticed and never held.
     let most = MAX_ITEMS_BYTES as u64 * 2;
-    let mut text = read_all(file, "--each-line", most)?;
+    let mut text = read_all(file, option, most)?;
     if text.last() == Some(&b'\n') {
         text.pop();
     } else if text.is_empty() {
@@ -134,7 +134,7 @@ mod tests {
         let file = folder.path().join("items");
         let read = |bytes: &[u8]| {
             std::fs::write(&file, bytes).expect("written");
-            lines(file.as_os_str()).expect("read").into_iter().map(|line| line.0).collect::<Vec<_>>()
+            lines(file.as_os_str(), "--each-line").expect("read").into_iter().map(|line| line.0).collect::<Vec<_>>()
         };
         assert_eq!(read(b"a\nb c\n"), [b"a".to_vec(), b"b c".to_vec()]);
         assert_eq!(read(b"a\n\nb"), [b"a".to_vec(), b"".to_vec(), b"b".to_vec()], "an empty line is an item");
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named_with_its_option() {
-        let error = lines(OsStr::new("/no/such/file")).expect_err("no such file");
+        let error = lines(OsStr::new("/no/such/file"), "--each-line").expect_err("no such file");
         assert_eq!(error.line(), "cannot read /no/such/file for --each-line: No such file or directory");
     }
 

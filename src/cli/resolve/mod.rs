@@ -10,6 +10,7 @@ mod dispatcher;
 mod environment;
 mod inputs;
 mod intake;
+mod items;
 mod selection;
 mod submission;
 mod target;

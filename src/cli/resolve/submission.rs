@@ -8,15 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 
-use super::command::{self, ITEMS_FOLLOW, Manner};
+use super::command::{self, Manner};
 use super::inputs::{self, Files};
 use super::intake::{self, StdinPlan};
-use super::{Environment, option, read};
+use super::{Environment, items, option, read};
 use crate::cli::args::{JsonForm, TaskArgs};
 use crate::cli::error::{CliError, Place};
 use crate::cli::value::{self, ValueError};
 use crate::client::files::Luggage;
-use crate::model::limits::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_ITEMS_BYTES, MAX_ROWS, MAX_TASKS_PER_JOB};
+use crate::model::limits::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_ROWS};
 use crate::model::selector::{Part, Selector};
 use crate::model::spec::{Dependency, DependencyCondition, JobSpec, OutputMode, RetryPolicy, Workdir};
 use crate::model::{Demand, Items, JobId, RawString};
@@ -78,7 +78,7 @@ pub(crate) fn job(args: &TaskArgs, output: Output, environment: &Environment) ->
         (false, false) => Manner::ByWords,
     };
     let (command, listed) = command::split(&args.command, manner)?;
-    let (items, max_concurrent) = items(args, listed)?;
+    let (items, max_concurrent) = items::items(args, listed)?;
     let mut spec = JobSpec { items, max_concurrent, ..JobSpec::single(command) };
     spec.name = option("--name", args.name.as_deref(), value::non_empty)?;
     spec.demand = demand(args)?;
@@ -136,36 +136,6 @@ pub(crate) fn job(args: &TaskArgs, output: Output, environment: &Environment) ->
         })?,
         json: args.json,
     })
-}
-
-/// What the job ranges over, and `%MAX`.
-fn items(args: &TaskArgs, listed: Option<Vec<RawString>>) -> Result<(Items, Option<u32>), CliError> {
-    let given = match (&args.array, &args.each_line, &listed) {
-        (Some(_), _, Some(_)) => return Err(CliError::Conflict("--array", ITEMS_FOLLOW)),
-        (_, Some(_), Some(_)) => return Err(CliError::Conflict("--each-line", ITEMS_FOLLOW)),
-        (_, _, Some(_)) if args.from_json.is_some() => return Err(CliError::Conflict("--from-json", ITEMS_FOLLOW)),
-        given => given,
-    };
-    if let (Some(range), _, _) = given {
-        let array = read(Place::Option("--array"), range, value::array)?;
-        return Ok((array.items, array.max_concurrent));
-    }
-    let (items, origin) = match (&args.each_line, &args.from_json, listed) {
-        (Some(file), ..) => (intake::lines(file)?, file.to_string_lossy().into_owned()),
-        (None, Some(file), _) => (intake::elements(file)?, file.to_string_lossy().into_owned()),
-        (None, None, Some(items)) => (items, ITEMS_FOLLOW.to_owned()),
-        (None, None, None) => return Ok((Items::Single, None)),
-    };
-    if items.is_empty() {
-        return Err(CliError::NoItems(origin));
-    }
-    if items.len() as u64 > MAX_TASKS_PER_JOB {
-        return Err(CliError::TooManyItems { origin, limit: format!("{MAX_TASKS_PER_JOB} items") });
-    }
-    if items.iter().map(RawString::len).sum::<usize>() > MAX_ITEMS_BYTES {
-        return Err(CliError::TooManyItems { origin, limit: format!("{} MiB of them", MAX_ITEMS_BYTES >> 20) });
-    }
-    Ok((Items::List(items.into()), None))
 }
 
 fn demand(args: &TaskArgs) -> Result<Demand, CliError> {

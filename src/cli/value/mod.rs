@@ -168,6 +168,9 @@ pub(crate) enum ValueError {
     /// Every task would leave the same file.
     #[error("every task would bring back the same file")]
     SameForAll,
+    /// Two tasks would leave the same file.
+    #[error("two tasks would bring back {0:?}")]
+    SameForTwo(String),
     /// A task where a job is needed.
     #[error("it names a task, and a whole job is needed")]
     TaskForJob,
@@ -219,7 +222,7 @@ impl ValueError {
             Self::BadOutput(..) => {
                 "an output is a path beneath the task's directory; {/} is an item without its directory"
             }
-            Self::SameForAll => "put {} or {#} into it: --out 'result-{#}.txt'",
+            Self::SameForAll | Self::SameForTwo(_) => "put {} or {#} into it: --out 'result-{#}.txt'",
             Self::AllJobs => "name the jobs: 5, 1-3,7 or last",
             Self::TaskForJob => "name the job alone: 5 instead of 5.3",
         };

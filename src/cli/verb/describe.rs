@@ -71,6 +71,10 @@ fn items(spec: &JobSpec) -> Option<String> {
         Items::Range { first, last, step: 1 } => format!("{first}-{last}"),
         Items::Range { first, last, step } => format!("{first}-{last}:{step}"),
         Items::List(items) => text::count(items.len() as u64, "item"),
+        Items::Combined(combined) => {
+            let lists: Vec<String> = combined.lists().map(|list| list.len().to_string()).collect();
+            format!("{} of lists of {}", text::count(combined.count(), "combination"), lists.join(", "))
+        }
     };
     let most = spec.max_concurrent.map(|most| format!(", at most {most} at once"));
     Some(range + most.as_deref().unwrap_or_default())

@@ -59,7 +59,7 @@ pub fn check_submission(submission: &Submission) -> Result<(), Failure> {
     if matches!(&spec.stdin, StdinSource::Inline(bytes) if bytes.len() > MAX_INLINE_STDIN) {
         return invalid(format!("the job's stdin has more than {} MiB", MAX_INLINE_STDIN >> 20));
     }
-    if matches!(&spec.items, Items::List(items) if items.byte_count() > MAX_ITEMS_BYTES) {
+    if spec.items.byte_count() > MAX_ITEMS_BYTES {
         return invalid(format!("the job's items have more than {} MiB", MAX_ITEMS_BYTES >> 20));
     }
     match files_fault(spec) {

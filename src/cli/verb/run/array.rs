@@ -55,7 +55,7 @@ pub(super) async fn until_the_end(
 /// The same tasks without what their items say, which may be megabytes.
 pub(super) fn numbers(items: &Items) -> Items {
     match items {
-        Items::List(items) => Items::Range { first: 1, last: items.len() as u64, step: 1 },
+        Items::List(_) | Items::Combined(_) => Items::Range { first: 1, last: items.count(), step: 1 },
         numbered => numbered.clone(),
     }
 }
