@@ -115,8 +115,11 @@ fn a_killed_guard_is_replaced_and_the_task_goes_on() {
 }
 
 #[test]
-fn a_worker_that_is_interrupted_ends_its_tasks_once_and_in_order() {
-    let (cluster, _dispatcher, mut worker) = Cluster::with_a_worker();
+fn a_worker_that_may_not_wait_ends_its_tasks_once_and_in_order_when_it_is_interrupted() {
+    let cluster = Cluster::new();
+    let _dispatcher = cluster.dispatcher();
+    let mut worker = cluster.worker_with(&["--name", "a", "--stop-grace", "0"]);
+    worker.says("Joined the dispatcher");
     let marker = marker();
     let mark = format!("{MARKER}={marker}");
     let witness = cluster.scratch().join("terminated");
@@ -129,6 +132,48 @@ fn a_worker_that_is_interrupted_ends_its_tasks_once_and_in_order() {
     assert_eq!(marked(&marker), Vec::<i32>::new(), "gone before the worker is");
     assert_eq!(std::fs::read_to_string(&witness).unwrap_or_default(), "x\n", "asked once");
     soon("it has left the list", || cluster.json(["workers"]).as_array().is_some_and(Vec::is_empty));
+}
+
+#[test]
+fn a_worker_that_is_told_to_stop_lets_its_task_end_and_takes_no_other() {
+    let cluster = Cluster::new();
+    let _dispatcher = cluster.dispatcher();
+    let mut first = cluster.worker_with(&["--name", "first", "--max-jobs", "1"]);
+    first.says("Joined the dispatcher");
+    let gate = cluster.scratch().join("gate");
+    let wait = format!("while ! test -e {}; do sleep 0.05; done", gate.display());
+    let job = cluster.ok(["submit", "-q", "--array", "1-2", "--", "sh", "-c", &wait]).trim().to_owned();
+    soon("one task runs", || cluster.json(["show", &job, "--tasks"])[0]["started_at"].is_string());
+    first.signal(Signal::SIGTERM);
+    first.says("1 running task may go on for 30 s");
+    let _second = cluster.worker_with(&["--name", "second", "--max-jobs", "1"]);
+    soon("the other task runs elsewhere", || cluster.json(["show", &job, "--tasks"])[1]["worker"] == "second");
+    assert!(first.is_running(), "it waits for its task");
+    std::fs::write(&gate, "").expect("a file");
+    assert_eq!(first.ended(), Some(0));
+    cluster.ok(["wait", &job]);
+    let tasks = cluster.json(["show", &job, "--tasks"]);
+    assert_eq!((tasks[0]["worker"].as_str(), tasks[0]["attempt"].as_u64()), (Some("first"), Some(1)), "{tasks}");
+}
+
+#[test]
+fn a_worker_whose_time_to_stop_is_over_leaves_its_task_to_another() {
+    let cluster = Cluster::new();
+    let _dispatcher = cluster.dispatcher();
+    let mut first = cluster.worker_with(&["--name", "first", "--stop-grace", "500ms"]);
+    first.says("Joined the dispatcher");
+    let marker = marker();
+    let job = cluster.ok(["submit", "-q", "--env", &format!("{MARKER}={marker}"), "--", "sleep", "999"]);
+    let job = job.trim();
+    await_sleepers(&marker, 1);
+    assert_eq!(first.stop(), Some(0));
+    await_nothing_left(&marker);
+    let _second = cluster.worker("second");
+    await_sleepers(&marker, 1);
+    let task = &cluster.json(["show", job, "--tasks"])[0];
+    assert_eq!((task["worker"].as_str(), task["attempt"].as_u64()), (Some("second"), Some(2)), "{task}");
+    cluster.ok(["cancel", job]);
+    await_nothing_left(&marker);
 }
 
 #[test]

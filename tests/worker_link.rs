@@ -82,6 +82,7 @@ impl Stage {
         let mut options = WorkerOptions::new(self.home.path().to_owned());
         options.name = Some("w".parse().expect("a name"));
         options.program = Some(PathBuf::from(env!("CARGO_BIN_EXE_octaskly")));
+        options.stop_grace = Millis(0);
         let shutdown = Shutdown::new();
         Worker { ended: tokio::spawn(worker::run(options, shutdown.clone())), shutdown }
     }

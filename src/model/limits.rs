@@ -32,6 +32,9 @@ pub const EXCLUSIVE_REASSIGN_AFTER: Millis = Millis(EXCLUSIVE_LEASE.0 + EXCLUSIV
 
 /// Between SIGTERM and SIGKILL when a task is ended.
 pub const KILL_GRACE: Millis = Millis::from_secs(10);
+/// Default of `--stop-grace`: how long what runs may go on after its worker was told to stop. With [`KILL_GRACE`] and a
+/// few last words this fits into the time that the units in `scripts/systemd` give.
+pub const STOP_GRACE: Millis = Millis::from_secs(30);
 /// How long a `run` outlives its client.
 pub const CLIENT_GONE_AFTER: Millis = Millis::from_secs(60);
 

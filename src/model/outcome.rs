@@ -18,7 +18,7 @@ pub enum Outcome {
     Signalled(i32),
     /// It exceeded its time limit, which was this long.
     TimedOut(Millis),
-    /// It exceeded the memory it asked for. Comes with the enforcement of memory; until then nothing ends so.
+    /// It had more memory than it asked for.
     OutOfMemory,
     /// It could not be started.
     SpawnFailed(SpawnFailure),
@@ -137,7 +137,7 @@ impl fmt::Display for Outcome {
             Self::Exited(code) => write!(f, "failed with exit code {code}"),
             Self::Signalled(signal) => write!(f, "was killed by signal {signal}"),
             Self::TimedOut(limit) => write!(f, "exceeded its time limit of {limit}"),
-            Self::OutOfMemory => f.write_str("ran out of memory"),
+            Self::OutOfMemory => f.write_str("exceeded the memory that it asked for"),
             Self::SpawnFailed(failure) => write!(f, "could not start: {}", failure.reason),
             Self::TransferFailed(reason) => write!(f, "could not move its files: {reason}"),
             Self::OutputMissing(what) => write!(f, "did not make what it declared: {what}"),

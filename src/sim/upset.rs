@@ -8,7 +8,6 @@ use super::cluster::{Cluster, Event};
 use super::disk::{BRISK, Crash};
 use super::faults::Fault;
 use super::network::{IDLE_TIMEOUT, Party, Way, Weather, fair};
-use crate::engine::worker::WorkerEngine;
 use crate::model::limits::LOOP_GAP;
 use crate::model::{Millis, Timestamp};
 
@@ -113,7 +112,8 @@ impl Cluster {
         let node = &mut self.workers[worker];
         if node.engine.is_some() && node.paused_until(now).is_none() && node.stopping.is_none() {
             node.stopping = Some(down);
-            self.with_worker(worker, WorkerEngine::stop);
+            let grace = Millis(self.dice.life.one_of(&[0, 2_000, 30_000]));
+            self.with_worker(worker, |engine, now| engine.stop(now, grace));
         }
     }
 

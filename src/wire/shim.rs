@@ -39,7 +39,7 @@ pub struct StartTask {
     pub env: Vec<(RawString, RawString)>,
     /// Where it runs.
     pub cwd: RawString,
-    /// Memory it asked for in bytes; 0 when it did not. Told for the sake of its enforcement, which no shim does yet.
+    /// Memory it asked for in bytes; 0 when it did not. With more than that it is killed.
     pub memory_bytes: u64,
 }
 
@@ -74,7 +74,7 @@ pub enum ShimStatus {
     Exited(i32),
     /// It died by this signal.
     Signalled(i32),
-    /// It was ended because it exceeded its memory; said by no shim yet.
+    /// It was ended because it exceeded its memory.
     OutOfMemory,
 }
 

@@ -63,6 +63,7 @@ impl Machine {
         options.dispatcher.port = Some(address.port());
         options.token = token.map(|token| token.parse::<TokenText>().expect("a token"));
         options.program = Some(PathBuf::from(env!("CARGO_BIN_EXE_octaskly")));
+        options.stop_grace = Millis(0);
         let (show, asks) = mpsc::channel(16);
         options.show_approval = Some(show);
         let shutdown = Shutdown::new();

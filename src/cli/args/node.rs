@@ -93,6 +93,10 @@ pub(crate) struct WorkerArgs {
     /// UDP port of peer discovery [default: 5555] [env: OCTASKLY_DISCOVERY_PORT]
     #[arg(long, value_name = "PORT")]
     pub(crate) discovery_port: Option<OsString>,
+    /// How long running tasks may go on after a first SIGTERM or Ctrl-C; 0 ends them [default: 30s] [env:
+    /// OCTASKLY_STOP_GRACE]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) stop_grace: Option<OsString>,
     /// Where other workers come in [default: the first free UDP port of 7879-7899] [env: OCTASKLY_LISTEN]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<OsString>,

@@ -82,7 +82,7 @@ pub(crate) struct TaskArgs {
     /// CPU cores to reserve for each task: 2, 0.5
     #[arg(long, value_name = "N", help_heading = "Where it may run")]
     pub(crate) cpus: Option<OsString>,
-    /// Memory to reserve for each task: 512M, 4G; not enforced yet
+    /// Memory to reserve for each task: 512M, 4G; one that has more is killed
     #[arg(long, value_name = "SIZE", help_heading = "Where it may run")]
     pub(crate) mem: Option<OsString>,
     /// GPUs to reserve for each task

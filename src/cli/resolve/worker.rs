@@ -5,7 +5,7 @@ use crate::cli::args::{GlobalArgs, WorkerArgs};
 use crate::cli::error::CliError;
 use crate::cli::value::{
     ValueError, advertised_address, amounts, auto_or, boolean, count, host_port, labels, listen_address, megabytes,
-    node_name, port, token, whole_cores,
+    node_name, port, stop_grace, token, whole_cores,
 };
 use crate::model::limits::MOST_JOBS;
 use crate::node::NodeError;
@@ -60,6 +60,10 @@ pub(crate) fn worker(
     let given = args.discovery_port.as_deref();
     if let Some(port) = values.text("--discovery-port", given, "OCTASKLY_DISCOVERY_PORT", |text| port(text, 1))? {
         options.discovery_port = port;
+    }
+    let given = args.stop_grace.as_deref();
+    if let Some(grace) = values.text("--stop-grace", given, "OCTASKLY_STOP_GRACE", stop_grace)? {
+        options.stop_grace = grace;
     }
     options.listen = values.text("--listen", args.listen.as_deref(), "OCTASKLY_LISTEN", listen_address)?;
     let given = args.advertise.as_deref();

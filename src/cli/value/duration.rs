@@ -43,6 +43,11 @@ pub(crate) fn retention(text: &str) -> Result<Option<Millis>, ValueError> {
     if text == "none" { Ok(None) } else { duration(text).map(Some) }
 }
 
+/// How long what runs may go on; 0 is not at all.
+pub(crate) fn stop_grace(text: &str) -> Result<Millis, ValueError> {
+    if matches!(text, "0" | "0s") { Ok(Millis(0)) } else { duration(text) }
+}
+
 /// A length of time, or `none`.
 pub(crate) fn time_limit(text: &str) -> Result<TimeLimit, ValueError> {
     if text == "none" { Ok(TimeLimit::Unlimited) } else { duration(text).map(TimeLimit::Limited) }

@@ -15,7 +15,7 @@ mod trust;
 
 pub(crate) use address::{advertised_address, bind_address, host_port, listen_address};
 pub(crate) use array::array;
-pub(crate) use duration::{duration, retention, time_limit};
+pub(crate) use duration::{duration, retention, stop_grace, time_limit};
 pub(crate) use pair::{amounts, labels};
 pub(crate) use retry::{backoff, retry_on};
 pub(crate) use size::size;

@@ -35,13 +35,18 @@ impl WorkerEngine {
             if held.executing().is_some() {
                 assert_eq!(self.bearers.get(&id), Some(fence), "{id} runs under a number that is another's");
             }
-            if self.stop != Stop::No {
-                let ending = held.executing().is_some_and(|executing| executing.ending.is_some());
-                assert!(ending, "{id} is left alone by a worker that stops");
+            let stopping = held.executing().map(|executing| executing.ending.is_some());
+            match self.stop {
+                Stop::No => {}
+                Stop::Finishing(_) => assert!(stopping.is_some(), "{id} waits on a worker that stops"),
+                _ => assert_eq!(stopping, Some(true), "{id} is left alone by a worker that stops"),
             }
         }
         self.jobs.check(&jobs);
-        assert!(matches!(self.stop, Stop::No | Stop::Ending) || self.attempts.is_empty(), "it stopped too early");
+        assert!(
+            matches!(self.stop, Stop::No | Stop::Finishing(_) | Stop::Ending) || self.attempts.is_empty(),
+            "it stopped too early"
+        );
     }
 
     fn audit_indices(&self) {

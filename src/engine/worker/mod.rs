@@ -99,6 +99,8 @@ pub struct WorkerEngine {
 enum Stop {
     /// Nobody asked for it.
     No,
+    /// What runs may end by itself until this instant.
+    Finishing(Timestamp),
     /// What runs is being ended.
     Ending,
     /// Nothing runs; until this instant the dispatcher may acknowledge results.
@@ -175,16 +177,30 @@ impl WorkerEngine {
         self.synced = self.synced.max(upto);
     }
 
-    /// Stops gracefully: gives back what has not started, ends what runs, and
-    /// takes nothing new. [`WorkerEngine::is_stopped`] says when all is done.
-    pub fn stop(&mut self, now: Timestamp) {
+    /// Stops gracefully: takes nothing new, gives back what has not started, lets what runs go on for `grace` and
+    /// ends what is left then. [`WorkerEngine::is_stopped`] says when all is done.
+    pub fn stop(&mut self, now: Timestamp, grace: Millis) {
         if self.stop == Stop::No {
-            self.stop = Stop::Ending;
+            self.stop = Stop::Finishing(now + grace);
             self.give_back_unstarted();
-            self.end_all_running(now);
             self.outgoing.stopping = self.link.is_up();
         }
         self.settle_down(now);
+    }
+
+    /// Ends at once, and without asking, whatever runs while this worker stops.
+    pub fn hurry(&mut self, now: Timestamp) {
+        if let Stop::Finishing(_) | Stop::Ending = self.stop {
+            self.stop = Stop::Ending;
+            self.end_all_running(now, Millis(0));
+        }
+        self.settle_down(now);
+    }
+
+    /// How many attempts the executor has.
+    #[must_use]
+    pub fn executing(&self) -> usize {
+        self.attempts.values().filter(|held| held.executing().is_some()).count()
     }
 
     /// Whether a stop is complete: nothing runs, and every result is on disk and
@@ -192,7 +208,7 @@ impl WorkerEngine {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         let said = match self.stop {
-            Stop::No | Stop::Ending => false,
+            Stop::No | Stop::Finishing(_) | Stop::Ending => false,
             Stop::Lingering(_) => !self.link.is_up() || self.outbox.len() == 0,
             Stop::Waited => true,
         };
@@ -214,7 +230,7 @@ impl WorkerEngine {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let lease = if self.leased.is_empty() { None } else { self.link.lease_end() };
         let limit = self.deadlines.first().map(|(deadline, _)| *deadline);
-        let linger = if let Stop::Lingering(until) = self.stop { Some(until) } else { None };
+        let linger = if let Stop::Finishing(until) | Stop::Lingering(until) = self.stop { Some(until) } else { None };
         [self.link.next_heartbeat(), lease, limit, linger].into_iter().flatten().min()
     }
 

@@ -29,6 +29,10 @@ impl WorkerEngine {
         if let Some(sequence) = self.link.heartbeat(now) {
             self.outgoing.heartbeat = Some(sequence);
         }
+        if matches!(self.stop, Stop::Finishing(until) if until <= now || self.attempts.is_empty()) {
+            self.stop = Stop::Ending;
+            self.end_all_running(now, KILL_GRACE);
+        }
         match self.stop {
             Stop::Ending if self.attempts.is_empty() => self.stop = Stop::Lingering(now + STOP_LINGER),
             Stop::Lingering(until) if until <= now => self.stop = Stop::Waited,
@@ -186,10 +190,13 @@ impl WorkerEngine {
     }
 
     /// Ends everything that runs because the worker stops.
-    pub(super) fn end_all_running(&mut self, now: Timestamp) {
-        let running = self.attempts.iter().filter(|(_, held)| held.executing().is_some_and(|it| it.ending.is_none()));
+    pub(super) fn end_all_running(&mut self, now: Timestamp, grace: Millis) {
+        // What is being ended for another reason keeps that, and its time unless this one is shorter.
+        let running = self.attempts.iter().filter(|(_, held)| {
+            held.executing().is_some_and(|it| it.ending.as_ref().is_none_or(|ending| now + grace < ending.kill_at))
+        });
         let running: Vec<Fence> = running.map(|(fence, _)| *fence).collect();
-        running.into_iter().for_each(|fence| self.end_running(now, fence, EndingCause::Stopping, KILL_GRACE));
+        running.into_iter().for_each(|fence| self.end_running(now, fence, EndingCause::Stopping, grace));
     }
 
     fn end_overdue(&mut self, now: Timestamp) {

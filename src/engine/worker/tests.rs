@@ -10,6 +10,8 @@ use crate::model::{
     AttemptNo, AttemptReport, Demand, Epoch, Items, JobId, JobSpec, MilliCpu, Outcome, Role, SealedSpec, TaskId, limits,
 };
 
+mod stopping;
+
 struct Bench {
     engine: WorkerEngine,
     now: Timestamp,
@@ -319,7 +321,7 @@ fn a_stopping_worker_ends_what_runs_without_reporting_it_and_then_is_stopped() {
     _ = bench.assign(2, 2);
     _ = bench.assign(3, 3);
     _ = bench.ended(1, Outcome::Exited(0));
-    bench.engine.stop(bench.now);
+    bench.engine.stop(bench.now, Millis(0));
     let effects = bench.effects();
     assert_eq!(effects.messages, [WorkerMessage::Stopping], "three was started in the place of one");
     assert_eq!(effects.orders.len(), 2);
@@ -337,7 +339,7 @@ fn what_ended_with_the_stop_is_still_named_after_a_reconnect() {
     _ = bench.learn(spec());
     _ = bench.assign(1, 1);
     _ = bench.assign(2, 2);
-    bench.engine.stop(bench.now);
+    bench.engine.stop(bench.now, Millis(0));
     _ = bench.effects();
     _ = bench.ended(1, Outcome::Signalled(15));
     _ = bench.down();
@@ -353,7 +355,7 @@ fn a_stopping_worker_waits_for_its_disk_but_not_forever_for_its_dispatcher() {
     _ = bench.learn(spec());
     _ = bench.assign(1, 1);
     _ = bench.ended(1, Outcome::Exited(0));
-    bench.engine.stop(bench.now);
+    bench.engine.stop(bench.now, Millis(0));
     _ = bench.pass(Millis::from_secs(10));
     assert!(!bench.engine.is_stopped(), "its result is nowhere but in memory");
     bench.engine.handle_synced(BatchNo(1));
@@ -404,7 +406,7 @@ fn a_dispatcher_cannot_make_a_stopping_worker_hold_more_than_one_message_names()
     _ = bench.learn(spec());
     _ = bench.assign(1, 1);
     _ = bench.assign(2, 2);
-    bench.engine.stop(bench.now);
+    bench.engine.stop(bench.now, Millis(0));
     _ = bench.effects();
     _ = bench.ended(1, Outcome::Signalled(15));
     // Each is a result to be kept, of an attempt that never came.

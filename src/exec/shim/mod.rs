@@ -8,6 +8,7 @@
 //! Deliberately absent: time limits and everything else that is a decision.
 
 mod link;
+mod memory;
 mod run;
 mod spawn;
 

@@ -6,8 +6,7 @@
 //!    └─Terminate─▶ Terminating ────┘ grace over, or the worker gone
 //! ```
 //! Invariant: the loop ends only when waiting says that there is no child.
-//! Absent: how processes are found (`tree`) and started (`spawn`), and any
-//! watch over the memory that the task asked for.
+//! Absent: how processes are found (`tree`) and started (`spawn`), and how much memory they have (`memory`).
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -20,6 +19,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use super::link::Polled;
+use super::memory::MemoryWatch;
 use super::{Shim, spawn};
 use crate::exec::sys::{self, ChildSignals, Waited};
 use crate::exec::{program, tree};
@@ -53,7 +53,7 @@ impl Shim {
                 return Ok(());
             }
         };
-        let mut running = Running::new(main);
+        let mut running = Running::new(main, task.memory_bytes);
         // A task that was done before the signal was blocked again is not heard of.
         let mut left = running.reap()? && running.press()?;
         while left {
@@ -78,6 +78,7 @@ impl Shim {
         if (heard.child || ChildSignals::POLL_AT_MOST_MS.is_some()) && !running.reap()? {
             return Ok(false);
         }
+        running.look_at_memory();
         if let Some(notice) = running.due_notice() {
             self.worker.tell(&notice);
         }
@@ -136,13 +137,27 @@ struct Running {
     noticed: bool,
     /// How the main process ended, once it has.
     status: Option<ExitStatus>,
-    /// The largest resident set of any process reaped.
+    /// The largest resident set of any process reaped, or what all held together when that was too much.
     peak_memory_bytes: u64,
+    /// Until it is over its memory, or has none to keep to.
+    memory: Option<MemoryWatch>,
+    /// Whether it was ended because it was over its memory.
+    over_memory: bool,
 }
 
 impl Running {
-    fn new(main: Pid) -> Self {
-        Self { main, started: now(), phase: Phase::Running, noticed: false, status: None, peak_memory_bytes: 0 }
+    fn new(main: Pid, memory_bytes: u64) -> Self {
+        let started = now();
+        Self {
+            main,
+            started,
+            phase: Phase::Running,
+            noticed: false,
+            status: None,
+            peak_memory_bytes: 0,
+            memory: MemoryWatch::of(memory_bytes, started),
+            over_memory: false,
+        }
     }
 
     /// When to look again at the latest.
@@ -153,7 +168,30 @@ impl Running {
             Phase::Killing(next, _) => Some(next),
         };
         let notice = (!self.noticed).then(|| self.started + NOTICE_AFTER);
-        [phase, notice].into_iter().flatten().min()
+        let memory = self.memory.as_ref().filter(|_| self.is_watched()).map(MemoryWatch::next);
+        [phase, notice, memory].into_iter().flatten().min()
+    }
+
+    /// Whether its memory still matters: what is being killed gives it back anyway.
+    fn is_watched(&self) -> bool {
+        !matches!(self.phase, Phase::Killing(..))
+    }
+
+    /// Kills it when it has more memory than it asked for.
+    fn look_at_memory(&mut self) {
+        if !self.is_watched() {
+            return;
+        }
+        let Some(mut watch) = self.memory.take() else { return };
+        match watch.excess(now(), || self.roots()) {
+            Some(bytes) => {
+                // What was asked to end, by somebody or by its time limit, ends for that reason.
+                self.over_memory = self.phase == Phase::Running;
+                self.peak_memory_bytes = self.peak_memory_bytes.max(bytes);
+                self.kill_now();
+            }
+            None => self.memory = Some(watch),
+        }
     }
 
     fn obey(&mut self, order: &ShimOrder) {
@@ -247,6 +285,7 @@ impl Running {
 
     fn ended(&self) -> ShimFact {
         let status = match self.status {
+            _ if self.over_memory => ShimStatus::OutOfMemory,
             Some(status) => match status.code() {
                 Some(code) => ShimStatus::Exited(code),
                 None => ShimStatus::Signalled(status.signal().unwrap_or(0)),

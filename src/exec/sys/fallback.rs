@@ -70,3 +70,16 @@ impl AsFd for ChildSignals {
 pub(in crate::exec) fn children_of(_parent: Pid) -> Vec<Pid> {
     Vec::new()
 }
+
+/// Whether [`held_memory`] can say anything.
+pub(in crate::exec) const TELLS_MEMORY: bool = false;
+
+/// Unknown here.
+pub(in crate::exec) fn held_memory(_pid: Pid) -> u64 {
+    0
+}
+
+/// Unknown here.
+pub(in crate::exec) fn fair_memory(_pid: Pid) -> u64 {
+    0
+}

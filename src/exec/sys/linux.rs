@@ -93,6 +93,30 @@ pub(in crate::exec) fn children_of(parent: Pid) -> Vec<Pid> {
     children
 }
 
+/// Whether [`held_memory`] can say anything.
+pub(in crate::exec) const TELLS_MEMORY: bool = true;
+
+/// Bytes that a process has in memory or swap and that are no file's, those that it shares with others among them.
+pub(in crate::exec) fn held_memory(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    sum_of(&status, ["RssAnon:", "RssShmem:", "VmSwap:"]).unwrap_or(0)
+}
+
+/// The same, but of what it shares with others only its part. Costs the kernel a walk over all its pages.
+pub(in crate::exec) fn fair_memory(pid: Pid) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    // Kernels before 5.9 do not tell these apart, and a process that has changed its user does not show them.
+    sum_of(&rollup, ["Pss_Anon:", "Pss_Shmem:", "SwapPss:"]).unwrap_or_else(|| held_memory(pid))
+}
+
+/// The sum in bytes of lines such as `RssAnon:  12 kB`; `None` when there is none of them.
+fn sum_of(text: &str, names: [&str; 3]) -> Option<u64> {
+    let named = |line: &str| names.iter().find_map(|name| line.strip_prefix(name)).map(str::to_owned);
+    let amounts = text.lines().filter_map(named);
+    let amount = |rest: String| rest.split_ascii_whitespace().next().and_then(|kib| kib.parse::<u64>().ok());
+    amounts.filter_map(amount).map(|kib| kib.saturating_mul(1024)).reduce(u64::saturating_add)
+}
+
 /// Whether this kernel has the `children` files (CONFIG_PROC_CHILDREN).
 fn lists_children() -> bool {
     static LISTS: OnceLock<bool> = OnceLock::new();
@@ -130,6 +154,14 @@ mod tests {
     fn a_command_name_with_brackets_and_spaces_does_not_hide_the_parent() {
         assert_eq!(parent_in_stat(b"41 (a) b) (c) S 7 41 41 0"), Some(Pid::from_raw(7)));
         assert_eq!(parent_in_stat(b"41 (cut"), None);
+    }
+
+    #[test]
+    fn what_is_no_files_is_summed_and_what_is_not_there_is_not_nothing() {
+        let status = "VmRSS:  90 kB\nRssAnon:\t      12 kB\nRssFile: 70 kB\nRssShmem: 8 kB\n";
+        assert_eq!(sum_of(status, ["RssAnon:", "RssShmem:", "VmSwap:"]), Some(20 * 1024));
+        assert_eq!(sum_of("", ["Pss_Anon:", "Pss_Shmem:", "SwapPss:"]), None);
+        assert!(held_memory(Pid::this()) > 0 && fair_memory(Pid::this()) > 0);
     }
 
     #[test]

@@ -26,11 +26,15 @@ mod fallback;
 mod linux;
 
 #[cfg(not(target_os = "linux"))]
-pub(super) use fallback::{ChildSignals, become_subreaper, children_of, name_process};
+pub(super) use fallback::{
+    ChildSignals, TELLS_MEMORY, become_subreaper, children_of, fair_memory, held_memory, name_process,
+};
 #[cfg(not(target_os = "linux"))]
 use fallback::{RECEIVE_FLAGS, SEND_FLAGS, WAIT_FLAGS, last_signal};
 #[cfg(target_os = "linux")]
-pub(super) use linux::{ChildSignals, become_subreaper, children_of, name_process};
+pub(super) use linux::{
+    ChildSignals, TELLS_MEMORY, become_subreaper, children_of, fair_memory, held_memory, name_process,
+};
 #[cfg(target_os = "linux")]
 use linux::{RECEIVE_FLAGS, SEND_FLAGS, WAIT_FLAGS, last_signal};
 

@@ -52,6 +52,7 @@ use self::ways::{AccessSource, FolderPath, Knowledge};
 use super::hardware::Hardware;
 use super::{Clock, NodeError, Shutdown};
 use crate::discovery::{Announcement, Config, Discovery, Standing};
+use crate::model::Millis;
 use crate::model::node::WorkerProfile;
 use crate::model::{NodeName, Role};
 use crate::trust::{AccessFile, Home, Identity};
@@ -97,7 +98,7 @@ pub async fn run(options: WorkerOptions, shutdown: Shutdown) -> Result<(), NodeE
         file_quota: options.file_quota,
         door: Door { listen: options.listen, advertise: options.advertise },
         folder: Some(folder),
-        stop: StopWishes::by_signals(shutdown),
+        stop: StopWishes::by_signals(shutdown, options.stop_grace),
     };
     let ended = loop {
         match setup.live().await {
@@ -165,7 +166,7 @@ pub(super) async fn run_embedded(
         file_quota: None,
         door: Door::default(),
         folder: None,
-        stop: StopWishes { wanted: shutdown.clone(), hurry: shutdown },
+        stop: StopWishes { wanted: shutdown.clone(), hurry: shutdown, grace: Millis(0) },
     };
     setup.live().await.map(|_| ())
 }
@@ -177,12 +178,14 @@ struct StopWishes {
     wanted: Shutdown,
     /// To stop now.
     hurry: Shutdown,
+    /// How long what runs may go on after the first of these.
+    grace: Millis,
 }
 
 impl StopWishes {
     /// A signal that comes after `shutdown` was raised hurries.
-    fn by_signals(shutdown: Shutdown) -> Self {
-        let wishes = Self { wanted: shutdown, hurry: Shutdown::new() };
+    fn by_signals(shutdown: Shutdown, grace: Millis) -> Self {
+        let wishes = Self { wanted: shutdown, hurry: Shutdown::new(), grace };
         let watched = wishes.clone();
         tokio::spawn(async move {
             watched.wanted.raised().await;

@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 
 use super::join::ApprovalAsked;
 use crate::discovery::DISCOVERY_PORT;
-use crate::model::limits::{MAX_JOBS, MOST_JOBS};
+use crate::model::limits::{MAX_JOBS, MOST_JOBS, STOP_GRACE};
 use crate::model::node::WorkerProfile;
 use crate::model::spec::Isolation;
-use crate::model::{Capacity, MilliCpu, NodeName};
+use crate::model::{Capacity, MilliCpu, Millis, NodeName};
 use crate::node::hardware::Hardware;
 use crate::trust::token::TokenText;
 
@@ -44,6 +44,8 @@ pub struct WorkerOptions {
     pub resources: BTreeMap<String, u64>,
     /// `--file-quota`: bytes of inputs and outputs to keep; `None` is what the disk has room for.
     pub file_quota: Option<u64>,
+    /// `--stop-grace`: how long running tasks may go on after a first SIGTERM or Ctrl-C; default 30 s.
+    pub stop_grace: Millis,
     /// `--discovery-port`: where beacons come from and go to; default 5555.
     pub discovery_port: u16,
     /// `--listen`: where other workers come in; `None` is the first free port of 7879 to 7899, on all interfaces.
@@ -82,6 +84,7 @@ impl WorkerOptions {
             labels: BTreeMap::new(),
             resources: BTreeMap::new(),
             file_quota: None,
+            stop_grace: STOP_GRACE,
             discovery_port: DISCOVERY_PORT,
             listen: None,
             advertise: None,

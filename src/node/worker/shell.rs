@@ -94,8 +94,8 @@ pub(super) enum Event {
     Room,
     /// The engine or the outbox asked to be called at this time.
     Timeout,
-    /// The user wants the worker to stop.
-    Stop,
+    /// The user wants the worker to stop, and to let what runs go on for so long.
+    Stop(Millis),
     /// The user wants it to stop at once.
     Hurry,
     /// It cannot go on.
@@ -276,7 +276,7 @@ impl Shell {
             Ok(()) = inbox.reached.changed() => Event::Outbox(*inbox.reached.borrow_and_update()),
             () = room => Event::Room,
             () = self.clock.sleep_until(deadline) => Event::Timeout,
-            () = inbox.stop.wanted.raised(), if !self.stopping => Event::Stop,
+            () = inbox.stop.wanted.raised(), if !self.stopping => Event::Stop(inbox.stop.grace),
             () = inbox.stop.hurry.raised(), if self.stopping && !self.hurried => Event::Hurry,
             Some(_) = self.tasks.join_next() => Event::Room,
         }
@@ -314,10 +314,11 @@ impl Shell {
             Event::Outbox(reached) => self.keeper.progressed(now, reached),
             Event::Room => {}
             Event::Timeout => self.engine.handle_timeout(now),
-            Event::Stop => self.stop(now),
+            Event::Stop(grace) => self.stop(now, grace),
             Event::Hurry => {
                 self.hurried = true;
-                self.running.keys().for_each(|id| self.executor.terminate(*id, Millis(0)));
+                tracing::info!("Stopping at once");
+                self.engine.hurry(now);
             }
             Event::Fatal(error) => return Err(error),
         }
@@ -331,15 +332,22 @@ impl Shell {
         }
     }
 
-    /// Ends what runs, once; everything else follows from the engine.
-    fn stop(&mut self, now: Timestamp) {
+    /// Takes nothing new; everything else follows from the engine.
+    fn stop(&mut self, now: Timestamp, grace: Millis) {
         self.stopping = true;
-        match self.running.len() {
-            0 => tracing::info!("Stopping"),
-            1 => tracing::info!("Stopping: ending 1 running task"),
-            several => tracing::info!("Stopping: ending {several} running tasks"),
+        let tasks = match self.engine.executing() {
+            0 => String::new(),
+            1 => "1 running task".to_owned(),
+            several => format!("{several} running tasks"),
+        };
+        if tasks.is_empty() {
+            tracing::info!("Stopping");
+        } else if grace == Millis(0) {
+            tracing::info!("Stopping: ending {tasks}");
+        } else {
+            tracing::info!("Stopping: {tasks} may go on for {grace}; a second Ctrl-C or SIGTERM ends them at once");
         }
-        self.engine.stop(now);
+        self.engine.stop(now, grace);
     }
 
     /// Whether a stop is complete and its last words are on their way.
