@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 
 use octaskly::model::files::{
-    BlobRef, BlobWish, Content, InputSource, InputSpec, OutputFile, TaskFiles, Transfer, TransferPath,
+    BlobRef, BlobWish, Content, FileTraffic, InputSource, InputSpec, OutputFile, TaskFiles, Transfer, TransferPath,
 };
 use octaskly::model::handshake::{Answer, Credential, Hello, Intent, Refusal, RefusalCode, Waiting, Welcome};
 use octaskly::model::messages::{
@@ -21,6 +21,7 @@ use octaskly::model::outcome::{
     AttemptReport, Cancellation, KeptOutput, OutputSummary, SpawnFailure, SpawnFailureKind,
 };
 use octaskly::model::peers::{LinkedPeer, PeerMessage, PeerPurpose, PeerSelf, PeerStatus, PeerWelcome};
+use octaskly::model::pieces::{BlobHolder, BlobHolders, HoldersAsk, PieceAnswer, PieceAsk, PiecesAt, ReadPass};
 use octaskly::model::records::{DiskSpace, TaskCounts};
 use octaskly::model::requests::{
     Failure, FailureCode, JobFilter, LogRequest, NodeKind, Reply, Request, Submission, TaskFilter,
@@ -174,6 +175,10 @@ golden!(peer_message_keeps_its_bytes, "peer_message.hex", PeerMessage, {
 
 golden!(peer_purpose_keeps_its_bytes, "peer_purpose.hex", PeerPurpose, {
     "Probe": PeerPurpose::Probe => PeerPurpose::Probe,
+    "Pieces": PeerPurpose::Pieces { .. } => PeerPurpose::Pieces {
+        pass: ReadPass::Blobs(vec![1, 2]),
+        blobs: vec![wish().blob],
+    },
 });
 
 golden!(peer_self_keeps_its_bytes, "peer_self.hex", PeerSelf, {
@@ -245,6 +250,12 @@ golden!(worker_message_keeps_its_bytes, "worker_message.hex", WorkerMessage, {
         HeardPeer { node: NodeId([8; 32]), address: None, silent_for: None },
     ]),
     "Listening": WorkerMessage::Listening(_) => WorkerMessage::Listening(vec!["192.168.1.12:7879".to_owned()]),
+    "Moved": WorkerMessage::Moved(_) => WorkerMessage::Moved(FileTraffic {
+        sent_direct: 1,
+        received_direct: 2,
+        received_relay: 3,
+        received_dispatcher: 4,
+    }),
     "Linked": WorkerMessage::Linked(_) =>
         WorkerMessage::Linked(vec![LinkedPeer { node: NodeId([7; 32]), address: "192.168.1.12:7879".to_owned() }]),
 });
@@ -273,7 +284,13 @@ golden!(stream_purpose_keeps_its_bytes, "stream_purpose.hex", StreamPurpose, {
     "Attached": StreamPurpose::Attached { .. } => StreamPurpose::Attached { id: id(), from: 65_536 },
     "LogUpload": StreamPurpose::LogUpload { .. } => StreamPurpose::LogUpload { id: id(), bytes: 1 << 20 },
     "LogRead": StreamPurpose::LogRead { .. } => StreamPurpose::LogRead { id: id(), follow: true },
-    "BlobFetch": StreamPurpose::BlobFetch { .. } => StreamPurpose::BlobFetch { id: id(), wishes: vec![wish()] },
+    "WhoHas": StreamPurpose::WhoHas { .. } => StreamPurpose::WhoHas { id: id(), blobs: vec![wish().blob] },
+    "PieceFetch": StreamPurpose::PieceFetch { .. } => StreamPurpose::PieceFetch {
+        id: id(),
+        holder: Some(NodeId([9; 32])),
+        blobs: vec![wish().blob],
+    },
+    "PieceRead": StreamPurpose::PieceRead { .. } => StreamPurpose::PieceRead { blobs: vec![wish().blob] },
     "BlobOffer": StreamPurpose::BlobOffer { .. } => StreamPurpose::BlobOffer { id: id(), blobs: vec![blob(7)] },
     "OutputsOf": StreamPurpose::OutputsOf { .. } =>
         StreamPurpose::OutputsOf { id: id(), input: 2, output: "model.bin".into() },
@@ -428,6 +445,7 @@ fn worker_view() -> WorkerView {
         version: "1.0.0".to_owned(),
         labels: BTreeMap::from([("os".to_owned(), "linux".to_owned())]),
         tasks_done: 3,
+        traffic: FileTraffic::default(),
     }
 }
 
@@ -581,18 +599,51 @@ fn task_files() -> TaskFiles {
     }
 }
 
+golden!(a_piece_ask_keeps_its_bytes, "piece_ask.hex", PieceAsk, {
+    "PieceAsk": PieceAsk(_) => PieceAsk(vec![PiecesAt { place: 1, pieces: IntervalSet::from_range(2, 3) }]),
+});
+
+golden!(a_piece_answer_keeps_its_bytes, "piece_answer.hex", PieceAnswer, {
+    "Has": PieceAnswer::Has(_) => PieceAnswer::Has(vec![PiecesAt { place: 0, pieces: IntervalSet::from_range(0, 9) }]),
+    "Busy": PieceAnswer::Busy => PieceAnswer::Busy,
+    "Refused": PieceAnswer::Refused(_) => PieceAnswer::Refused(Failure {
+        code: FailureCode::Forbidden,
+        text: "no".into(),
+        hint: None,
+    }),
+});
+
+golden!(an_ask_for_holders_keeps_its_bytes, "holders_ask.hex", HoldersAsk, {
+    "Again": HoldersAsk::Again => HoldersAsk::Again,
+    "Fetched": HoldersAsk::Fetched => HoldersAsk::Fetched,
+});
+
+golden!(a_read_pass_keeps_its_bytes, "read_pass.hex", ReadPass, {
+    "Blobs": ReadPass::Blobs(_) => ReadPass::Blobs(vec![1, 2]),
+    "Task": ReadPass::Task { .. } => ReadPass::Task { grant: vec![1], hand_over: Some(vec![2]), manifest: None },
+});
+
 golden!(files_reply_keeps_its_bytes, "files_reply.hex", FilesReply, {
     "Follows": FilesReply::Follows => FilesReply::Follows,
     "Wanted": FilesReply::Wanted(_) => FilesReply::Wanted(vec![wish()]),
     "Kept": FilesReply::Kept => FilesReply::Kept,
+    "Holders": FilesReply::Holders(_) => FilesReply::Holders(BlobHolders {
+        here: IntervalSet::from_range(0, 0),
+        workers: vec![BlobHolder {
+            node: NodeId([9; 32]),
+            name: "worker-a".parse().unwrap(),
+            places: IntervalSet::from_range(0, 1),
+        }],
+        index: 1,
+        of: 3,
+        grant: Some(vec![1, 2, 3]),
+    }),
     "Found": FilesReply::Found(_) => FilesReply::Found(vec![OutputFile { name: "a".into(), content: tree() }]),
     "Refused": FilesReply::Refused(_) => FilesReply::Refused(Failure {
         code: FailureCode::Full,
         text: "no room".to_owned(),
         hint: None,
     }),
-    "Relayed": FilesReply::Relayed(_) => FilesReply::Relayed(name("worker-01")),
-    "Away": FilesReply::Away => FilesReply::Away,
     "Remade": FilesReply::Remade(_) => FilesReply::Remade("output a of task 5.3 was lost".to_owned()),
     "Needed": FilesReply::Needed(_) => FilesReply::Needed(vec![tree()]),
     "Lacking": FilesReply::Lacking(_) => FilesReply::Lacking(vec![blob(7).digest]),
@@ -798,7 +849,7 @@ golden!(a_task_grant_keeps_its_bytes, "task_grant.hex", TaskGrant, {
 
 golden!(a_blob_grant_keeps_its_bytes, "blob_grant.hex", BlobGrant, {
     "BlobGrant": BlobGrant { .. } => BlobGrant {
-        digest: Digest([6; 32]),
+        digests: vec![Digest([6; 32])],
         reader: NodeId([7; 32]),
         expires_at: Timestamp::from_millis(1_700_000_000_000),
     },

@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 
 use super::TaskState;
 use super::combination::MAX_LISTS;
-use super::limits::{MAX_BATCH, MAX_INPUTS, MAX_ROWS, MAX_TASKS_PER_JOB};
+use super::limits::{BLOBS_A_STREAM, MAX_BATCH, MAX_INPUTS, MAX_ROWS, MAX_TASKS_PER_JOB};
 
 /// Serialises a struct as the array of its fields, in this order.
 ///
@@ -58,6 +58,11 @@ pub(super) fn inputs<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserialize
 /// A list of at most [`MAX_LISTS`] entries.
 pub(super) fn lists<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     deserializer.deserialize_seq(Bounded { bound: MAX_LISTS, entries: PhantomData })
+}
+
+/// For `deserialize_with`: a list of at most [`BLOBS_A_STREAM`] entries.
+pub(super) fn blobs<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    deserializer.deserialize_seq(Bounded { bound: BLOBS_A_STREAM, entries: PhantomData })
 }
 
 /// For `deserialize_with`: states, each once.

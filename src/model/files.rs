@@ -230,13 +230,18 @@ impl BlobWish {
     /// Whether its pieces are some that the blob has, each once. A peer may say otherwise.
     #[must_use]
     pub fn is_sane(&self) -> bool {
-        let mut next = 0;
-        self.pieces.ranges().all(|(first, last)| {
-            let follows = first >= next && first <= last && last < self.blob.pieces();
-            next = last.saturating_add(1);
-            follows
-        })
+        has_pieces(self.blob, &self.pieces)
     }
+}
+
+/// Whether `pieces` are some that `blob` has, each once.
+pub(super) fn has_pieces(blob: BlobRef, pieces: &IntervalSet) -> bool {
+    let mut next = 0;
+    pieces.ranges().all(|(first, last)| {
+        let follows = first >= next && first <= last && last < blob.pieces();
+        next = last.saturating_add(1);
+        follows
+    })
 }
 
 /// How the bytes of a blob came to a worker, or an output's to the dispatcher.
@@ -248,6 +253,19 @@ pub struct Transfer {
     pub from: String,
     /// By which way.
     pub path: TransferPath,
+}
+
+/// Bytes of files that a worker has moved since it started, by the way they went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileTraffic {
+    /// Sent straight to other workers.
+    pub sent_direct: u64,
+    /// Received straight from other workers.
+    pub received_direct: u64,
+    /// Received from other workers through the dispatcher.
+    pub received_relay: u64,
+    /// Received from the dispatcher's own store.
+    pub received_dispatcher: u64,
 }
 
 /// The ways by which bytes come to a node.

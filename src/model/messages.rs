@@ -7,13 +7,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::compact::{as_array, batch};
-use super::files::{BlobRef, BlobWish, Content, OutputFile};
+use super::compact::{as_array, batch, blobs};
+use super::files::{BlobRef, BlobWish, Content, FileTraffic, OutputFile};
 use super::peers::LinkedPeer;
+use super::pieces::BlobHolders;
 use super::requests::Failure;
 use super::{
-    AttemptId, AttemptNo, AttemptReport, Digest, Fence, JobId, Millis, NodeId, NodeName, RawString, SealedSpec, TaskId,
-    Timestamp,
+    AttemptId, AttemptNo, AttemptReport, Digest, Fence, JobId, Millis, NodeId, RawString, SealedSpec, TaskId, Timestamp,
 };
 
 /// From a worker to its dispatcher.
@@ -45,6 +45,8 @@ pub enum WorkerMessage {
     Listening(#[serde(deserialize_with = "batch")] Vec<String>),
     /// The direct links that this worker has with others now: all of them.
     Linked(#[serde(deserialize_with = "batch")] Vec<LinkedPeer>),
+    /// The files that this worker has moved since it started; when that has changed.
+    Moved(FileTraffic),
 }
 
 /// From the dispatcher to a worker.
@@ -190,15 +192,6 @@ pub enum StreamPurpose {
         /// Keep sending as it grows, until it ends.
         follow: bool,
     },
-    /// Worker → dispatcher: send these pieces, which an attempt that it holds needs. Answered by
-    /// [`FilesReply::Follows`] and then the pieces in order, or by a refusal.
-    BlobFetch {
-        /// Which attempt.
-        id: AttemptId,
-        /// What is wanted.
-        #[serde(deserialize_with = "batch")]
-        wishes: Vec<BlobWish>,
-    },
     /// Worker → dispatcher: these blobs are outputs of an attempt that it holds. Answered by
     /// [`FilesReply::Wanted`]; then the pieces follow in that order, and [`FilesReply::Kept`] ends it.
     BlobOffer {
@@ -238,6 +231,35 @@ pub enum StreamPurpose {
         #[serde(deserialize_with = "batch")]
         blobs: Vec<BlobRef>,
     },
+    /// Worker → dispatcher: who has these blobs, which an attempt that it holds needs? Answered by
+    /// [`FilesReply::Holders`] or a refusal, and once more for each [`HoldersAsk::Again`] that follows. While the
+    /// stream is open the worker counts as one that fetches them.
+    ///
+    /// [`HoldersAsk::Again`]: super::pieces::HoldersAsk::Again
+    WhoHas {
+        /// Which attempt.
+        id: AttemptId,
+        /// Which blobs.
+        #[serde(deserialize_with = "blobs")]
+        blobs: Vec<BlobRef>,
+    },
+    /// Worker → dispatcher: a conversation about pieces (see [`super::pieces`]) of blobs that an attempt needs which
+    /// it holds.
+    PieceFetch {
+        /// Which attempt.
+        id: AttemptId,
+        /// The worker that has them; `None` asks for what the dispatcher has itself.
+        holder: Option<NodeId>,
+        /// Which blobs.
+        #[serde(deserialize_with = "blobs")]
+        blobs: Vec<BlobRef>,
+    },
+    /// Dispatcher → worker: the same conversation, about what the worker has.
+    PieceRead {
+        /// Which blobs.
+        #[serde(deserialize_with = "blobs")]
+        blobs: Vec<BlobRef>,
+    },
 }
 
 /// What a dispatcher answers on a stream about files.
@@ -253,10 +275,6 @@ pub enum FilesReply {
     Found(#[serde(deserialize_with = "batch")] Vec<OutputFile>),
     /// It cannot be done.
     Refused(Failure),
-    /// The pieces follow; some of them come through the dispatcher from this worker.
-    Relayed(NodeName),
-    /// A worker that has them is away for now: ask again.
-    Away,
     /// They are gone with the worker that had them, and are being made again: give the attempt up. Its task is
     /// tried again when they are there.
     Remade(String),
@@ -264,6 +282,8 @@ pub enum FilesReply {
     Needed(#[serde(deserialize_with = "batch")] Vec<Content>),
     /// These the worker does not have.
     Lacking(#[serde(deserialize_with = "batch")] Vec<Digest>),
+    /// Who has them.
+    Holders(BlobHolders),
 }
 
 /// What a worker has heard of another node. Nothing of it is proved to the dispatcher.

@@ -22,6 +22,7 @@ pub mod node;
 pub mod outcome;
 pub mod paths;
 pub mod peers;
+pub mod pieces;
 pub mod raw;
 pub mod records;
 pub mod requests;

@@ -11,7 +11,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{InstanceId, NodeId, Timestamp};
+use super::compact::blobs;
+use super::pieces::ReadPass;
+use super::{BlobRef, InstanceId, NodeId, Timestamp};
 
 /// What a worker answers a peer that it lets in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,14 @@ pub struct PeerStatus {
 pub enum PeerPurpose {
     /// Who are you, and what time is it there? Answered with one [`PeerSelf`].
     Probe,
+    /// A conversation about pieces (see [`super::pieces`]) of blobs that the sender may read.
+    Pieces {
+        /// By which right.
+        pass: ReadPass,
+        /// Which.
+        #[serde(deserialize_with = "blobs")]
+        blobs: Vec<BlobRef>,
+    },
 }
 
 /// What a worker says of itself when it is asked.

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::files::TaskFiles;
+use super::files::{FileTraffic, TaskFiles};
 use super::outcome::Cancellation;
 use super::records::DiskSpace;
 use super::records::TaskCounts;
@@ -258,6 +258,9 @@ pub struct WorkerView {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Tasks whose recorded result came from it since the dispatcher started.
     pub tasks_done: u64,
+    /// Files that it moved since it started itself; filled in by the shell.
+    #[serde(default)]
+    pub traffic: FileTraffic,
 }
 
 /// Why a task does not run, worker by worker.

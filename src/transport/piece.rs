@@ -42,6 +42,14 @@ impl FrameRecv {
     /// # Errors
     /// When something else came, a piece was cut short, or the stream or link is gone.
     pub async fn recv_piece(&mut self) -> Result<Option<Piece>, TransportError> {
+        self.recv_piece_with(|_| {}).await
+    }
+
+    /// The same, telling `progress` of every so many bytes of it that came.
+    ///
+    /// # Errors
+    /// As [`FrameRecv::recv_piece`].
+    pub async fn recv_piece_with(&mut self, mut progress: impl FnMut(usize)) -> Result<Option<Piece>, TransportError> {
         let (blob, number, length) = match self.recv_data().await? {
             Some(DataFrame::PieceBegins { blob, piece, length }) if length <= MAX_PIECE_ON_WIRE => {
                 (blob, piece, length as usize)
@@ -55,6 +63,7 @@ impl FrameRecv {
             match self.recv_data().await? {
                 Some(DataFrame::Bytes(bytes)) if encoded.len() + bytes.len() <= length => {
                     encoded.extend_from_slice(&bytes);
+                    progress(bytes.len());
                 }
                 Some(other) => return Err(WireError::Unexpected { kind: other.kind_byte() }.into()),
                 None => return Err(TransportError::FrameCut),

@@ -5,10 +5,12 @@ use super::frame::Message;
 use crate::model::files::{BlobWish, TaskFiles};
 use crate::model::handshake::{Answer, Hello};
 use crate::model::limits::{
-    MAX_ADDRESS_BYTES, MAX_BATCH, MAX_NEIGHBOURS, MAX_PEER_ADDRESSES, MAX_REASON_BYTES, MAX_ROSTER_BYTES, MAX_ROWS,
+    BLOBS_A_STREAM, MAX_ADDRESS_BYTES, MAX_BATCH, MAX_NEIGHBOURS, MAX_PEER_ADDRESSES, MAX_REASON_BYTES,
+    MAX_ROSTER_BYTES, MAX_ROWS,
 };
 use crate::model::messages::{DispatcherMessage, EndedAttempt, FilesReply, StreamPurpose, WorkerMessage};
 use crate::model::peers::{PeerMessage, PeerPurpose, PeerSelf};
+use crate::model::pieces::{HoldersAsk, MAX_NAMED, PieceAnswer, PieceAsk};
 use crate::model::requests::{Reply, Request};
 use crate::model::selector::Selector;
 use crate::model::trust::{JoinNews, JoinReply};
@@ -23,8 +25,11 @@ impl Message for PeerSelf {}
 impl Message for StreamPurpose {
     fn check_bounds(&self) -> Result<(), WireError> {
         match self {
-            Self::BlobFetch { wishes, .. } | Self::BlobRead { wishes } => sane(wishes),
+            Self::BlobRead { wishes } => sane(wishes),
             Self::BlobOffer { blobs, .. } => at_most("offered blobs", blobs.len(), MAX_BATCH),
+            Self::WhoHas { blobs, .. } | Self::PieceFetch { blobs, .. } | Self::PieceRead { blobs } => {
+                at_most("blobs", blobs.len(), BLOBS_A_STREAM)
+            }
             Self::BlobCopy { contents, blobs } => {
                 at_most("copied outputs", contents.len(), MAX_BATCH)?;
                 at_most("copied blobs", blobs.len(), MAX_BATCH)
@@ -46,15 +51,32 @@ impl Message for TaskFiles {
     }
 }
 
+impl Message for HoldersAsk {}
+impl Message for PieceAsk {
+    fn check_bounds(&self) -> Result<(), WireError> {
+        at_most("blobs", self.0.len(), BLOBS_A_STREAM)
+    }
+}
+
+impl Message for PieceAnswer {
+    fn check_bounds(&self) -> Result<(), WireError> {
+        match self {
+            Self::Has(pieces) => at_most("blobs", pieces.len(), BLOBS_A_STREAM),
+            Self::Busy | Self::Refused(_) => Ok(()),
+        }
+    }
+}
+
 impl Message for FilesReply {
     fn check_bounds(&self) -> Result<(), WireError> {
         match self {
             Self::Wanted(wishes) => sane(wishes),
             Self::Found(outputs) => at_most("outputs", outputs.len(), MAX_BATCH),
+            Self::Holders(holders) => at_most("holders", holders.workers.len(), MAX_NAMED),
             Self::Needed(contents) => at_most("needed outputs", contents.len(), MAX_BATCH),
             Self::Lacking(digests) => at_most("lacking outputs", digests.len(), MAX_BATCH),
             Self::Remade(text) => at_most("characters of a reason", text.len(), MAX_REASON_BYTES),
-            Self::Follows | Self::Kept | Self::Refused(_) | Self::Relayed(_) | Self::Away => Ok(()),
+            Self::Follows | Self::Kept | Self::Refused(_) => Ok(()),
         }
     }
 }
@@ -83,7 +105,7 @@ impl Message for WorkerMessage {
                 at_most("direct links", peers.len(), MAX_BATCH)?;
                 peers.iter().try_for_each(|peer| short_address(&peer.address))
             }
-            Self::Heartbeat { .. } | Self::SpecMissing(_) | Self::Stopping => Ok(()),
+            Self::Heartbeat { .. } | Self::SpecMissing(_) | Self::Stopping | Self::Moved(_) => Ok(()),
         }
     }
 }

@@ -81,7 +81,10 @@ impl DispatcherEngine {
                 self.open_or_close(key);
             }
             // Whom it hears changes nothing here; the shell keeps it for those who ask.
-            WorkerMessage::Neighbours(_) | WorkerMessage::Listening(_) | WorkerMessage::Linked(_) => {}
+            WorkerMessage::Neighbours(_)
+            | WorkerMessage::Listening(_)
+            | WorkerMessage::Linked(_)
+            | WorkerMessage::Moved(_) => {}
             _ if arriving => self.expel(now, link, "it has to say first what it holds"),
             WorkerMessage::Started(list) => self.note_started(key, list),
             WorkerMessage::Ended(list) => self.take_results(now, link, key, list),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::DispatcherEngine;
 use super::placement::Traits;
 use super::roster::{Presence, Worker};
+use crate::model::files::FileTraffic;
 use crate::model::views::{StatusView, TaskTotals, Usage, WorkerState, WorkerView};
 use crate::model::{Demand, Epoch, NodeId, NodeName, Role, Timestamp};
 
@@ -98,6 +99,7 @@ impl DispatcherEngine {
             version: worker.software.clone(),
             labels: labels.unwrap_or_default(),
             tasks_done: worker.tasks_done,
+            traffic: FileTraffic::default(),
         }
     }
 }
@@ -122,6 +124,7 @@ fn view_idle(name: &NodeName, node: NodeId, state: WorkerState) -> WorkerView {
         version: String::new(),
         labels: BTreeMap::new(),
         tasks_done: 0,
+        traffic: FileTraffic::default(),
     }
 }
 

@@ -107,7 +107,7 @@ impl Fetch {
     }
 
     /// Whether a source may come to have something that is missing here and that it does not have yet.
-    fn is_lacking(&self, way: Way) -> bool {
+    pub(super) fn is_lacking(&self, way: Way) -> bool {
         let Some(source) = self.sources.get(&way) else { return false };
         let Some(session) = source.open() else { return false };
         source.promised.iter().filter_map(|place| u32::try_from(place).ok()).any(|place| {

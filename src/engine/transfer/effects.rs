@@ -125,8 +125,6 @@ pub struct Holders {
     pub here: IntervalSet,
     /// Workers, and the places of the blobs of which each has something.
     pub peers: Vec<(NodeId, IntervalSet)>,
-    /// A blob that nobody has.
-    pub lost: Option<u32>,
     /// This receiver's number among those who fetch the same now, and how many they are: each begins with a share
     /// of its own when it asks the dispatcher, so that one copy leaves it and not one for each.
     pub share: (u32, u32),

@@ -2,7 +2,6 @@
 //!
 //! Invariant: news of a conversation that has ended changes nothing. Absent: what follows from it (`plan`).
 
-use super::choice::overlap;
 use super::effects::{Fault, Holders, Notice, Pieces, SessionNo, Way};
 use super::source::{Session, Source, Standing};
 use super::{FAILURES_TO_RELAY, Fetch, LONGEST_CONSULT, MOST_KNOWN};
@@ -20,22 +19,23 @@ const LONGEST_WAIT: Millis = Millis::from_secs(2);
 impl Fetch {
     /// The dispatcher said who has the blobs.
     pub fn handle_holders(&mut self, now: Timestamp, holders: Holders) {
-        let Holders { here, peers, lost, share } = holders;
+        let Holders { here, peers, share } = holders;
         self.share = if share.0 < share.1 { share } else { (0, 1) };
         for (way, source) in &mut self.sources {
             source.is_stale = matches!(way, Way::Direct(_) | Way::Relay(_));
         }
         self.promise(Way::Dispatcher, here);
         for (node, places) in peers {
-            self.promise(Way::Direct(node), places.clone());
-            if self.sources.contains_key(&Way::Relay(node)) {
+            if self.config.p2p {
+                self.promise(Way::Direct(node), places.clone());
+            }
+            if !self.config.p2p || self.sources.contains_key(&Way::Relay(node)) {
                 self.promise(Way::Relay(node), places);
             }
         }
         self.sources.retain(|_, source| {
             !source.is_stale || source.session().is_some() || matches!(source.standing, Standing::Banned)
         });
-        self.lost = lost.filter(|place| self.wants.missing(*place).is_some() && !self.is_offered(*place));
         self.consult_again(now);
         self.plan(now);
     }
@@ -48,12 +48,17 @@ impl Fetch {
 
     /// A source is there and said what it has since its last answer. The pieces that were asked follow.
     pub fn handle_answer(&mut self, now: Timestamp, session: SessionNo, news: Pieces) {
+        let is_dispatcher = self.sessions.get(&session) == Some(&Way::Dispatcher);
         let Some(source) = self.source_of(session) else { return };
         if let Standing::Opening { .. } = source.standing {
             source.standing = Standing::Open(Session::new(session, now));
         }
         if let Some(open) = source.open_mut() {
             open.learn(now, news);
+        }
+        if is_dispatcher && !self.config.p2p && !self.consult.asked && self.is_lacking(Way::Dispatcher) {
+            // Some of it is elsewhere all the same: it was made while workers still kept what they made.
+            self.consult.at = Some(now);
         }
         self.plan(now);
     }
@@ -175,13 +180,6 @@ impl Fetch {
             self.leave(session, Standing::Closed);
         }
         self.sources.remove(&relay);
-    }
-
-    /// Whether an open source has something of this blob that is missing.
-    fn is_offered(&self, place: u32) -> bool {
-        let Some(missing) = self.wants.missing(place) else { return true };
-        let mut open = self.sources.values().filter_map(Source::open);
-        open.any(|session| session.has.get(&place).is_some_and(|has| overlap(has, missing)))
     }
 
     fn source_of(&mut self, session: SessionNo) -> Option<&mut Source> {

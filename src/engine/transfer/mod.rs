@@ -27,7 +27,7 @@ use self::choice::{Choice, overlap};
 use self::dice::Dice;
 use self::source::{Source, Standing};
 use self::wants::{Piece, Wants};
-use crate::model::files::{BlobRef, BlobWish};
+use crate::model::files::BlobWish;
 use crate::model::{IntervalSet, Millis, NodeId, Timestamp};
 
 /// Sources that owe pieces at a time: of those that have everything more are no faster.
@@ -70,7 +70,7 @@ pub struct FetchConfig {
 /// A fetch as a value. See the module for what it promises.
 ///
 /// After [`Fetch::new`] and any `handle_…`, drain [`Fetch::take_orders`] and [`Fetch::take_notices`], and ask
-/// [`Fetch::poll_timeout`] anew; stop when [`Fetch::is_done`] or [`Fetch::lost`] says so. `now` never goes back.
+/// [`Fetch::poll_timeout`] anew; stop when [`Fetch::is_done`] says so. `now` never goes back.
 #[derive(Debug)]
 pub struct Fetch {
     config: FetchConfig,
@@ -81,7 +81,6 @@ pub struct Fetch {
     last_session: SessionNo,
     share: (u32, u32),
     consult: Consult,
-    lost: Option<u32>,
     /// Bytes that came, by blob and way.
     tally: BTreeMap<(u32, Way), u64>,
     dice: Dice,
@@ -95,6 +94,8 @@ struct Consult {
     /// When it is asked next; `None` while it is being asked, or never.
     at: Option<Timestamp>,
     pause: Millis,
+    /// Whether it was ever asked.
+    asked: bool,
 }
 
 /// The dispatcher is asked again after this time, and after twice as long each time, up to [`LONGEST_CONSULT`]:
@@ -121,8 +122,7 @@ impl Fetch {
             sessions: BTreeMap::new(),
             last_session: SessionNo(0),
             share: (0, 1),
-            consult: Consult { at: config.p2p.then_some(now), pause: FIRST_CONSULT },
-            lost: None,
+            consult: Consult { at: config.p2p.then_some(now), pause: FIRST_CONSULT, asked: false },
             tally: BTreeMap::new(),
             dice: Dice::new(config.seed),
             orders: Vec::new(),
@@ -142,12 +142,6 @@ impl Fetch {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.wants.is_done()
-    }
-
-    /// A blob that nobody has, by the dispatcher's word, and nobody who is open either.
-    #[must_use]
-    pub fn lost(&self) -> Option<BlobRef> {
-        self.lost.and_then(|place| self.wants.blob(place))
     }
 
     /// Bytes that came of each blob, by its place and the way.
@@ -177,6 +171,7 @@ impl Fetch {
             self.poll(now);
             if self.consult.at.is_some_and(|at| at <= now) {
                 self.consult.at = None;
+                self.consult.asked = true;
                 self.orders.push(Order::Consult);
             }
         }
@@ -206,8 +201,9 @@ impl Fetch {
     fn open(&mut self, now: Timestamp, way: Way) {
         self.last_session.0 += 1;
         let session = self.last_session;
-        if let (Way::Relay(holder), Some(direct)) = (way, way.holder().map(Way::Direct)) {
-            let fault = self.sources.get(&direct).and_then(|source| source.fault).unwrap_or(Fault::Broken);
+        if let Way::Relay(holder) = way
+            && let Some(fault) = self.sources.get(&Way::Direct(holder)).and_then(|direct| direct.fault)
+        {
             self.notices.push(Notice::Relaying { holder, fault });
         }
         let Some(source) = self.sources.get_mut(&way) else { return };

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::model::Digest;
+use crate::model::files::BlobRef;
 use crate::model::limits::PIECE_BYTES;
 
 /// One way through the network.
@@ -179,7 +180,7 @@ impl Swarm {
                 let here =
                     if self.nodes[0].has.is_empty() { IntervalSet::new() } else { IntervalSet::from_range(0, 0) };
                 let share = (node as u32 - 1, self.nodes.len() as u32 - 1);
-                self.tell(node, |fetch| fetch.handle_holders(now, Holders { here, peers, lost: None, share }));
+                self.tell(node, |fetch| fetch.handle_holders(now, Holders { here, peers, share }));
                 node
             }
             Event::Opened(node, session, way) => {

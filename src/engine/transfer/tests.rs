@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::Digest;
+use crate::model::files::BlobRef;
 use crate::model::limits::PIECE_BYTES;
 
 const START: Timestamp = Timestamp::from_millis(1_000_000);
@@ -85,6 +86,19 @@ fn without_peers_the_dispatcher_is_asked_in_order_and_for_a_little_at_a_time() {
     assert_eq!(came, [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 0)]);
     let tally: Vec<_> = fetch.tally().collect();
     assert_eq!(tally, [(0, Way::Dispatcher, 5 * PIECE_BYTES), (1, Way::Dispatcher, PIECE_BYTES)]);
+}
+
+#[test]
+fn without_peers_what_only_a_worker_has_comes_through_the_dispatcher() {
+    let config = FetchConfig { seed: 7, p2p: false };
+    let mut fetch = Fetch::new(START, vec![wish(1, 5)], config, &[]);
+    let session = opened(&mut fetch)[0].1;
+    fetch.handle_answer(START, session, Vec::new());
+    assert!(fetch.take_orders().contains(&Order::Consult));
+    let peers = vec![(A, place(0))];
+    fetch.handle_holders(START, Holders { peers, share: (0, 1), ..Holders::default() });
+    assert_eq!(opened(&mut fetch).into_iter().map(|(way, _)| way).collect::<Vec<_>>(), [Way::Relay(A)]);
+    assert!(fetch.take_notices().is_empty(), "no other way was tried");
 }
 
 #[test]
@@ -236,19 +250,6 @@ fn a_busy_source_is_left_alone_for_a_moment_and_has_not_failed() {
 }
 
 #[test]
-fn a_blob_that_nobody_has_is_said_to_be_lost_unless_somebody_offers_it() {
-    let lost = || Holders { lost: Some(0), ..Holders::default() };
-    let mut fetch = of_workers(4, &[]);
-    fetch.handle_holders(START, lost());
-    assert_eq!(fetch.lost(), Some(wish(1, 4).blob));
-    let mut fetch = of_workers(4, &[A]);
-    let session = opened(&mut fetch)[0].1;
-    fetch.handle_answer(START, session, all(4));
-    fetch.handle_holders(START, lost());
-    assert_eq!(fetch.lost(), None);
-}
-
-#[test]
 fn what_was_not_wanted_or_comes_late_does_no_harm() {
     let mut fetch = of_workers(4, &[A]);
     let session = opened(&mut fetch)[0].1;
@@ -310,7 +311,7 @@ proptest! {
                 Step::Holders(bits) => {
                     let peers = (0..4u8).filter(|bit| bits & (1 << bit) != 0);
                     let peers = peers.map(|bit| (NodeId([bit; 32]), place(0))).collect();
-                    fetch.handle_holders(now, Holders { here: place(0), peers, lost: None, share: (0, 2) });
+                    fetch.handle_holders(now, Holders { here: place(0), peers, share: (0, 2) });
                 }
                 Step::Wait(ms) => {
                     now = now + Millis(ms);

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::model::files::FileTraffic;
 use crate::model::views::WorkerView;
 use crate::model::{LinkId, NodeId, NodeName};
 use crate::transport::Link;
@@ -24,6 +25,7 @@ struct Seat {
     id: LinkId,
     name: NodeName,
     link: Link,
+    traffic: FileTraffic,
 }
 
 impl Directory {
@@ -33,7 +35,7 @@ impl Directory {
 
     /// A worker was welcomed; an older link of the same key is forgotten.
     pub(super) fn join(&self, id: LinkId, name: NodeName, link: Link) {
-        self.seats().insert(link.peer(), Seat { id, name, link });
+        self.seats().insert(link.peer(), Seat { id, name, link, traffic: FileTraffic::default() });
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -62,6 +64,13 @@ impl Directory {
         self.seats().contains_key(&node)
     }
 
+    /// What the worker `node` says, on its link `id`, that it has moved.
+    pub(super) fn moved(&self, node: NodeId, id: LinkId, traffic: FileTraffic) {
+        if let Some(seat) = self.seats().get_mut(&node).filter(|seat| seat.id == id) {
+            seat.traffic = traffic;
+        }
+    }
+
     /// Sees every join and end from now on.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -73,6 +82,7 @@ impl Directory {
         for view in workers {
             if let Some(seat) = seats.get(&view.node) {
                 view.address = Some(seat.link.remote_addr().to_string());
+                view.traffic = seat.traffic;
                 view.latency_us = u64::try_from(seat.link.rtt().as_micros()).ok();
             }
         }

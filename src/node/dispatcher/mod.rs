@@ -25,6 +25,7 @@ mod client_link;
 mod directory;
 mod event;
 mod files;
+mod granting;
 mod history;
 mod joining;
 mod live;
@@ -112,6 +113,7 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
     let identity = Arc::new(identity);
 
     let (events, queue) = mpsc::channel(EVENT_QUEUE);
+    let has_links = options.p2p_enabled && !options.embedded;
     let shell = Arc::new(Shell {
         events,
         history: history::History::new(store.clone(), progress.barrier.clone()),
@@ -128,6 +130,7 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         joiners: joining::Joiners::default(),
         neighbourhood: neighbourhood::Neighbourhood::new(node, clock),
         roster: roster::RosterDesk::new(),
+        granter: granting::Granter::new(has_links.then(|| Arc::clone(&identity)), clock),
         refusals: refusals::Refusals::new("connections were refused"),
         knocks: refusals::Refusals::new("workers asked to join"),
     });
@@ -153,8 +156,7 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         greet(&options, endpoint.local_addr());
     }
     let discovery = neighbourhood::listen(&options, Arc::clone(&identity), &shell);
-    let rostering = (options.p2p_enabled && !options.embedded)
-        .then(|| tokio::spawn(roster::keep(Arc::clone(&shell), identity, clock, epoch, enrolled)));
+    let rostering = has_links.then(|| tokio::spawn(roster::keep(Arc::clone(&shell), identity, clock, epoch, enrolled)));
     let turns = tokio::spawn(turns.run());
     let accepting = tokio::spawn(admission::accept_links(Arc::clone(&shell), Arc::clone(&endpoint)));
     let limits = retention::Retention { jobs: options.retention, log_bytes: options.log_space };

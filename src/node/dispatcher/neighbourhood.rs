@@ -205,6 +205,7 @@ impl Neighbourhood {
 mod tests {
     use super::*;
     use crate::model::Millis;
+    use crate::model::files::FileTraffic;
     use crate::model::views::Usage;
 
     const OWN: NodeId = NodeId([1; 32]);
@@ -231,6 +232,7 @@ mod tests {
             version: "1.0.0".to_owned(),
             labels: BTreeMap::new(),
             tasks_done: 0,
+            traffic: FileTraffic::default(),
         }
     }
 

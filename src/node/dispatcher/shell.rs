@@ -13,6 +13,7 @@ use super::attendance::Register;
 use super::directory::Directory;
 use super::event::{Event, Question, REPLY_QUEUE};
 use super::files::Files;
+use super::granting::Granter;
 use super::history::History;
 use super::joining::Joiners;
 use super::live::Live;
@@ -48,6 +49,8 @@ pub(super) struct Shell {
     pub(super) neighbourhood: Neighbourhood,
     /// Who belongs, for the workers.
     pub(super) roster: RosterDesk,
+    /// What workers are granted of each other.
+    pub(super) granter: Granter,
     /// What is told of those who were not let in, and of those who ask to be.
     pub(super) refusals: Refusals,
     pub(super) knocks: Refusals,

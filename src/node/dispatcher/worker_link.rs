@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::event::{Event, LinkOut};
-use super::files;
+use super::files::{self, Holder};
 use super::live::WorkerStream;
 use super::roster::Signature;
 use super::shell::Shell;
@@ -91,6 +91,7 @@ async fn listen(shell: &Shell, id: LinkId, link: &Link, name: &NodeName, mut rec
             Ok(Some(WorkerMessage::Listening(addresses))) => {
                 shell.roster.listens(link.peer(), id, link.remote_addr().ip(), &addresses);
             }
+            Ok(Some(WorkerMessage::Moved(traffic))) => shell.directory.moved(link.peer(), id, traffic),
             Ok(Some(WorkerMessage::Linked(peers))) => shell.neighbourhood.linked(id, link.peer(), name, peers),
             Ok(Some(message)) => {
                 note_files(shell, link, name, &message);
@@ -173,16 +174,22 @@ async fn both_ways(shell: Arc<Shell>, link: Link, name: NodeName, send: FrameSen
             attached(shell, link, name, WorkerStream { id, from, send, recv }).await
         }
         Some(
-            about @ (StreamPurpose::BlobFetch { .. }
-            | StreamPurpose::BlobOffer { .. }
-            | StreamPurpose::OutputsOf { .. }),
+            about @ (StreamPurpose::BlobOffer { .. }
+            | StreamPurpose::OutputsOf { .. }
+            | StreamPurpose::WhoHas { .. }
+            | StreamPurpose::PieceFetch { .. }),
         ) => {
-            about_files(&shell, &name, about, send, recv).await;
+            about_files(&shell, Holder { node: link.peer(), name }, about, send, recv).await;
         }
         Some(about @ (StreamPurpose::Keeping | StreamPurpose::BlobCopy { .. })) => {
             held_alone(&shell, &link, about, send, recv).await;
         }
-        Some(StreamPurpose::LogUpload { .. } | StreamPurpose::LogRead { .. } | StreamPurpose::BlobRead { .. })
+        Some(
+            StreamPurpose::LogUpload { .. }
+            | StreamPurpose::LogRead { .. }
+            | StreamPurpose::BlobRead { .. }
+            | StreamPurpose::PieceRead { .. },
+        )
         | None => {}
     }
 }
@@ -202,26 +209,35 @@ async fn held_alone(shell: &Shell, link: &Link, about: StreamPurpose, mut send: 
 }
 
 /// Moves files of an attempt that the worker holds.
-async fn about_files(shell: &Shell, name: &NodeName, about: StreamPurpose, mut send: FrameSend, mut recv: FrameRecv) {
-    let (StreamPurpose::BlobFetch { id, .. }
-    | StreamPurpose::BlobOffer { id, .. }
-    | StreamPurpose::OutputsOf { id, .. }) = about
+async fn about_files(shell: &Shell, worker: Holder, about: StreamPurpose, mut send: FrameSend, mut recv: FrameRecv) {
+    let (StreamPurpose::BlobOffer { id, .. }
+    | StreamPurpose::OutputsOf { id, .. }
+    | StreamPurpose::WhoHas { id, .. }
+    | StreamPurpose::PieceFetch { id, .. }) = about
     else {
         return;
     };
-    let is_recorded = match standing(shell, id, name).await {
+    let name = worker.name.clone();
+    let is_recorded = match standing(shell, id, &name).await {
         Ok(Standing::Live) => false,
         Ok(Standing::Ended) => true,
-        Ok(Standing::NotIts) => return warn!("Worker {name} asks for files of task {id}, which it was not given"),
+        Ok(Standing::NotIts) => {
+            warn!("Worker {name} asks for files of task {id}, which it was not given");
+            let _ = files::refuse_stranger(id, &about, &mut send).await;
+            return;
+        }
         Err(error) => return warn!("The files of task {id} cannot be moved: failed to {error}"),
     };
     let moved = match about {
-        StreamPurpose::BlobFetch { wishes, .. } => files::give(shell, id, wishes, &mut send).await,
         StreamPurpose::BlobOffer { blobs, .. } => {
             files::take(shell, id, blobs, is_recorded, &mut send, &mut recv).await
         }
         StreamPurpose::OutputsOf { input, output, .. } => {
             files::name_outputs(shell, id, input, output, &mut send).await
+        }
+        StreamPurpose::WhoHas { blobs, .. } => files::guide(shell, worker, id, blobs, &mut send, &mut recv).await,
+        StreamPurpose::PieceFetch { holder, blobs, .. } => {
+            files::converse(shell, id, holder, blobs, &mut send, &mut recv).await
         }
         _ => return,
     };

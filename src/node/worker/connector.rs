@@ -12,10 +12,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::dial::{DialError, Dialled, Dialler, ExpectedBy, Found, Held, Joined};
+use super::files::TrafficNews;
 use super::gossip::Gossip;
 use super::join::{Applicant, WaitEnd};
 use super::mesh::{Mesh, MeshNews};
-use super::reads::{StoreSlot, serve_reads};
+use super::reads::{FilesSlot, serve_reads};
 use super::shell::{Event, Outgoing, Up};
 use super::ways::FolderPath;
 use crate::discovery::Standing;
@@ -50,7 +51,7 @@ pub(super) struct Connector {
     pub(super) applicant: Applicant,
     pub(super) executor: Executor,
     /// What the dispatcher may read of files.
-    pub(super) files: StoreSlot,
+    pub(super) files: FilesSlot,
     /// To the shell.
     pub(super) events: mpsc::Sender<Event>,
     /// The current link, for those who open streams of their own on it.
@@ -248,6 +249,7 @@ impl Connector {
         let hearing = self.dialler.knowledge.hearing.clone().filter(|_| welcome.p2p);
         let news =
             welcome.p2p.then(|| News { heard: hearing.map(Gossip::new), mesh: MeshNews::new(self.mesh.clone()) });
+        let traffic = TrafficNews::new(self.files.clone());
         let (outgoing, batches) = mpsc::channel(OUTGOING_QUEUE);
         self.live.send_replace(Some(link.clone()));
         let up = Up { dispatcher, address, welcome, outgoing };
@@ -256,7 +258,7 @@ impl Connector {
         }
         let end = tokio::select! {
             error = read(&mut recv, &self.events, &self.mesh, silence) => error,
-            error = write(&mut send, batches, news, &link) => error,
+            error = write(&mut send, batches, news, traffic, &link) => error,
             error = serve_reads(&link, &self.executor, &self.files) => error,
         };
         let end = match end {
@@ -344,6 +346,7 @@ async fn write(
     send: &mut FrameSend,
     mut batches: mpsc::Receiver<Outgoing>,
     mut news: Option<News>,
+    mut traffic: TrafficNews,
     link: &Link,
 ) -> TransportError {
     // What the worker holds has to come first.
@@ -361,6 +364,7 @@ async fn write(
                 None => break,
             },
             told = told => send.send(&told).await,
+            moved = traffic.next(), if began => send.send(&WorkerMessage::Moved(moved)).await,
         };
         if let Err(error) = sent {
             return error;

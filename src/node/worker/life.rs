@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::StopWishes;
 use super::connector::{Connector, Pauses};
 use super::dial::Dialler;
-use super::files::Stock;
+use super::files::{Giver, Stock, StockConfig};
 use super::join::{Applicant, ApprovalAsked};
 use super::last_words::Briefer;
 use super::mesh::{Door, Mesh, MeshConfig};
@@ -79,7 +79,7 @@ struct Parts {
     events: mpsc::Sender<Event>,
     live: watch::Receiver<Option<Link>>,
     /// Takes the files once they are open.
-    files: watch::Sender<Option<BlobStore>>,
+    files: watch::Sender<Option<Giver>>,
     leave: Shutdown,
     connector: JoinHandle<()>,
     mesh: Mesh,
@@ -235,8 +235,17 @@ impl Setup {
     fn stock(&self, parts: &Parts) -> Result<Stock, NodeError> {
         let place = self.folder.as_ref().map_or(self.work_root.as_path(), |folder| folder.path());
         let store = BlobStore::open(&place.join(FILES), self.file_quota.unwrap_or(u64::MAX))?;
-        parts.files.send_replace(Some(store.clone()));
-        Ok(Stock::new(store, parts.live.clone(), self.folder.is_some()))
+        let config = StockConfig {
+            link: parts.live.clone(),
+            lasts: self.folder.is_some(),
+            clock: self.clock,
+            own: self.identity.id(),
+            mesh: parts.mesh.clone(),
+        };
+        let stock = Stock::new(store, config);
+        parts.files.send_replace(Some(stock.giver()));
+        parts.mesh.give_files(stock.giver());
+        Ok(stock)
     }
 
     fn briefer(&self, parts: &Parts, dispatcher: NodeId) -> Option<Briefer> {

@@ -7,17 +7,17 @@
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::files::{FilesError, serve};
+use super::files::{FilesError, Giver, serve};
 use super::logs::{LogTransferError, copy};
-use crate::blob::BlobStore;
 use crate::exec::Executor;
 use crate::model::limits::MAX_FRAME;
 use crate::model::messages::StreamPurpose;
+use crate::node::serving::ServeError;
 use crate::transport::{FrameRecv, FrameSend, Link, TransportError};
 use crate::wire::DataFrame;
 
 /// This worker's files; `None` until they are open, which is right behind the first welcome.
-pub(super) type StoreSlot = watch::Receiver<Option<BlobStore>>;
+pub(super) type FilesSlot = watch::Receiver<Option<Giver>>;
 
 /// Why an answer ended early; the text completes "failed to …".
 #[derive(Debug, thiserror::Error)]
@@ -28,22 +28,25 @@ enum ReadError {
     /// The files, or the stream.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// Pieces of them.
+    #[error(transparent)]
+    Pieces(#[from] ServeError),
     /// The stream.
     #[error(transparent)]
     Transport(#[from] TransportError),
 }
 
-/// Answers every `LogRead` and `BlobRead` that the dispatcher sends on `link`, until the link ends.
-pub(super) async fn serve_reads(link: &Link, executor: &Executor, store: &StoreSlot) -> TransportError {
+/// Answers every `LogRead`, `BlobRead` and `PieceRead` that the dispatcher sends on `link`, until the link ends.
+pub(super) async fn serve_reads(link: &Link, executor: &Executor, files: &FilesSlot) -> TransportError {
     // Bounded by the number of streams that a link allows at once.
     let mut readers = JoinSet::new();
     loop {
         tokio::select! {
             stream = link.accept_bi() => match stream {
                 Ok((send, recv)) => {
-                    let (executor, store) = (executor.clone(), store.clone());
+                    let (executor, files) = (executor.clone(), files.clone());
                     readers.spawn(async move {
-                        if let Err(error) = answer(send, recv, &executor, store).await {
+                        if let Err(error) = answer(send, recv, &executor, files).await {
                             tracing::debug!("What the dispatcher reads here ended early: failed to {error}");
                         }
                     });
@@ -59,7 +62,7 @@ async fn answer(
     mut send: FrameSend,
     mut recv: FrameRecv,
     executor: &Executor,
-    mut store: StoreSlot,
+    mut files: FilesSlot,
 ) -> Result<(), ReadError> {
     match recv.recv::<StreamPurpose>(MAX_FRAME).await? {
         Some(StreamPurpose::LogRead { id, follow }) => {
@@ -67,11 +70,17 @@ async fn answer(
                 copy(&mut log, &mut send).await?;
             }
         }
-        Some(StreamPurpose::BlobRead { wishes }) => {
-            // Right behind the welcome it may not be open yet.
-            let opened = store.wait_for(Option::is_some).await.ok().and_then(|store| store.clone());
-            if let Some(store) = opened {
-                return Ok(serve(&store, wishes, &mut send).await?);
+        Some(purpose @ (StreamPurpose::BlobRead { .. } | StreamPurpose::PieceRead { .. })) => {
+            // Right behind the welcome they may not be open yet.
+            let opened = files.wait_for(Option::is_some).await.ok().and_then(|files| files.clone());
+            match (opened, purpose) {
+                (Some(files), StreamPurpose::BlobRead { wishes }) => {
+                    return Ok(serve(files.store(), wishes, &mut send).await?);
+                }
+                (Some(files), StreamPurpose::PieceRead { blobs }) => {
+                    return Ok(files.to_dispatcher(&blobs, &mut send, &mut recv).await?);
+                }
+                _ => {}
             }
         }
         _ => {}

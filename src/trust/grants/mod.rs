@@ -9,11 +9,13 @@
 //! refusal a variant of its own. Absent: what was handed over before (`ledger`
 //! remembers), and the bytes of tasks and files.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::roster::{Roster, RosterEpoch};
 use super::signed::{Signed, SignedError, Statement};
-use crate::model::limits::MAX_BATCH;
+use crate::model::limits::{BLOBS_A_STREAM, MAX_BATCH};
 use crate::model::{AttemptId, Digest, Fence, InstanceId, Millis, NodeId, Timestamp};
 
 /// Inputs that one grant may list.
@@ -38,11 +40,11 @@ pub struct TaskGrant {
     pub expires_at: Timestamp,
 }
 
-/// The dispatcher's word that a node may read a file.
+/// The dispatcher's word that a node may read some files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobGrant {
-    /// Which file.
-    pub digest: Digest,
+    /// Which files: one signature for all that an attempt asks for at once.
+    pub digests: Vec<Digest>,
     /// Who may read it.
     pub reader: NodeId,
     /// Dispatcher time from which it is good for nothing.
@@ -73,7 +75,11 @@ impl Statement for TaskGrant {
 
 impl Statement for BlobGrant {
     const DOMAIN: &'static str = "blob grant";
-    const CAP: usize = 256;
+    const CAP: usize = 40 * BLOBS_A_STREAM + 256;
+
+    fn is_sound(&self) -> bool {
+        self.digests.len() <= BLOBS_A_STREAM
+    }
 }
 
 impl Statement for HandOver {
@@ -190,39 +196,47 @@ impl Known<'_> {
         Ok(Granted { fence: statement.fence, grant: opened })
     }
 
-    /// Whether `reader` may have the file `digest`, by a grant for this one file.
+    /// Until when `reader` may have all of the files `digests`, by a grant for them, or for more.
     ///
     /// # Errors
     /// Why it may not.
-    pub fn may_read(&self, grant: &Signed<BlobGrant>, reader: NodeId, digest: Digest) -> Result<(), GrantError> {
+    pub fn may_read(
+        &self,
+        grant: &Signed<BlobGrant>,
+        reader: NodeId,
+        digests: impl IntoIterator<Item = Digest>,
+    ) -> Result<Timestamp, GrantError> {
         let grant = grant.open(self.dispatcher).map_err(GrantError::Grant)?;
         self.is_current(grant.expires_at)?;
         if grant.reader != reader {
             return Err(GrantError::ForAnother(grant.reader));
         }
-        if grant.digest != digest {
-            return Err(GrantError::OtherBlob(digest));
+        if !self.roster.is_valid(self.now) {
+            return Err(GrantError::RosterExpired(self.now.since(self.roster.expires_at())));
         }
-        Ok(())
+        self.is_listed(reader)?;
+        cover(grant.digests, digests)?;
+        Ok(grant.expires_at)
     }
 
-    /// Whether `reader` may have the file `digest`, as an input of a task that it was handed, or, without
+    /// Until when `reader` may have all of the files `digests`, as inputs of a task that it was handed, or, without
     /// a hand-over, that it was assigned.
     ///
     /// # Errors
     /// Why it may not.
-    pub fn may_read_input(
+    pub fn may_read_inputs(
         &self,
         grant: &Signed<TaskGrant>,
         hand_over: Option<&Signed<HandOver>>,
         reader: NodeId,
-        digest: Digest,
-    ) -> Result<(), GrantError> {
+        digests: impl IntoIterator<Item = Digest>,
+    ) -> Result<Timestamp, GrantError> {
         let grant = match hand_over {
             None => self.assigned(grant, reader)?.grant,
             Some(hand_over) => self.handed_to(grant, hand_over, reader)?.0,
         };
-        if grant.inputs.contains(&digest) { Ok(()) } else { Err(GrantError::OtherBlob(digest)) }
+        cover(grant.inputs, digests)?;
+        Ok(grant.expires_at)
     }
 
     /// Opens a grant and its hand-over to `receiver`, whoever shows them.
@@ -282,6 +296,15 @@ impl Granted {
     /// [`GrantError::OtherSpec`] when they are not.
     pub fn check_spec(&self, sealed: &[u8]) -> Result<(), GrantError> {
         if spec_hash(sealed) == self.grant.spec { Ok(()) } else { Err(GrantError::OtherSpec) }
+    }
+}
+
+/// Refuses the first of `digests` that was not granted.
+fn cover(granted: Vec<Digest>, digests: impl IntoIterator<Item = Digest>) -> Result<(), GrantError> {
+    let granted: BTreeSet<Digest> = granted.into_iter().collect();
+    match digests.into_iter().find(|digest| !granted.contains(digest)) {
+        Some(other) => Err(GrantError::OtherBlob(other)),
+        None => Ok(()),
     }
 }
 

@@ -207,18 +207,31 @@ fn a_roster_older_than_the_grant_or_run_out_is_not_relied_on() {
 }
 
 #[test]
-fn a_file_is_handed_out_to_its_reader_alone_and_for_a_while() {
+fn files_are_handed_out_to_their_reader_alone_and_for_a_while() {
     let mut mesh = Mesh::new();
-    let grant = BlobGrant { digest: INPUT, reader: mesh.receiver.id(), expires_at: SOON };
+    let grant = BlobGrant { digests: vec![Digest([4; 32]), INPUT], reader: mesh.receiver.id(), expires_at: SOON };
     let signed = Signed::sign(&mesh.dispatcher, &grant).unwrap();
     let forged = Signed::sign(&mesh.receiver, &grant).unwrap();
     let (reader, other) = (mesh.receiver.id(), Digest([6; 32]));
-    assert_eq!(mesh.known().may_read(&signed, reader, INPUT), Ok(()));
-    assert_eq!(mesh.known().may_read(&signed, mesh.giver.id(), INPUT), Err(GrantError::ForAnother(reader)));
-    assert_eq!(mesh.known().may_read(&signed, reader, other), Err(GrantError::OtherBlob(other)));
-    assert!(matches!(mesh.known().may_read(&forged, reader, INPUT), Err(GrantError::Grant(_))));
+    assert_eq!(mesh.known().may_read(&signed, reader, [INPUT]), Ok(SOON));
+    assert_eq!(mesh.known().may_read(&signed, reader, [INPUT, Digest([4; 32])]), Ok(SOON));
+    assert_eq!(mesh.known().may_read(&signed, mesh.giver.id(), [INPUT]), Err(GrantError::ForAnother(reader)));
+    assert_eq!(mesh.known().may_read(&signed, reader, [INPUT, other]), Err(GrantError::OtherBlob(other)));
+    assert!(matches!(mesh.known().may_read(&forged, reader, [INPUT]), Err(GrantError::Grant(_))));
     mesh.now = SOON + Millis(250);
-    assert_eq!(mesh.known().may_read(&signed, reader, INPUT), Err(GrantError::Expired(Millis(250))));
+    assert_eq!(mesh.known().may_read(&signed, reader, [INPUT]), Err(GrantError::Expired(Millis(250))));
+}
+
+#[test]
+fn a_reader_that_was_thrown_out_reads_nothing_with_the_grant_that_it_kept() {
+    let mut mesh = Mesh::new();
+    let grant = BlobGrant { digests: vec![INPUT], reader: mesh.receiver.id(), expires_at: SOON };
+    let signed = Signed::sign(&mesh.dispatcher, &grant).unwrap();
+    let reader = mesh.receiver.id();
+    mesh.roster.entries.remove(1);
+    assert_eq!(mesh.known().may_read(&signed, reader, [INPUT]), Err(GrantError::NotOnRoster(reader)));
+    mesh.roster.issued_at = Timestamp::from_millis(0);
+    assert!(matches!(mesh.known().may_read(&signed, reader, [INPUT]), Err(GrantError::RosterExpired(_))));
 }
 
 #[test]
@@ -227,11 +240,11 @@ fn whoever_runs_a_task_may_read_its_inputs_and_nothing_else() {
     let (grant, hand_over) = (mesh.granted(), Signed::sign(&mesh.giver, &mesh.statement()).unwrap());
     let (giver, receiver, other) = (mesh.giver.id(), mesh.receiver.id(), Digest([6; 32]));
     let known = mesh.known();
-    assert_eq!(known.may_read_input(&grant, None, giver, INPUT), Ok(()));
-    assert_eq!(known.may_read_input(&grant, Some(&hand_over), receiver, INPUT), Ok(()));
-    assert_eq!(known.may_read_input(&grant, None, receiver, INPUT), Err(GrantError::ForAnother(giver)));
-    assert_eq!(known.may_read_input(&grant, Some(&hand_over), giver, INPUT), Err(GrantError::ForAnother(receiver)));
-    let refused = known.may_read_input(&grant, Some(&hand_over), receiver, other);
+    assert_eq!(known.may_read_inputs(&grant, None, giver, [INPUT]), Ok(SOON));
+    assert_eq!(known.may_read_inputs(&grant, Some(&hand_over), receiver, [INPUT]), Ok(SOON));
+    assert_eq!(known.may_read_inputs(&grant, None, receiver, [INPUT]), Err(GrantError::ForAnother(giver)));
+    assert_eq!(known.may_read_inputs(&grant, Some(&hand_over), giver, [INPUT]), Err(GrantError::ForAnother(receiver)));
+    let refused = known.may_read_inputs(&grant, Some(&hand_over), receiver, [INPUT, other]);
     assert_eq!(refused, Err(GrantError::OtherBlob(other)));
 }
 
@@ -250,7 +263,8 @@ fn the_largest_statements_fit_their_caps() {
     assert!(Signed::sign(&mesh.dispatcher, &grant).is_ok());
     let statement = HandOver { instance: InstanceId(u64::MAX), fence: widest, ..mesh.statement() };
     assert!(Signed::sign(&mesh.giver, &statement).is_ok());
-    let blob = BlobGrant { digest: INPUT, reader: NodeId([255; 32]), expires_at: Timestamp(u64::MAX) };
+    let digests = vec![Digest([255; 32]); BLOBS_A_STREAM];
+    let blob = BlobGrant { digests, reader: NodeId([255; 32]), expires_at: Timestamp(u64::MAX) };
     assert!(Signed::sign(&mesh.dispatcher, &blob).is_ok());
 }
 

@@ -20,6 +20,7 @@ pub(crate) use trust::tests as trust_tests;
 pub(crate) use trust::{Client, Token, client_state};
 
 use super::text::rfc3339;
+use crate::model::files::FileTraffic;
 use crate::model::outcome::Cause;
 use crate::model::views::{
     Explanation, JobView, StatusView, TaskTotals, TaskView, Usage, WorkerLack, WorkerState, WorkerView,
@@ -133,7 +134,7 @@ pub(crate) struct Worker<'a> {
     address: Option<&'a str>,
     version: &'a str,
     tasks_done: u64,
-    bytes: Bytes,
+    bytes: FileTraffic,
 }
 
 /// An amount and how much of it is taken.
@@ -141,15 +142,6 @@ pub(crate) struct Worker<'a> {
 struct Amount {
     total: Number,
     used: Number,
-}
-
-/// Bytes of files that went by each kind of path.
-#[derive(Debug, Default, Serialize)]
-struct Bytes {
-    sent_direct: u64,
-    received_direct: u64,
-    received_relay: u64,
-    received_dispatcher: u64,
 }
 
 impl<'a> From<&'a WorkerView> for Worker<'a> {
@@ -167,7 +159,7 @@ impl<'a> From<&'a WorkerView> for Worker<'a> {
             address: view.address.as_deref(),
             version: &view.version,
             tasks_done: view.tasks_done,
-            bytes: Bytes::default(),
+            bytes: view.traffic,
         }
     }
 }
@@ -376,6 +368,7 @@ pub(crate) mod tests {
             version: "1.0.0".to_owned(),
             labels: BTreeMap::from([("os".to_owned(), "linux".to_owned())]),
             tasks_done: 9,
+            traffic: FileTraffic::default(),
         }
     }
 

@@ -98,6 +98,12 @@ impl Files {
         }
     }
 
+    /// A worker has fetched all of these contents.
+    pub(super) fn note_fetched(&self, holder: &Holder, digests: impl IntoIterator<Item = Digest>) {
+        let mut shared = self.lock();
+        digests.into_iter().for_each(|digest| shared.copies.fetched(holder, digest));
+    }
+
     /// A worker says, or was found, not to have this content any more.
     pub(super) fn note_lack(&self, node: NodeId, digest: Digest) {
         self.lock().copies.lacking(node, digest);

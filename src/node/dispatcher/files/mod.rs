@@ -7,6 +7,9 @@
 
 mod allowed;
 mod clients;
+mod converse;
+mod fetchers;
+mod guide;
 mod holders;
 mod keeping;
 mod pull;
@@ -17,10 +20,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(super) use clients::{blobs, check_inputs, fetch_output, upload_blobs};
+pub(super) use converse::{converse, refuse_stranger};
+pub(super) use guide::guide;
+pub(super) use holders::Holder;
 pub(super) use keeping::{copy, tell_needed};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-pub(super) use workers::{give, name_outputs, take};
+pub(super) use workers::{name_outputs, take};
 
 use super::requests::Trouble;
 use super::shell::Shell;
@@ -29,6 +35,7 @@ use crate::model::files::{BlobRef, BlobWish, Content, TreeKind};
 use crate::model::limits::MAX_MANIFEST_BYTES;
 use crate::model::requests::{Failure, FailureCode};
 use crate::model::{AttemptId, Digest, IntervalSet, JobId, LinkId, NodeName, SealedSpec};
+use crate::node::serving::{ServeError, Uploads};
 use crate::store::{Live, Reader, StoreError};
 use crate::transport::TransportError;
 use crate::wire::manifest;
@@ -39,6 +46,11 @@ const OPEN_SPECS: usize = 16;
 const MOST_HELD: usize = 4096;
 /// Requests that are answered with what workers hold, at once: each takes a few MiB on its way through.
 const PULLS_AT_ONCE: usize = 16;
+/// Workers that are sent pieces of another's files through here, at once: each takes a frame in memory, and shares the
+/// link of this machine with everything else.
+const RELAYS_AT_ONCE: usize = 32;
+/// Answers with pieces that are on their way to workers at once: each takes a piece in memory.
+const UPLOADS_AT_ONCE: usize = 64;
 
 /// The dispatcher's files. Clones share them.
 #[derive(Clone)]
@@ -46,6 +58,9 @@ pub(super) struct Files {
     store: BlobStore,
     shared: Arc<Mutex<Shared>>,
     pulls: Arc<Semaphore>,
+    /// Conversations between workers that go through here.
+    relays: Arc<Semaphore>,
+    uploads: Uploads,
 }
 
 #[derive(Default)]
@@ -58,6 +73,7 @@ struct Shared {
     specs: Vec<(JobId, SealedSpec)>,
     /// Who has what, beside what the store says.
     copies: holders::Copies,
+    fetchers: fetchers::Fetchers,
 }
 
 /// Why bytes could not be moved.
@@ -72,6 +88,9 @@ pub(super) enum FilesError {
     /// The stream.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// A conversation about pieces.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     /// The other side sent what it did not say it would.
     #[error("take piece {number} of blob {blob}: nobody asked for it")]
     NotAsked {
@@ -102,7 +121,13 @@ pub(super) enum FilesError {
 
 impl Files {
     pub(super) fn new(store: BlobStore) -> Self {
-        Self { store, shared: Arc::default(), pulls: Arc::new(Semaphore::new(PULLS_AT_ONCE)) }
+        Self {
+            store,
+            shared: Arc::default(),
+            pulls: Arc::new(Semaphore::new(PULLS_AT_ONCE)),
+            relays: Arc::new(Semaphore::new(RELAYS_AT_ONCE)),
+            uploads: Uploads::new(UPLOADS_AT_ONCE),
+        }
     }
 
     /// Bytes that the folder holds.

@@ -15,7 +15,7 @@ use crate::blob::{Pins, open_piece};
 use crate::model::files::{BlobRef, BlobWish, Content};
 use crate::model::limits::{MAX_FRAME, MAX_MANIFEST_BYTES};
 use crate::model::messages::{FilesReply, StreamPurpose};
-use crate::model::{Digest, IntervalSet, NodeName};
+use crate::model::{Digest, IntervalSet};
 use crate::node::dispatcher::shell::Shell;
 use crate::transport::{FrameRecv, FrameSend, Link};
 
@@ -96,11 +96,6 @@ pub(super) async fn prepare(
 }
 
 impl Sending {
-    /// The worker that some of it comes from.
-    pub(super) fn relayed_from(&self) -> Option<&NodeName> {
-        self.readings.first().map(|reading| &reading.holder.name)
-    }
-
     /// Sends all of it.
     pub(super) async fn pass_on(self, files: &Files, out: &mut FrameSend) -> Result<(), FilesError> {
         for reading in self.readings {
@@ -222,7 +217,7 @@ async fn open(holder: Holder, link: &Link, wishes: Vec<(u32, BlobWish)>) -> Resu
 }
 
 /// Brings those manifests here that have to be read to know what `asked` is.
-async fn bring_manifests(shell: &Shell, contents: &[Content], asked: &[BlobRef]) -> Result<(), Unavailable> {
+pub(super) async fn bring_manifests(shell: &Shell, contents: &[Content], asked: &[BlobRef]) -> Result<(), Unavailable> {
     if asked.iter().all(|blob| contents.iter().any(|content| content.blob() == *blob)) {
         return Ok(());
     }

@@ -5,9 +5,9 @@
 //! nothing else. Absent: who holds which attempt (`worker_link` asks the store).
 
 use super::allowed::inputs_of;
-use super::pull::{Unavailable, prepare};
+use super::pull::Unavailable;
 use super::{FilesError, blocking, bytes_of, failure, make_room, receive};
-use crate::model::files::{BlobRef, BlobWish, Content, InputSource};
+use crate::model::files::{BlobRef, Content, InputSource};
 use crate::model::messages::FilesReply;
 use crate::model::requests::{Failure, FailureCode};
 use crate::model::{AttemptId, RawString};
@@ -15,30 +15,28 @@ use crate::node::dispatcher::shell::Shell;
 use crate::store::Reader;
 use crate::transport::{FrameRecv, FrameSend};
 
-/// Sends pieces of the inputs of `id`, from here or from the worker that holds them.
-pub(in crate::node::dispatcher) async fn give(
-    shell: &Shell,
-    id: AttemptId,
-    wishes: Vec<BlobWish>,
-    stream: &mut FrameSend,
-) -> Result<(), FilesError> {
+/// The contents of the inputs of `id`.
+pub(super) async fn contents_of(shell: &Shell, id: AttemptId) -> Result<Vec<Content>, FilesError> {
     let files = shell.files.clone();
     let inputs = move |reader: &Reader| {
         let Some(spec) = files.spec(reader, id.task.job)? else { return Ok(Vec::new()) };
         inputs_of(reader, spec.spec(), id.task)
     };
-    let contents = shell.history.read(inputs).await?;
-    let sending = match prepare(shell, contents, wishes).await {
-        Ok(sending) => sending,
-        Err(Unavailable::Stranger(blob)) => return refuse(stream, not_its(blob, id)).await,
-        Err(Unavailable::Away(..)) => return answer(stream, FilesReply::Away).await,
-        Err(Unavailable::Lost(content)) => return refuse(stream, lost(content, id)).await,
-        Err(Unavailable::Failed(error)) => return Err(error),
-    };
-    let reply = sending.relayed_from().map_or(FilesReply::Follows, |worker| FilesReply::Relayed(worker.clone()));
-    stream.send(&reply).await?;
-    sending.pass_on(&shell.files, stream).await?;
-    Ok(stream.finish().await?)
+    Ok(shell.history.read(inputs).await?)
+}
+
+/// What a worker is told that cannot be given inputs of `id`.
+pub(super) fn refusal(why: Unavailable, id: AttemptId) -> Result<FilesReply, FilesError> {
+    match why {
+        Unavailable::Stranger(blob) => Ok(FilesReply::Refused(not_its(blob, id))),
+        Unavailable::Lost(content) => Ok(FilesReply::Refused(lost(content, id))),
+        // It asks again, until somebody who has them is back.
+        Unavailable::Away(_, holders) => match holders.into_iter().next() {
+            Some(holder) => Err(FilesError::Silent(holder.name)),
+            None => Err(FilesError::Stopping),
+        },
+        Unavailable::Failed(error) => Err(error),
+    }
 }
 
 /// Takes the outputs of `id`, as far as they are not here. `is_recorded`: its result is known, so nothing is wanted.
@@ -117,10 +115,6 @@ fn lost(content: Content, id: AttemptId) -> Failure {
 }
 
 async fn refuse(stream: &mut FrameSend, why: Failure) -> Result<(), FilesError> {
-    answer(stream, FilesReply::Refused(why)).await
-}
-
-async fn answer(stream: &mut FrameSend, reply: FilesReply) -> Result<(), FilesError> {
-    stream.send(&reply).await?;
+    stream.send(&FilesReply::Refused(why)).await?;
     Ok(stream.finish().await?)
 }

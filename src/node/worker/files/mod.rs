@@ -7,33 +7,46 @@
 //! outlives a lost link and goes on over the next one. Absent: keeping and
 //! verifying bytes (`blob`), and when an attempt starts (the engine's).
 
+mod consult;
 mod fetch;
+mod give;
 mod held;
 mod offer;
+mod reach;
 mod serve;
+mod session;
 mod stage;
+mod traffic;
+mod transfer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub(super) use give::Giver;
 pub(super) use serve::serve;
 pub(super) use stage::Staged;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
+pub(super) use traffic::{Traffic, TrafficNews};
 
 use crate::blob::{BlobError, BlobStore, Collected, Pins, Take, collect};
 use crate::exec::{Scratch, fill};
-use crate::model::files::{BlobRef, OutputFile, TreeKind};
+use crate::model::files::{BlobRef, OutputFile, TreeEntry, TreeKind};
 use crate::model::limits::MAX_MANIFEST_BYTES;
 use crate::model::requests::Failure;
 use crate::model::spec::Workdir;
-use crate::model::{Content, Digest, JobSpec, NodeName, Outcome, RawString, TaskId};
+use crate::model::{Content, Digest, JobId, JobSpec, NodeId, NodeName, Outcome, RawString, TaskId};
+use crate::node::Clock;
+use crate::node::serving::Uploads;
+use crate::node::worker::mesh::Mesh;
 use crate::transport::{Link, TransportError};
 use crate::wire::manifest;
 
 /// First pause before something is tried again that failed on a link that stands; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Jobs of which it is remembered who sent damaged pieces.
+const MOST_BANS: usize = 1024;
 /// Longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -47,6 +60,27 @@ pub(super) struct Stock {
     held: held::Held,
     /// Whether outputs may stay here at all: the store outlives this process.
     holds: bool,
+    clock: Clock,
+    /// This worker's key.
+    own: NodeId,
+    /// The direct links to other workers.
+    mesh: Mesh,
+    uploads: Uploads,
+    traffic: Traffic,
+    /// Workers that sent something else than they were asked for, by the job that it was for.
+    banned: Arc<Mutex<BTreeMap<JobId, BTreeSet<NodeId>>>>,
+}
+
+/// What a stock is made with, beside the blobs.
+pub(super) struct StockConfig {
+    /// The current link, if there is one.
+    pub(super) link: watch::Receiver<Option<Link>>,
+    /// Whether the store outlives this process.
+    pub(super) lasts: bool,
+    pub(super) clock: Clock,
+    /// This worker's key.
+    pub(super) own: NodeId,
+    pub(super) mesh: Mesh,
 }
 
 /// Blobs that some attempt is fetching: others wait for it instead of fetching them again.
@@ -74,9 +108,6 @@ pub(super) enum FilesError {
     /// The dispatcher will not have them.
     #[error("keep its outputs: {}", .0.text)]
     NotKept(Failure),
-    /// A worker that has them is away.
-    #[error("get them: the worker that has them is away")]
-    Away,
     /// They are gone and being made again; the dispatcher's words.
     #[error("get them: {0}")]
     Remade(String),
@@ -89,7 +120,7 @@ pub(super) enum FilesError {
         /// How many.
         count: usize,
         /// Whose.
-        job: crate::model::JobId,
+        job: JobId,
         /// Called so.
         name: RawString,
     },
@@ -118,14 +149,58 @@ impl FilesError {
 
     /// Whether it may go better on the next link, or on this one later.
     fn is_passing(&self) -> bool {
-        matches!(self, Self::Transport(_) | Self::Away)
+        matches!(self, Self::Transport(_))
     }
 }
 
 impl Stock {
-    /// What is in `store`; `lasts` says whether it outlives this process.
-    pub(super) fn new(store: BlobStore, link: watch::Receiver<Option<Link>>, lasts: bool) -> Self {
-        Self { store, link, under_way: Arc::default(), held: held::Held::default(), holds: lasts }
+    /// What is in `store`.
+    pub(super) fn new(store: BlobStore, config: StockConfig) -> Self {
+        let StockConfig { link, lasts, clock, own, mesh } = config;
+        let uploads = Uploads::new(give::UPLOADS);
+        Self {
+            store,
+            link,
+            under_way: Arc::default(),
+            held: held::Held::default(),
+            holds: lasts,
+            clock,
+            own,
+            mesh,
+            traffic: Traffic::default(),
+            uploads,
+            banned: Arc::default(),
+        }
+    }
+
+    /// What others may be given of it.
+    pub(super) fn giver(&self) -> Giver {
+        Giver {
+            store: self.store.clone(),
+            uploads: self.uploads.clone(),
+            passed_on: self.uploads.counted_apart(),
+            traffic: self.traffic.clone(),
+        }
+    }
+
+    /// Whether files go straight from worker to worker.
+    fn has_peers(&self) -> bool {
+        self.mesh.roster().is_some()
+    }
+
+    /// Asks `node` for nothing more that is for `job`.
+    fn ban(&self, job: JobId, node: NodeId) {
+        let mut banned = self.banned.lock().unwrap_or_else(PoisonError::into_inner);
+        if banned.len() >= MOST_BANS && !banned.contains_key(&job) {
+            // Jobs are numbered in order: the oldest has most likely ended.
+            banned.pop_first();
+        }
+        banned.entry(job).or_default().insert(node);
+    }
+
+    fn banned(&self, job: JobId) -> Vec<NodeId> {
+        let banned = self.banned.lock().unwrap_or_else(PoisonError::into_inner);
+        banned.get(&job).into_iter().flatten().copied().collect()
     }
 
     /// Whether what is kept here is there for the next process of this worker.
@@ -151,11 +226,7 @@ impl Stock {
         let Content::Tree { manifest, .. } = content else { return Ok(vec![content.blob()]) };
         let bytes = self.store.read(*manifest, MAX_MANIFEST_BYTES)?;
         let entries = manifest::decode(&bytes).map_err(|error| FilesError::Manifest(manifest.digest, error))?;
-        let files = entries.into_iter().filter_map(|entry| match entry.kind {
-            TreeKind::File { blob, .. } => Some(blob),
-            TreeKind::Directory | TreeKind::Symlink(_) => None,
-        });
-        let mut parts: Vec<BlobRef> = files.collect();
+        let mut parts: Vec<BlobRef> = files_of(entries).collect();
         parts.sort_unstable();
         parts.dedup();
         parts.insert(0, *manifest);
@@ -199,6 +270,14 @@ impl Stock {
         let parts = outputs.iter().flat_map(|output| self.parts(&output.content).unwrap_or_default());
         self.store.pin(parts.map(|blob| blob.digest))
     }
+}
+
+/// The files among the entries of a manifest.
+fn files_of(entries: Vec<TreeEntry>) -> impl Iterator<Item = BlobRef> {
+    entries.into_iter().filter_map(|entry| match entry.kind {
+        TreeKind::File { blob, .. } => Some(blob),
+        TreeKind::Directory | TreeKind::Symlink(_) => None,
+    })
 }
 
 /// Says where an attempt's inputs come from in its report.

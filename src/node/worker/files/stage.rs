@@ -3,7 +3,7 @@
 //! The one invariant: a directory comes out of here with every input of its
 //! task, or is removed.
 
-use super::fetch::Moved;
+use super::transfer::Moved;
 use super::{FilesError, Stock, blocking, source_name};
 use crate::blob::{Pins, place};
 use crate::exec::{Executor, Scratch, fill};
@@ -12,9 +12,6 @@ use crate::model::limits::{MAX_BATCH, MAX_FRAME};
 use crate::model::messages::{FilesReply, StreamPurpose};
 use crate::model::{AttemptId, Content, JobSpec, NodeName, RawString, SealedSpec};
 use crate::transport::TransportError;
-
-/// What bytes from the dispatcher are said to come from.
-const DISPATCHER: &str = "dispatcher";
 
 /// A directory with a task's inputs in it.
 pub(in crate::node::worker) struct Staged {
@@ -54,21 +51,23 @@ impl Stock {
         let inputs = self.inputs(id, spec.spec()).await?;
         let (mut transfers, mut pins) = (Vec::new(), Vec::new());
         for (_, content) in &inputs {
-            let Moved { bytes: moved, relayed_from } = self.bring(id, content, &mut pins).await?;
-            let total = content.total_bytes();
+            let mut moved = Moved::default();
+            self.bring(id, content, &mut pins, &mut moved).await?;
+            let (total, came) = (content.total_bytes(), moved.bytes());
             let mut note = |bytes: u64, from: String, path| {
                 if transfers.len() < MAX_BATCH {
                     let blob = BlobRef { digest: content.blob().digest, bytes };
                     transfers.push(Transfer { blob, from, path });
                 }
             };
-            match relayed_from {
-                Some(holder) => note(moved.min(total), source_name(&holder), TransferPath::Relay),
-                None if moved > 0 => note(moved.min(total), DISPATCHER.to_owned(), TransferPath::Dispatcher),
-                None => {}
+            // A directory's manifest came too, and is no byte of its files.
+            let mut left = total;
+            for (from, path, bytes) in moved.parts() {
+                note(bytes.min(left), from, path);
+                left -= bytes.min(left);
             }
-            if moved < total || moved == 0 {
-                note(total.saturating_sub(moved), source_name(worker), TransferPath::Local);
+            if left > 0 || came == 0 {
+                note(left, source_name(worker), TransferPath::Local);
             }
         }
         let directory = executor.new_directory().map_err(FilesError::Directory)?;
@@ -115,20 +114,24 @@ impl Stock {
         Ok(inputs)
     }
 
-    /// Has the files of a content here and keeps them; says what had to come.
-    async fn bring(&self, id: AttemptId, content: &Content, pins: &mut Vec<Pins>) -> Result<Moved, FilesError> {
+    /// Has the files of a content here and keeps them; adds to `moved` what had to come.
+    async fn bring(
+        &self,
+        id: AttemptId,
+        content: &Content,
+        pins: &mut Vec<Pins>,
+        moved: &mut Moved,
+    ) -> Result<(), FilesError> {
         let blob = content.blob();
         pins.push(self.store.pin([blob.digest]));
-        let mut moved = self.fetch(id, &[blob]).await?;
+        self.fetch(id, &[blob], moved).await?;
         if let Content::Tree { .. } = content {
             let (stock, content) = (self.clone(), *content);
             let parts = blocking(move || stock.parts(&content)).await?;
             pins.push(self.store.pin(parts.iter().map(|blob| blob.digest)));
-            let listed = self.fetch(id, &parts).await?;
-            moved.bytes += listed.bytes;
-            moved.relayed_from = moved.relayed_from.or(listed.relayed_from);
+            self.fetch(id, &parts, moved).await?;
         }
-        Ok(moved)
+        Ok(())
     }
 
     /// Asks the dispatcher which outputs of another job are meant; waits until it can be asked.

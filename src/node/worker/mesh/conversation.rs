@@ -71,7 +71,7 @@ pub(super) async fn hold(shared: Weak<Shared>, peer: NodeId, talk: Talk) {
     let end = tokio::select! {
         end = listen(&shared, peer, &link, recv) => end,
         end = speak(send, queue, status) => end,
-        end = streams::take_all(&link) => end,
+        end = streams::take_all(&shared, &link) => end,
     };
     tracing::debug!("[P2P] Direct link to {name} has ended: {end}");
     link.close(CloseCode::Done, "the link is of no more use");

@@ -40,6 +40,7 @@ use self::clock::DispatcherClock;
 use self::conversation::Standing;
 use self::door::Open;
 use self::pair::Pair;
+use super::files::Giver;
 use super::shell::Event;
 use crate::discovery::Hearing;
 use crate::model::handshake::Welcome;
@@ -49,6 +50,7 @@ use crate::model::{InstanceId, NodeId, NodeName, Timestamp};
 use crate::node::{Clock, NodeError};
 use crate::transport::{CloseCode, Link};
 use crate::trust::Identity;
+use crate::trust::grants::Known;
 use crate::trust::roster::Roster;
 
 /// How long somebody waits for a link that does not stand yet.
@@ -82,6 +84,8 @@ struct Shared {
     changes: watch::Sender<u64>,
     /// What this worker says of itself.
     status: watch::Sender<PeerStatus>,
+    /// What it gives of its files, once these are open.
+    giver: Mutex<Option<Giver>>,
 }
 
 #[derive(Default)]
@@ -137,6 +141,7 @@ impl Mesh {
             state: Mutex::default(),
             changes: watch::Sender::new(0),
             status: watch::Sender::new(status),
+            giver: Mutex::default(),
         }))
     }
 
@@ -178,6 +183,18 @@ impl Mesh {
     pub(super) fn roster(&self) -> Option<Arc<Roster>> {
         let now = self.dispatcher_time();
         self.0.state().roster.clone().filter(|roster| roster.is_valid(now))
+    }
+
+    /// What is needed to judge a grant; `None` without a good roster, when nobody is granted anything.
+    pub(super) fn known<R>(&self, judge: impl FnOnce(Known<'_>) -> R) -> Option<R> {
+        let dispatcher = self.0.state().open.as_ref()?.dispatcher;
+        let roster = self.roster()?;
+        Some(judge(Known { dispatcher, roster: &roster, now: self.dispatcher_time() }))
+    }
+
+    /// From now on peers may ask for files.
+    pub(super) fn give_files(&self, giver: Giver) {
+        *self.0.giver.lock().unwrap_or_else(PoisonError::into_inner) = Some(giver);
     }
 
     /// Now, as the dispatcher would say it: its own word, carried on by this machine's clock.

@@ -5,15 +5,19 @@
 //! closed, and as many are open as a link allows. Absent: any right to what is
 //! asked for, which each purpose has to check.
 
+use std::sync::{PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::visitors::SOFTWARE;
+use super::{Mesh, Shared};
+use crate::model::NodeId;
 use crate::model::limits::{MAX_FRAME_UNAUTHENTICATED, MAX_PEER_FRAME};
 use crate::model::peers::{PeerPurpose, PeerSelf};
 use crate::node::Clock;
+use crate::node::serving::ServeError;
 use crate::transport::{FrameRecv, FrameSend, Link, TransportError};
 
 /// How long a stream may take to say what it is for.
@@ -22,15 +26,16 @@ const PURPOSE_PATIENCE: Duration = Duration::from_secs(5);
 const PROBE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Takes the streams that the peer opens, until the link ends; says how it did.
-pub(super) async fn take_all(link: &Link) -> String {
+pub(super) async fn take_all(shared: &Weak<Shared>, link: &Link) -> String {
     // Bounded by the number of streams that a link allows at once.
     let mut streams = JoinSet::new();
     loop {
         tokio::select! {
             stream = link.accept_bi() => match stream {
                 Ok((send, recv)) => {
+                    let (shared, peer) = (Weak::clone(shared), link.peer());
                     streams.spawn(async move {
-                        if let Err(error) = take(send, recv).await {
+                        if let Err(error) = take(&shared, peer, send, recv).await {
                             tracing::debug!("A stream of another worker broke: failed to {error}");
                         }
                     });
@@ -42,14 +47,22 @@ pub(super) async fn take_all(link: &Link) -> String {
     }
 }
 
-async fn take(mut send: FrameSend, mut recv: FrameRecv) -> Result<(), TransportError> {
+async fn take(shared: &Weak<Shared>, peer: NodeId, mut send: FrameSend, mut recv: FrameRecv) -> Result<(), ServeError> {
     let first = timeout(PURPOSE_PATIENCE, recv.recv::<PeerPurpose>(MAX_PEER_FRAME)).await;
-    let Some(purpose) = first.map_err(|_| TransportError::FrameTooSlow)?? else { return Ok(()) };
+    let Some(purpose) = first.map_err(|_| ServeError::from(TransportError::FrameTooSlow))?? else { return Ok(()) };
     match purpose {
         PeerPurpose::Probe => {
             let here = PeerSelf { software: SOFTWARE.to_owned(), clock: Clock::wall_now() };
             send.send(&here).await?;
-            send.finish().await
+            Ok(send.finish().await?)
+        }
+        PeerPurpose::Pieces { pass, blobs } => {
+            let Some(mesh) = shared.upgrade().map(Mesh) else { return Ok(()) };
+            let giver = mesh.0.giver.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            match giver {
+                Some(giver) => giver.to_peer(&mesh, peer, pass, &blobs, &mut send, &mut recv).await,
+                None => Ok(()),
+            }
         }
     }
 }
