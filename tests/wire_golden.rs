@@ -576,6 +576,7 @@ fn full_spec() -> JobSpec {
             },
         ],
         outputs: vec!["{}.png".into()],
+        remakes: Some(TaskId::new(5, 3)),
     }
 }
 
@@ -697,6 +698,7 @@ golden!(items_keeps_its_bytes, "items.hex", Items, {
     "Range": Items::Range { .. } => Items::Range { first: 1, last: 9, step: 2 },
     "List": Items::List(_) => Items::List(vec!["a".into(), "b".into()].into()),
     "Combined": Items::Combined(_) => Items::Combined(combination()),
+    "One": Items::One { .. } => Items::One { index: TaskIndex(3), parts: vec!["c".into()] },
 });
 
 golden!(time_limit_keeps_its_bytes, "time_limit.hex", TimeLimit, {

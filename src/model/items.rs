@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::compact::inputs;
 use super::{Combination, IntervalSet, ItemList, RawString, TaskIndex};
 
 /// What a job ranges over.
@@ -22,6 +23,14 @@ pub enum Items {
     List(ItemList),
     /// Several `:::`: every combination of their items, numbered from 1.
     Combined(Combination),
+    /// One task of a list, under the number and with the item that it has there. Users cannot ask for it.
+    One {
+        /// Its number.
+        index: TaskIndex,
+        /// Its item: one of each list.
+        #[serde(deserialize_with = "inputs")]
+        parts: Vec<RawString>,
+    },
 }
 
 /// What one task of an array is about: an item of each list that its job ranges over, which is one as a rule.
@@ -60,7 +69,7 @@ impl Items {
     #[must_use]
     pub fn count(&self) -> u64 {
         match self {
-            Self::Single => 1,
+            Self::Single | Self::One { .. } => 1,
             Self::Range { first, last, step } if first <= last => ((last - first) / (*step).max(1)).saturating_add(1),
             Self::Range { .. } => 0,
             Self::List(items) => items.len() as u64,
@@ -75,6 +84,7 @@ impl Items {
             Self::Single => 0,
             Self::Range { .. } | Self::List(_) => 1,
             Self::Combined(combination) => combination.lists().count(),
+            Self::One { parts, .. } => parts.len(),
         }
     }
 
@@ -85,6 +95,7 @@ impl Items {
             Self::Single | Self::Range { .. } => 0,
             Self::List(items) => items.byte_count(),
             Self::Combined(combination) => combination.lists().map(ItemList::byte_count).sum(),
+            Self::One { parts, .. } => parts.iter().map(RawString::len).sum(),
         }
     }
 
@@ -97,6 +108,7 @@ impl Items {
                 (*first..=*last).contains(&index.0) && (index.0 - first).is_multiple_of((*step).max(1))
             }
             Self::List(_) | Self::Combined(_) => (1..=self.count()).contains(&index.0),
+            Self::One { index: only, .. } => index == *only,
         }
     }
 
@@ -116,14 +128,28 @@ impl Items {
             Self::Single => 0,
             Self::Range { first, step, .. } => first.saturating_add(position.saturating_mul((*step).max(1))),
             Self::List(_) | Self::Combined(_) => position.saturating_add(1),
+            Self::One { index, .. } => index.0,
         })
+    }
+
+    /// The task of `index` alone, with its number and item.
+    #[must_use]
+    pub fn only(&self, index: TaskIndex) -> Self {
+        match self {
+            Self::Single => Self::Single,
+            Self::Range { .. } => Self::Range { first: index.0, last: index.0, step: 1 },
+            Self::List(_) | Self::Combined(_) | Self::One { .. } => {
+                let parts = self.item(index).map(|item| item.0).unwrap_or_default();
+                Self::One { index, parts }
+            }
+        }
     }
 
     /// The dense position of `index`, when it is one of this job's tasks.
     #[must_use]
     pub fn position_of(&self, index: TaskIndex) -> Option<u64> {
         self.contains(index).then(|| match self {
-            Self::Single => 0,
+            Self::Single | Self::One { .. } => 0,
             Self::Range { first, step, .. } => (index.0 - first) / (*step).max(1),
             Self::List(_) | Self::Combined(_) => index.0 - 1,
         })
@@ -136,6 +162,7 @@ impl Items {
         let parts = match self {
             Self::Single => return None,
             Self::Range { .. } => return self.contains(index).then(|| Item::of(index.0.to_string().into())),
+            Self::One { index: only, parts } => return (index == *only).then(|| Item(parts.clone())),
             Self::List(items) => vec![items.get(usize::try_from(place?).ok()?)?],
             Self::Combined(combination) => combination.at(place?)?,
         };

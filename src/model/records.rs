@@ -149,6 +149,13 @@ pub enum Record {
         /// When.
         at: Timestamp,
     },
+    /// Outputs of a task were lost and made again by a task of another job: what that has left takes their place.
+    OutputsRemade {
+        /// Whose.
+        task: TaskId,
+        /// By which.
+        by: TaskId,
+    },
     /// The job, its tasks, attempts and logs are removed.
     JobForgotten {
         /// Which job.

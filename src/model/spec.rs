@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::compact::{inputs, tasks};
 use super::files::InputSpec;
 use super::limits::{BACKOFF_MAX, BACKOFF_MIN, CBOR_DEPTH, MAX_SPEC_BYTES, MAX_TITLE};
-use super::{Demand, Items, JobId, Millis, Outcome, RawString};
+use super::{Demand, Items, JobId, Millis, Outcome, RawString, TaskId};
 
 /// One submission: a command, what it ranges over, and how it is to be treated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,9 @@ pub struct JobSpec {
     /// hold placeholders.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "inputs")]
     pub outputs: Vec<RawString>,
+    /// The task whose lost outputs it makes again. The dispatcher alone sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remakes: Option<TaskId>,
 }
 
 impl JobSpec {
@@ -104,6 +107,7 @@ impl JobSpec {
             after: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            remakes: None,
         }
     }
 

@@ -130,6 +130,8 @@ impl Projection {
             Record::JobCancelling { job, why, .. } => self.job(*job).cancelling = Some(why.clone()),
             Record::JobEnded { job, state, .. } => self.job(*job).end(*state),
             Record::JobReopened { job, .. } => self.job(*job).reopen(),
+            // Outputs are not followed here.
+            Record::OutputsRemade { .. } => {}
             Record::JobForgotten { job } => {
                 // Written twice when a client asks again before the first is known to be done.
                 if let Some(gone) = self.jobs.remove(job) {

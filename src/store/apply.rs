@@ -12,7 +12,7 @@ use super::rows::{cancellation, int, outcome, state, time};
 use super::sweeps::Sweep;
 use super::task_rows::{TaskRow, TaskRows};
 use super::writer::Apply;
-use super::{StoreError, boot, membership};
+use super::{StoreError, boot, files, membership};
 use crate::model::records::{Record, SubmittedJob};
 use crate::model::{Items, JobId, Outcome, TaskState, Timestamp};
 
@@ -75,6 +75,7 @@ impl Apply for Records {
                 "UPDATE jobs SET ended_at = NULL, ended_state = NULL, cancelling = NULL, cancelling_text = NULL WHERE job = ?1",
                 params![int(job.0)],
             ),
+            Record::OutputsRemade { task, by } => files::remade(connection, *task, *by),
             Record::JobForgotten { job } => self.job_forgotten(connection, *job),
             Record::NodeEnrolled { node, role, name, at } => membership::enrolled(connection, *node, *role, name, *at),
             Record::WorkerDraining { node, draining } => membership::draining(connection, *node, *draining),
@@ -135,7 +136,7 @@ impl Records {
         let items = &spec.items;
         let step = match items {
             Items::Range { step, .. } => (*step).max(1),
-            Items::Single | Items::List(_) | Items::Combined(_) => 1,
+            Items::Single | Items::List(_) | Items::Combined(_) | Items::One { .. } => 1,
         };
         let number = int(job.job.0);
         let inserted = connection

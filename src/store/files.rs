@@ -198,6 +198,24 @@ pub(super) fn held_by(
     Ok(found)
 }
 
+/// What a task of another job has left takes the place of a task's lost outputs, unless its job is forgotten.
+pub(super) fn remade(connection: &Connection, task: TaskId, by: TaskId) -> Result<(), StoreError> {
+    let both = params![int(task.job.0), int(task.index.0), int(by.job.0), int(by.index.0)];
+    run(
+        connection,
+        "DELETE FROM outputs WHERE job = ?1 AND task = ?2 AND EXISTS
+            (SELECT 1 FROM outputs WHERE job = ?3 AND task = ?4)",
+        both,
+    )?;
+    run(
+        connection,
+        "INSERT OR REPLACE INTO outputs (job, name, task, kind, digest, bytes, total_bytes, holder)
+         SELECT ?1, name, ?2, kind, digest, bytes, total_bytes, holder FROM outputs
+         WHERE job = ?3 AND task = ?4 AND EXISTS (SELECT 1 FROM jobs WHERE job = ?1)",
+        both,
+    )
+}
+
 /// Whose outputs have this digest, of those that `job` has, or `task` of it.
 pub(super) fn made_by(
     connection: &Connection,

@@ -157,7 +157,7 @@ impl Packing<'_> {
         let set: BTreeSet<&[u8]> = paths.iter().map(RawString::as_bytes).collect();
         let is_among = |list: &ItemList| list.iter().all(|item| set.contains(item));
         match self.items {
-            Items::Single | Items::Range { .. } => None,
+            Items::Single | Items::Range { .. } | Items::One { .. } => None,
             Items::List(items) => is_among(items).then(|| b"{}".to_vec()),
             Items::Combined(combination) => {
                 let place = combination.lists().position(is_among)?;

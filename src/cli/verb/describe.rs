@@ -70,6 +70,7 @@ fn items(spec: &JobSpec) -> Option<String> {
         Items::Single => return None,
         Items::Range { first, last, step: 1 } => format!("{first}-{last}"),
         Items::Range { first, last, step } => format!("{first}-{last}:{step}"),
+        Items::One { index, .. } => format!("{} alone", index.0),
         Items::List(items) => text::count(items.len() as u64, "item"),
         Items::Combined(combined) => {
             let lists: Vec<String> = combined.lists().map(|list| list.len().to_string()).collect();

@@ -36,6 +36,7 @@ impl DispatcherEngine {
             }
         }
         self.whereabouts.check();
+        self.check_remakes();
         self.placement.check(|key| held.get(&key).cloned().unwrap_or_default(), self.disk.is_enough());
         let seated = self.roster.iter().filter(|(key, _)| self.placement.is_seated(*key));
         for (key, worker) in seated {

@@ -75,7 +75,7 @@ impl DispatcherEngine {
         self.outbox.record(Record::TaskChanged { task, state, counts, not_before, outcome, at: now });
         self.outbox.notice(Notice::AttemptOver { id });
         // What could not be started or brought there is not tried anywhere else while the other may still bring a result.
-        if !matches!(loss, Loss::Futile(_)) {
+        if !matches!(loss, Loss::Futile(_) | Loss::InputLost { .. }) {
             self.doubt_task(task);
         }
         self.realign(task.job);

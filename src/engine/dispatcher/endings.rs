@@ -82,6 +82,7 @@ impl DispatcherEngine {
             for dependent in self.jobs.dependents.remove(&ended).unwrap_or_default() {
                 self.resolve(now, dependent, ended, state);
             }
+            self.end_remake(now, ended, state);
         }
     }
 

@@ -13,7 +13,9 @@ use crate::model::records::{Record, RestoredJob};
 use crate::model::requests::{NodeKind, Reply, Submission};
 use crate::model::selector::Part;
 use crate::model::trust::{TokenId, Voucher};
-use crate::model::{Digest, JobId, JobState, LinkId, Millis, NodeId, NodeName, RequestId, Role};
+use crate::model::{
+    AttemptId, Digest, JobId, JobState, LinkId, Millis, NodeId, NodeName, RequestId, Role, SealedSpec, TaskId,
+};
 
 /// A change of one link.
 #[derive(Debug, Clone)]
@@ -47,8 +49,31 @@ pub enum Inbound {
         /// What.
         call: Call,
     },
+    /// A worker cannot get an input; answered by [`Reply::Done`] of 0 when it is to ask again, of 1 when it is to give
+    /// the attempt up because the input is made again, or by a failure.
+    InputLost {
+        /// The stream to answer on.
+        request: RequestId,
+        /// What.
+        lost: Box<LostInput>,
+    },
     /// The client closed that stream: nobody listens there any more.
     RequestGone(RequestId),
+}
+
+/// An input that no connected worker holds, as the shell found it in the store.
+#[derive(Debug, Clone)]
+pub struct LostInput {
+    /// The attempt that needs it.
+    pub attempt: AttemptId,
+    /// The task that made it.
+    pub producer: TaskId,
+    /// The spec of that task's job.
+    pub spec: SealedSpec,
+    /// The owner of that job.
+    pub owner: NodeId,
+    /// Workers that are not connected and may have it.
+    pub holders: Vec<NodeId>,
 }
 
 /// What clients ask of the engine; the shell has resolved selectors against the store.

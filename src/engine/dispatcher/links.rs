@@ -58,6 +58,11 @@ impl DispatcherEngine {
         match (self.links.get(&link), message) {
             (None, _) => {}
             (Some(Peer::Worker(key)), Inbound::Worker(message)) => self.hear_worker(now, link, *key, message),
+            (Some(Peer::Worker(key)), Inbound::InputLost { request, lost }) => {
+                let reply = self.input_lost(now, *key, &lost).unwrap_or_else(crate::model::requests::Reply::Failed);
+                self.outbox.reply(link, request, reply);
+            }
+            (Some(Peer::Worker(_)), Inbound::RequestGone(_)) => {}
             (Some(Peer::Client { .. }), Inbound::Request { request, call }) => self.request(now, link, request, call),
             (Some(Peer::Client { .. }), Inbound::RequestGone(request)) => self.unwatch(WatcherId { link, request }),
             (Some(Peer::Guard { node, instance }), Inbound::Guard) => {

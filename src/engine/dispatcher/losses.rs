@@ -24,6 +24,13 @@ pub(super) enum Loss {
     Gone(AttemptReport),
     /// Its worker says that it could not be started, or its files not be moved, while another attempt of its task runs.
     Futile(AttemptReport),
+    /// Its worker could not get an input that is lost: it never started.
+    InputLost {
+        /// What the worker says.
+        report: AttemptReport,
+        /// When its task is tried again at the latest.
+        again: Timestamp,
+    },
     /// It may have run, and may still run; its worker was stopped on purpose.
     Abandoned,
     /// It may have run, and may still run.
@@ -36,7 +43,7 @@ impl Loss {
         match self {
             Self::Gone(report) => attempt.started_at.is_some() || report.started_at.is_some(),
             Self::WorkerLost => attempt.started_at.is_some(),
-            Self::NeverStarted | Self::Futile(_) | Self::Abandoned => false,
+            Self::NeverStarted | Self::Futile(_) | Self::InputLost { .. } | Self::Abandoned => false,
         }
     }
 
@@ -44,7 +51,9 @@ impl Loss {
     pub(super) fn record(&self, now: Timestamp, id: AttemptId, attempt: &Attempt) -> Record {
         match self {
             Self::NeverStarted => Record::AttemptReturned { id },
-            Self::Gone(report) | Self::Futile(report) => Record::AttemptEnded { id, report: report.clone() },
+            Self::Gone(report) | Self::Futile(report) | Self::InputLost { report, .. } => {
+                Record::AttemptEnded { id, report: report.clone() }
+            }
             Self::Abandoned | Self::WorkerLost => Record::AttemptEnded { id, report: lost_report(now, attempt) },
         }
     }
@@ -151,6 +160,7 @@ impl DispatcherEngine {
         match (&attempt.ending, loss) {
             (Some(why), _) => Next::End(Outcome::Cancelled(why.clone())),
             (None, Loss::NeverStarted) => Next::Again { avoid: Some(attempt.worker) },
+            (None, Loss::InputLost { again, .. }) => Next::Wait(*again),
             (None, _) if spec.no_retry || counts.lost >= MAX_LOST_ATTEMPTS => Next::End(Outcome::Lost),
             (None, Loss::Gone(_) | Loss::Futile(_)) => Next::Again { avoid: Some(attempt.worker) },
             (None, Loss::Abandoned | Loss::WorkerLost) if spec.exclusive => Next::Wait(self.lease_end(attempt)),

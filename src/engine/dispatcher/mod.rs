@@ -32,6 +32,7 @@ mod queue;
 mod reconcile;
 mod refusals;
 mod registry;
+mod remake;
 mod requests;
 mod restore;
 mod results;
@@ -52,7 +53,7 @@ mod whereabouts;
 
 use std::collections::BTreeMap;
 
-pub use interface::{Call, CloseReason, DispatcherEffects, Inbound, LinkChange, Outbound};
+pub use interface::{Call, CloseReason, DispatcherEffects, Inbound, LinkChange, LostInput, Outbound};
 use links::Peer;
 pub use notice::{Grounds, LossCause, Notice};
 pub use refusals::client_not_enrolled;
@@ -138,6 +139,7 @@ pub struct DispatcherEngine {
     outbox: outbox::Outbox,
     throughput: throughput::Throughput,
     whereabouts: whereabouts::Whereabouts,
+    remakes: remake::Remakes,
     started_at: Timestamp,
     last_call: Timestamp,
     synced: BatchNo,

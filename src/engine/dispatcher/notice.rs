@@ -150,6 +150,13 @@ pub enum Notice {
         /// The worker that was not heard.
         silent: NodeName,
     },
+    /// Outputs of a task are lost, and a job makes them again for another task.
+    OutputsLost {
+        /// Whose outputs.
+        task: TaskId,
+        /// Which job.
+        job: JobId,
+    },
     /// A try failed and another follows.
     TaskRetrying {
         /// Which task.

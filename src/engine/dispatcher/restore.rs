@@ -89,6 +89,7 @@ impl DispatcherEngine {
             outbox: outbox::Outbox::default(),
             throughput: throughput::Throughput::new(),
             whereabouts: super::whereabouts::Whereabouts::default(),
+            remakes: super::remake::Remakes::default(),
             started_at: now,
             last_call: now,
             synced: BatchNo(0),
@@ -133,6 +134,7 @@ impl DispatcherEngine {
             let (state, outcome) = (TaskState::Ready, None);
             self.outbox.record(Record::RestChanged { job: id, state, outcome, at: now });
         }
+        self.remakes.restore(&job);
         self.jobs.add(job);
     }
 

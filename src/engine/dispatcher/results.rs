@@ -78,6 +78,9 @@ impl DispatcherEngine {
             // The worker itself has lost sight of it.
             return self.lose_attempt(now, key, id.task, &Loss::Gone(report));
         }
+        if let Outcome::InputLost(_) = report.outcome {
+            return self.take_input_lost(now, key, id, report);
+        }
         if self.is_futile(id.task, &report.outcome) {
             return self.lose_attempt(now, key, id.task, &Loss::Futile(report));
         }

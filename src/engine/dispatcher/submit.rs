@@ -62,6 +62,9 @@ pub fn check_submission(submission: &Submission) -> Result<(), Failure> {
     if spec.items.byte_count() > MAX_ITEMS_BYTES {
         return invalid(format!("the job's items have more than {} MiB", MAX_ITEMS_BYTES >> 20));
     }
+    if spec.remakes.is_some() || matches!(spec.items, Items::One { .. }) {
+        return invalid("only the dispatcher makes lost outputs again".to_owned());
+    }
     match files_fault(spec) {
         Some(fault) => invalid(fault),
         None => Ok(()),

@@ -68,6 +68,9 @@ impl Chronicle {
                 now,
                 format_args!("Task {task} started on {worker} as well (attempt {}): {silent} is silent", attempt.0),
             ),
+            Notice::OutputsLost { task, job } => {
+                warn!("An output of task {task} is lost, and needed: job {job} makes it again");
+            }
             Notice::TaskRetrying { task, attempt, outcome, wait } => self.task_line(
                 now,
                 format_args!("Task {task} {} (attempt {}); next try in at most {wait}", one_line(outcome), attempt.0),

@@ -6,7 +6,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::dispatcher::Call;
+use crate::engine::dispatcher::{Call, LostInput};
 use crate::model::handshake::{Answer, Hello};
 use crate::model::messages::{DispatcherMessage, WorkerMessage};
 use crate::model::requests::Reply;
@@ -45,6 +45,8 @@ pub(super) enum Event {
     FromGuard(LinkId),
     /// A client asks something; replies go into the queue, which is closed after an overflow.
     Asked { link: LinkId, request: RequestId, question: Question, replies: mpsc::Sender<Reply> },
+    /// A worker cannot get an input that nobody who is connected has; the answer goes into the queue.
+    InputLost { link: LinkId, request: RequestId, lost: Box<LostInput>, replies: mpsc::Sender<Reply> },
     /// Its stream is gone, or was answered.
     RequestGone { link: LinkId, request: RequestId },
     /// The client of a `run` is there, or is not any more.

@@ -21,6 +21,7 @@ use super::log_files::LogFiles;
 use super::neighbourhood::Neighbourhood;
 use super::refusals::Refusals;
 use super::roster::RosterDesk;
+use crate::engine::dispatcher::LostInput;
 use crate::model::requests::Reply;
 use crate::model::{JobId, LinkId, NodeId, RequestId, Role};
 use crate::node::Shutdown;
@@ -104,6 +105,14 @@ impl Shell {
         let inquiry = Inquiry { id: self.numbers.request(), link: asker.link, replies: receiver };
         self.tell(Event::Asked { link: inquiry.link, request: inquiry.id, question, replies }).await;
         inquiry
+    }
+
+    /// Asks what becomes of an input of a worker's attempt that nobody who is connected has; `None` when the
+    /// dispatcher ends, or the worker's link has.
+    pub(super) async fn ask_of_lost(&self, link: LinkId, lost: LostInput) -> Option<Reply> {
+        let (replies, mut receiver) = mpsc::channel(1);
+        self.tell(Event::InputLost { link, request: self.numbers.request(), lost: Box::new(lost), replies }).await;
+        receiver.recv().await
     }
 
     /// Tells the engine that the client of `job` is there, or is not any more.

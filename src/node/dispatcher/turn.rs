@@ -153,6 +153,10 @@ impl Turns {
                 self.ports.ask(link, request, replies);
                 self.put(now, link, request, question);
             }
+            Event::InputLost { link, request, lost, replies } => {
+                self.ports.ask(link, request, replies);
+                self.engine.handle_message(now, link, Inbound::InputLost { request, lost });
+            }
             Event::RequestGone { link, request } => {
                 if self.ports.hang_up(request) {
                     self.engine.handle_message(now, link, Inbound::RequestGone(request));

@@ -61,7 +61,7 @@ pub(super) async fn serve(
     let end = tokio::select! {
         end = listen(shell, id, &link, &name, recv) => end,
         end = speak(send, queue, shell.roster.newest()) => end,
-        error = take_streams(shell, &link, &name) => End::Failed(error),
+        error = take_streams(shell, id, &link, &name) => End::Failed(error),
     };
     shell.directory.leave(link.peer(), id);
     shell.neighbourhood.leave(link.peer(), id);
@@ -148,13 +148,13 @@ fn sort(waiting: &mut Vec<LinkOut>) -> (Vec<DispatcherMessage>, Option<(CloseCod
 }
 
 /// Takes the streams that the worker opens; returns when its link is gone.
-async fn take_streams(shell: &Arc<Shell>, link: &Link, name: &NodeName) -> TransportError {
+async fn take_streams(shell: &Arc<Shell>, id: LinkId, link: &Link, name: &NodeName) -> TransportError {
     let mut streams = JoinSet::new();
     loop {
         tokio::select! {
             opened = link.accept_bi() => match opened {
                 Ok((send, recv)) => {
-                    drop(streams.spawn(both_ways(Arc::clone(shell), link.clone(), name.clone(), send, recv)));
+                    drop(streams.spawn(both_ways(Arc::clone(shell), id, link.clone(), name.clone(), send, recv)));
                 }
                 Err(error) => return error,
             },
@@ -168,7 +168,7 @@ async fn take_streams(shell: &Arc<Shell>, link: &Link, name: &NodeName) -> Trans
 }
 
 /// Serves a stream of which both directions are used.
-async fn both_ways(shell: Arc<Shell>, link: Link, name: NodeName, send: FrameSend, mut recv: FrameRecv) {
+async fn both_ways(shell: Arc<Shell>, id: LinkId, link: Link, name: NodeName, send: FrameSend, mut recv: FrameRecv) {
     match purpose(&mut recv).await {
         Some(StreamPurpose::Attached { id, from }) => {
             attached(shell, link, name, WorkerStream { id, from, send, recv }).await
@@ -179,7 +179,7 @@ async fn both_ways(shell: Arc<Shell>, link: Link, name: NodeName, send: FrameSen
             | StreamPurpose::WhoHas { .. }
             | StreamPurpose::PieceFetch { .. }),
         ) => {
-            about_files(&shell, Holder { node: link.peer(), name }, about, send, recv).await;
+            about_files(&shell, id, Holder { node: link.peer(), name }, about, send, recv).await;
         }
         Some(about @ (StreamPurpose::Keeping | StreamPurpose::BlobCopy { .. })) => {
             held_alone(&shell, &link, about, send, recv).await;
@@ -209,7 +209,14 @@ async fn held_alone(shell: &Shell, link: &Link, about: StreamPurpose, mut send: 
 }
 
 /// Moves files of an attempt that the worker holds.
-async fn about_files(shell: &Shell, worker: Holder, about: StreamPurpose, mut send: FrameSend, mut recv: FrameRecv) {
+async fn about_files(
+    shell: &Shell,
+    link: LinkId,
+    worker: Holder,
+    about: StreamPurpose,
+    mut send: FrameSend,
+    mut recv: FrameRecv,
+) {
     let (StreamPurpose::BlobOffer { id, .. }
     | StreamPurpose::OutputsOf { id, .. }
     | StreamPurpose::WhoHas { id, .. }
@@ -235,9 +242,9 @@ async fn about_files(shell: &Shell, worker: Holder, about: StreamPurpose, mut se
         StreamPurpose::OutputsOf { input, output, .. } => {
             files::name_outputs(shell, id, input, output, &mut send).await
         }
-        StreamPurpose::WhoHas { blobs, .. } => files::guide(shell, worker, id, blobs, &mut send, &mut recv).await,
+        StreamPurpose::WhoHas { blobs, .. } => files::guide(shell, link, worker, id, blobs, &mut send, &mut recv).await,
         StreamPurpose::PieceFetch { holder, blobs, .. } => {
-            files::converse(shell, id, holder, blobs, &mut send, &mut recv).await
+            files::converse(shell, link, id, holder, blobs, &mut send, &mut recv).await
         }
         _ => return,
     };

@@ -153,6 +153,7 @@ impl Ledger {
                     }
                 }
             }
+            Record::OutputsRemade { .. } => {}
             Record::JobCancelling { job, why, .. } => self.job(*job).cancelling = Some(why.clone()),
             Record::JobEnded { job: id, state, .. } => {
                 let job = self.job(*id);

@@ -9,6 +9,7 @@ mod chaos;
 mod dependencies;
 mod doubling;
 mod endings;
+mod files;
 mod joining;
 mod leases;
 mod ledger;

@@ -13,7 +13,7 @@ use crate::model::files::BlobRef;
 use crate::model::messages::{FilesReply, StreamPurpose};
 use crate::model::pieces::{MAX_PIECES_FRAME, PieceAnswer, PieceAsk, are_sane};
 use crate::model::requests::{Failure, FailureCode};
-use crate::model::{AttemptId, NodeId};
+use crate::model::{AttemptId, LinkId, NodeId};
 use crate::node::dispatcher::shell::Shell;
 use crate::node::serving;
 use crate::transport::{FrameRecv, FrameSend, TransportError};
@@ -22,6 +22,7 @@ use crate::wire::{DataFrame, WireError};
 /// Converses with a worker about pieces of blobs that its attempt needs.
 pub(in crate::node::dispatcher) async fn converse(
     shell: &Shell,
+    link: LinkId,
     id: AttemptId,
     holder: Option<NodeId>,
     blobs: Vec<BlobRef>,
@@ -31,7 +32,7 @@ pub(in crate::node::dispatcher) async fn converse(
     let asked = match asked(shell, id, blobs).await {
         Ok(asked) => asked,
         Err(unavailable) => {
-            let FilesReply::Refused(why) = refusal(unavailable, id)? else { return Ok(()) };
+            let FilesReply::Refused(why) = refusal(shell, link, unavailable, id).await? else { return Ok(()) };
             return answer(send, PieceAnswer::Refused(why)).await;
         }
     };

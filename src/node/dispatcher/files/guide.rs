@@ -13,7 +13,7 @@ use crate::model::files::{BlobRef, Content};
 use crate::model::limits::MAX_FRAME_UNAUTHENTICATED;
 use crate::model::messages::FilesReply;
 use crate::model::pieces::{BlobHolder, BlobHolders, HoldersAsk, MAX_NAMED};
-use crate::model::{AttemptId, Digest, IntervalSet, NodeId};
+use crate::model::{AttemptId, Digest, IntervalSet, LinkId, NodeId};
 use crate::node::dispatcher::shell::Shell;
 use crate::store::Reader;
 use crate::transport::{FrameRecv, FrameSend};
@@ -36,6 +36,7 @@ pub(super) async fn asked(shell: &Shell, id: AttemptId, blobs: Vec<BlobRef>) -> 
 /// Answers a worker that asks who has blobs, and asks again.
 pub(in crate::node::dispatcher) async fn guide(
     shell: &Shell,
+    link: LinkId,
     worker: Holder,
     id: AttemptId,
     blobs: Vec<BlobRef>,
@@ -44,14 +45,20 @@ pub(in crate::node::dispatcher) async fn guide(
 ) -> Result<(), FilesError> {
     let asked = match asked(shell, id, blobs).await {
         Ok(asked) => asked,
-        Err(unavailable) => return say_no(send, refusal(unavailable, id)?).await,
+        Err(unavailable) => return say_no(send, refusal(shell, link, unavailable, id).await?).await,
     };
     let _fetching = shell.files.fetching(&worker, asked.blobs.iter().map(|blob| blob.digest).collect());
     loop {
-        match holders(shell, worker.node, &asked).await {
-            Ok(holders) => send.send(&FilesReply::Holders(holders)).await?,
-            Err(unavailable) => return say_no(send, refusal(unavailable, id)?).await,
+        let (holders, unavailable) = holders(shell, worker.node, &asked).await?;
+        if let Some(unavailable) = unavailable {
+            match refusal(shell, link, unavailable, id).await {
+                Ok(no) => return say_no(send, no).await,
+                // Others may have the rest of it between them meanwhile.
+                Err(error) if holders.workers.is_empty() => return Err(error),
+                Err(_) => {}
+            }
         }
+        send.send(&FilesReply::Holders(holders)).await?;
         match recv.recv::<HoldersAsk>(MAX_FRAME_UNAUTHENTICATED).await? {
             Some(HoldersAsk::Again) => {}
             Some(HoldersAsk::Fetched) => return note_fetched(shell, &worker, &asked).await,
@@ -65,8 +72,12 @@ async fn say_no(send: &mut FrameSend, reply: FilesReply) -> Result<(), FilesErro
     Ok(send.finish().await?)
 }
 
-/// Who has what now.
-async fn holders(shell: &Shell, reader: NodeId, asked: &Asked) -> Result<BlobHolders, Unavailable> {
+/// Who has what now, and the first of it that no connected node has whole.
+async fn holders(
+    shell: &Shell,
+    reader: NodeId,
+    asked: &Asked,
+) -> Result<(BlobHolders, Option<Unavailable>), FilesError> {
     let (files, blobs, owners) = (shell.files.clone(), asked.blobs.clone(), asked.owners.clone());
     let look_up = move |store: &Reader| {
         let mut whole: BTreeMap<Digest, Vec<Holder>> = BTreeMap::new();
@@ -85,13 +96,19 @@ async fn holders(shell: &Shell, reader: NodeId, asked: &Asked) -> Result<BlobHol
     };
     let (whole, here, fetching) = shell.history.read_fresh(look_up).await?;
     let mut named: BTreeMap<NodeId, BlobHolder> = BTreeMap::new();
+    let mut unavailable = None;
     for (place, (owner, fetchers)) in asked.owners.iter().zip(&fetching).enumerate() {
+        // Whoever asks for it does not have it, whatever is written.
         let whole = whole.get(&owner.blob().digest).map_or(&[][..], Vec::as_slice);
-        let others = fetchers.iter().any(|fetcher| fetcher.node != reader);
-        if whole.is_empty() && !others && !here.contains(place as u64) {
-            return Err(Unavailable::Lost(*owner));
+        let whole: Vec<&Holder> = whole.iter().filter(|holder| holder.node != reader).collect();
+        let is_there =
+            here.contains(place as u64) || whole.iter().any(|holder| shell.directory.is_connected(holder.node));
+        if !is_there && unavailable.is_none() {
+            let away: Vec<Holder> = whole.iter().map(|holder| (*holder).clone()).collect();
+            let lost = away.is_empty();
+            unavailable = Some(if lost { Unavailable::Lost(*owner) } else { Unavailable::Away(*owner, away) });
         }
-        for holder in whole.iter().chain(fetchers) {
+        for holder in whole.into_iter().chain(fetchers) {
             if holder.node != reader && shell.directory.is_connected(holder.node) {
                 let places = IntervalSet::new();
                 let entry = BlobHolder { node: holder.node, name: holder.name.clone(), places };
@@ -102,7 +119,7 @@ async fn holders(shell: &Shell, reader: NodeId, asked: &Asked) -> Result<BlobHol
     let (index, of) = share(reader, &asked.blobs, &fetching);
     let digests = asked.blobs.iter().map(|blob| blob.digest).collect();
     let grant = shell.granter.to_read(reader, digests);
-    Ok(BlobHolders { here, workers: some(named, reader), index, of, grant })
+    Ok((BlobHolders { here, workers: some(named, reader), index, of, grant }, unavailable))
 }
 
 /// As many as one answer names; others for each reader, when there are more.

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::Files;
 use crate::model::files::{Content, TaskFiles};
-use crate::model::views::{HoldersView, TaskView};
+use crate::model::views::{AttemptView, HoldersView, TaskView};
 use crate::model::{Digest, NodeId, NodeName};
 use crate::node::dispatcher::shell::Shell;
 use crate::store::{Reader, StoreError};
@@ -122,6 +122,18 @@ impl Files {
         tasks: &mut [TaskView],
     ) -> Result<(), StoreError> {
         for task in tasks {
+            if task.files().is_none_or(|files| files.outputs.is_empty()) {
+                continue;
+            }
+            // Made again, they may not be what the attempt reported.
+            let rows = reader.outputs_of(task.task)?;
+            let counts = |attempt: &&mut AttemptView| attempt.ended_at.is_some() && !attempt.is_superseded();
+            let ended = task.attempts.iter_mut().rev().find(counts);
+            if let Some(files) = ended.and_then(|attempt| attempt.files.as_deref_mut())
+                && !rows.is_empty()
+            {
+                files.outputs = rows;
+            }
             let outputs = task.files().map_or(&[][..], |files| &files.outputs);
             let digests: BTreeSet<Digest> = outputs.iter().map(|output| output.content.blob().digest).collect();
             let mut held = Vec::new();

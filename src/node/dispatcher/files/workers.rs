@@ -5,12 +5,14 @@
 //! nothing else. Absent: who holds which attempt (`worker_link` asks the store).
 
 use super::allowed::inputs_of;
+use super::holders::Holder;
 use super::pull::Unavailable;
 use super::{FilesError, blocking, bytes_of, failure, make_room, receive};
+use crate::engine::dispatcher::LostInput;
 use crate::model::files::{BlobRef, Content, InputSource};
 use crate::model::messages::FilesReply;
-use crate::model::requests::{Failure, FailureCode};
-use crate::model::{AttemptId, RawString};
+use crate::model::requests::{Failure, FailureCode, Reply};
+use crate::model::{AttemptId, LinkId, RawString};
 use crate::node::dispatcher::shell::Shell;
 use crate::store::Reader;
 use crate::transport::{FrameRecv, FrameSend};
@@ -25,18 +27,76 @@ pub(super) async fn contents_of(shell: &Shell, id: AttemptId) -> Result<Vec<Cont
     Ok(shell.history.read(inputs).await?)
 }
 
-/// What a worker is told that cannot be given inputs of `id`.
-pub(super) fn refusal(why: Unavailable, id: AttemptId) -> Result<FilesReply, FilesError> {
+/// What a worker is told that cannot be given inputs of `id`; an error when it is to ask again.
+pub(super) async fn refusal(
+    shell: &Shell,
+    link: LinkId,
+    why: Unavailable,
+    id: AttemptId,
+) -> Result<FilesReply, FilesError> {
     match why {
         Unavailable::Stranger(blob) => Ok(FilesReply::Refused(not_its(blob, id))),
-        Unavailable::Lost(content) => Ok(FilesReply::Refused(lost(content, id))),
-        // It asks again, until somebody who has them is back.
-        Unavailable::Away(_, holders) => match holders.into_iter().next() {
-            Some(holder) => Err(FilesError::Silent(holder.name)),
-            None => Err(FilesError::Stopping),
-        },
+        Unavailable::Lost(content) => missing(shell, link, id, content, Vec::new()).await,
+        Unavailable::Away(content, holders) => missing(shell, link, id, content, holders).await,
         Unavailable::Failed(error) => Err(error),
     }
+}
+
+/// What a worker is told of an input that no connected worker has: to wait, or to give up an attempt whose input is
+/// made again, or why that cannot be.
+async fn missing(
+    shell: &Shell,
+    link: LinkId,
+    id: AttemptId,
+    content: Content,
+    holders: Vec<Holder>,
+) -> Result<FilesReply, FilesError> {
+    let files = shell.files.clone();
+    let digest = content.blob().digest;
+    let look_up = move |reader: &Reader| {
+        let Some(spec) = files.spec(reader, id.task.job)? else { return Ok(None) };
+        for input in &spec.spec().inputs {
+            if let InputSource::Output { job, index, .. } = &input.source
+                && let Some((producer, name)) = reader.made_by(*job, *index, digest)?
+                && let Some(recalled) = reader.recall(*job)?
+            {
+                return Ok(Some((producer, name, recalled.submitted)));
+            }
+        }
+        Ok(None)
+    };
+    let Some((producer, name, submitted)) = shell.history.read_fresh(look_up).await? else {
+        // A user brought it, and the dispatcher keeps what users bring as long as a job needs it.
+        return Ok(FilesReply::Refused(lost(content, id)));
+    };
+    let lost = LostInput {
+        attempt: id,
+        producer,
+        spec: submitted.spec.clone(),
+        owner: submitted.owner,
+        holders: holders.iter().map(|holder| holder.node).collect(),
+    };
+    Ok(match shell.ask_of_lost(link, lost).await {
+        Some(Reply::Done { affected: 0 }) => {
+            // Until somebody who has it is back.
+            return Err(holders
+                .into_iter()
+                .next()
+                .map_or(FilesError::Stopping, |holder| FilesError::Silent(holder.name)));
+        }
+        Some(Reply::Done { .. }) => FilesReply::Remade(format!("output {name} of task {producer} is made again")),
+        Some(Reply::Failed(failure)) => FilesReply::Refused(told(failure)),
+        _ => return Err(FilesError::Stopping),
+    })
+}
+
+/// A failure whose hint travels in its text: what a worker is told becomes the end of an attempt.
+fn told(failure: Failure) -> Failure {
+    let text = match &failure.hint {
+        Some(hint) => format!("{}; make it again with {hint}", failure.text),
+        None => failure.text,
+    };
+    Failure { text, hint: None, ..failure }
 }
 
 /// Takes the outputs of `id`, as far as they are not here. `is_recorded`: its result is known, so nothing is wanted.
