@@ -174,7 +174,14 @@ fn a_full_disk_refuses_new_work_finishes_what_runs_and_goes_on_by_itself_when_th
 }
 
 #[test]
-fn a_dispatcher_killed_on_a_full_disk_starts_again_with_all_it_had_acknowledged() {
+fn a_dispatcher_that_ended_somehow_starts_again_on_a_full_disk_with_all_it_had_acknowledged() {
+    // One that was killed leaves all of its files; one that stopped has removed some, and needs room for them.
+    for killed in [true, false] {
+        starts_again_on_a_full_disk(killed);
+    }
+}
+
+fn starts_again_on_a_full_disk(killed: bool) {
     let cluster = Cluster::new();
     let Some((disk, _unmount)) = small_disk(&cluster, "64m") else {
         return not_tested("this user may not mount a tmpfs, so no disk can be filled");
@@ -184,8 +191,13 @@ fn a_dispatcher_killed_on_a_full_disk_starts_again_with_all_it_had_acknowledged(
     let mut dispatcher = cluster.dispatcher_with(&options);
     soon("room was set aside", || disk.join("store.sqlite.reserve").exists());
     cluster.ok(["submit", "-q", "--", "true"]);
-    fill(&disk);
-    dispatcher.kill();
+    if killed {
+        fill(&disk);
+        dispatcher.kill();
+    } else {
+        assert_eq!(dispatcher.stop(), Some(0));
+        fill(&disk);
+    }
     let again = cluster.dispatcher_with(&options);
     assert_eq!(cluster.job_state("1").as_deref(), Some("ready"));
     again.says("The disk is full");

@@ -102,7 +102,7 @@ fn open_with(
 ) -> Result<(Store, RestoredState), StoreError> {
     let opened = match read_state(path, safety, now, boot_id) {
         // It may have gone down because the disk was full, and is not to need more room than it had then.
-        Err(StoreError::Full(_)) if reserve::remove(path) => read_state(path, safety, now, boot_id),
+        Err(error) if reserve::remove_for(path, &error) => read_state(path, safety, now, boot_id),
         other => other,
     };
     let (file, connection, state) = opened.map_err(|error| error.of(path))?;

@@ -72,22 +72,26 @@ impl Reserve {
 
     /// Whether `error` says that the disk has no room. A quota says so in another way than a full disk.
     pub(super) fn is_for(&self, error: &StoreError) -> bool {
-        match error {
-            StoreError::Full(_) => true,
-            StoreError::Io(cause) => {
-                let code = cause.sqlite_error().map(|error| error.extended_code);
-                let is_room = matches!(code, Some(SQLITE_IOERR_WRITE | SQLITE_IOERR_SHMSIZE));
-                is_room && has_no_room(&probe(&self.path))
-            }
-            _ => false,
-        }
+        is_lack_of_room(&self.path, error)
     }
 }
 
-/// Removes what is set aside for the store at `store`, which has been found too full to be opened; says whether
-/// that has made room.
-pub(super) fn remove(store: &Path) -> bool {
-    std::fs::remove_file(path(store)).is_ok()
+fn is_lack_of_room(beside: &Path, error: &StoreError) -> bool {
+    match error {
+        StoreError::Full(_) => true,
+        StoreError::Io(cause) => {
+            let code = cause.sqlite_error().map(|error| error.extended_code);
+            let is_room = matches!(code, Some(SQLITE_IOERR_WRITE | SQLITE_IOERR_SHMSIZE));
+            is_room && has_no_room(&probe(beside))
+        }
+        _ => false,
+    }
+}
+
+/// Removes what is set aside for the store at `store` when `error` says that its disk is too full for it to be opened;
+/// says whether that has made room. A dispatcher that was killed while it set room aside leaves twice as much.
+pub(super) fn remove_for(store: &Path, error: &StoreError) -> bool {
+    is_lack_of_room(store, error) && std::fs::remove_file(path(store)).is_ok()
 }
 
 fn path(store: &Path) -> PathBuf {
