@@ -24,7 +24,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("node", &["model", "engine", "wire", "store", "trust", "transport", "discovery", "exec", "blob", "telemetry"]),
     ("client", &["model", "wire", "trust", "transport", "discovery", "blob"]),
     ("sim", &["model", "engine", "wire"]),
-    ("bench", &["model", "wire", "transport", "node", "client"]),
+    ("bench", &["model", "wire", "transport", "blob", "node", "client"]),
     (
         "cli",
         &[

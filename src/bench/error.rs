@@ -5,9 +5,11 @@
 
 use std::io;
 
+use crate::blob::BlobError;
 use crate::client::ClientError;
 use crate::model::{JobId, Millis};
 use crate::transport::TransportError;
+use crate::wire::WireError;
 
 /// Why there is no figure.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,15 @@ pub enum BenchError {
     /// Not even one round fitted into the time.
     #[error("end one round of the bench: not done after {0}")]
     TooSlow(Millis),
+    /// Files to be sent could not be made.
+    #[error("make files to send in the folder for temporary ones")]
+    Scratch(#[source] io::Error),
+    /// They could not be read, or what came back not be written.
+    #[error("{0}")]
+    Files(#[source] BlobError),
+    /// They could not be listed for others.
+    #[error("list the files")]
+    Manifest(#[source] WireError),
     /// The system gave no random bits.
     #[error("get random bits from the system")]
     Random(#[source] getrandom::Error),
@@ -68,9 +79,13 @@ impl BenchError {
             Self::NoWorker => "start one with `octaskly worker`; `octaskly workers` lists them",
             Self::TooSlow(_) => "give it more time with --seconds, or less to do",
             Self::CommandFails(_) | Self::TasksFail { .. } => "bench a command that ends with 0 on every machine",
-            Self::Bare(_) | Self::Spawn { .. } | Self::BytesLost { .. } | Self::Random(_) | Self::ThreadGone => {
-                return None;
-            }
+            Self::Scratch(_) | Self::Files(_) => "the folder is TMPDIR; less is needed with a smaller --size",
+            Self::Bare(_)
+            | Self::Spawn { .. }
+            | Self::BytesLost { .. }
+            | Self::Manifest(_)
+            | Self::Random(_)
+            | Self::ThreadGone => return None,
         };
         Some(text.to_owned())
     }

@@ -12,6 +12,7 @@ mod attached;
 mod bare;
 mod error;
 mod figure;
+mod files;
 mod jobs;
 mod latency;
 mod throughput;

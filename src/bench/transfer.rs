@@ -3,6 +3,7 @@
 //! One [`Way`] is one row: to measure another one is to add it there. Absent:
 //! what a network between the machines allows; `iperf3` measures that.
 
+use super::files::{Parcel, Shape};
 use super::{Bench, BenchError, Figure, Report, Round, Unit, fitting};
 use crate::model::limits::{DATA_FRAME, MAX_LOG_BYTES};
 use crate::model::selector::Selector;
@@ -27,16 +28,40 @@ enum Way {
     Kept,
     /// From there to the client, as `logs` does it.
     ReadBack,
+    /// Files of this machine to the dispatcher, as `--in` does it: read, named by their contents, sent.
+    Up(Shape),
+    /// A task's outputs to this machine, as `get` does it: verified and put into place.
+    Down(Shape),
 }
 
 impl Way {
-    const ALL: [Self; 3] = [Self::Attached, Self::Kept, Self::ReadBack];
+    const ALL: [Self; 7] = [
+        Self::Attached,
+        Self::Kept,
+        Self::ReadBack,
+        Self::Up(Shape::OneLarge),
+        Self::Down(Shape::OneLarge),
+        Self::Up(Shape::ManySmall),
+        Self::Down(Shape::ManySmall),
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Attached => "stdin through `cat` to stdout, attached",
             Self::Kept => "stdout of a task, kept by the dispatcher",
             Self::ReadBack => "the same, read back by `logs`",
+            Self::Up(Shape::OneLarge) => "one file of all that, as an input",
+            Self::Down(Shape::OneLarge) => "the same, as an output",
+            Self::Up(Shape::ManySmall) => "files of 16 KiB, as inputs",
+            Self::Down(Shape::ManySmall) => "the same, as outputs",
+        }
+    }
+
+    /// How much of a round's bytes goes this way: output beyond a bound is not kept whole.
+    fn share_of(self, bytes: u64) -> u64 {
+        match self {
+            Self::Attached | Self::Kept | Self::ReadBack => bytes.min(MAX_LOG_BYTES),
+            Self::Up(shape) | Self::Down(shape) => shape.bytes(bytes),
         }
     }
 }
@@ -51,13 +76,12 @@ impl Bench<'_> {
         let mut bare = self.bare_link().await?;
         let mut every_way = async |bytes: u64| -> Result<Vec<Round>, BenchError> {
             let limit = bytes as f64 / bare.carry(bytes).await?;
-            let seconds = self.in_time(self.every_way(bytes)).await?;
-            Ok(seconds.into_iter().map(|seconds| Round { measured: bytes as f64 / seconds, limit }).collect())
+            let rates = self.in_time(self.every_way(bytes)).await?;
+            Ok(rates.into_iter().map(|measured| Round { measured, limit }).collect())
         };
         let (few, begun) = (WARM_UP.min(size), self.clock.now());
         every_way(few).await?;
-        // Output beyond that is not kept whole.
-        let amount = fitting(self.share(), self.seconds_since(begun) / few as f64, LEAST, size.min(MAX_LOG_BYTES));
+        let amount = fitting(self.share(), self.seconds_since(begun) / few as f64, LEAST, size);
         let rounds = self.rounds(async || every_way(amount).await).await?;
         let figure = |(rounds, way): (_, Way)| Figure {
             what: way.name().to_owned(),
@@ -69,21 +93,31 @@ impl Bench<'_> {
         Ok(Report { workers, slots, amount, figures })
     }
 
-    /// Seconds that `bytes` bytes take on each way, in their order.
+    /// Bytes a second on each way in their order, when a round has `bytes` bytes.
     async fn every_way(&self, bytes: u64) -> Result<Vec<f64>, BenchError> {
-        let mut seconds = Vec::with_capacity(Way::ALL.len());
-        let mut kept = None;
+        let mut rates = Vec::with_capacity(Way::ALL.len());
+        let (mut kept, mut parcel) = (None, None);
         for way in Way::ALL {
-            let begun = self.clock.now();
-            match way {
-                Way::Attached => self.through_cat(bytes).await?,
-                Way::Kept => kept = Some(self.keep(bytes).await?),
-                Way::ReadBack => self.read_back(kept, bytes).await?,
+            let bytes = way.share_of(bytes);
+            // What only makes something to be moved takes no time.
+            match (way, &parcel) {
+                (Way::Up(shape), _) => parcel = Some(Parcel::pack(shape, bytes).await?),
+                (Way::Down(_), Some(parcel)) => self.make_output(parcel).await?,
+                _ => {}
             }
-            seconds.push(self.seconds_since(begun));
+            let begun = self.clock.now();
+            match (way, &mut parcel) {
+                (Way::Attached, _) => self.through_cat(bytes).await?,
+                (Way::Kept, _) => kept = Some(self.keep(bytes).await?),
+                (Way::ReadBack, _) => self.read_back(kept, bytes).await?,
+                (Way::Up(_), Some(parcel)) => self.send_up(parcel).await?,
+                (Way::Down(_), Some(parcel)) => self.bring_down(parcel).await?,
+                (Way::Up(_) | Way::Down(_), None) => {}
+            }
+            rates.push(bytes as f64 / self.seconds_since(begun));
         }
         self.forget().await?;
-        Ok(seconds)
+        Ok(rates)
     }
 
     async fn through_cat(&self, bytes: u64) -> Result<(), BenchError> {

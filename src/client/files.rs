@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use tokio::task::spawn_blocking;
 
 use super::{Client, ClientError, unexpected};
-use crate::blob::{BlobError, Source};
+use crate::blob::{BlobError, FileDelivery, Source};
 use crate::model::TaskId;
 use crate::model::files::{BlobRef, BlobWish};
 use crate::model::limits::{MAX_BATCH, MAX_FRAME};
@@ -113,6 +113,33 @@ impl Client {
         let (send, mut recv) = self.open(&Request::FetchOutput { task, wishes }).await?;
         super::streaming(&mut recv, "fetch").await?;
         Ok(Pieces { _send: send, recv })
+    }
+}
+
+impl Client {
+    /// Fetches outputs of `task` into files that were begun, as many as one stream carries and at most
+    /// [`BLOBS_A_STREAM`](crate::model::limits::BLOBS_A_STREAM), and gives them their names.
+    ///
+    /// # Errors
+    /// As [`Client::fetch_output`]; when a piece is not what it should be, or the disk fails.
+    pub async fn fetch_into(&self, task: TaskId, mut files: Vec<(FileDelivery, BlobRef)>) -> Result<(), ClientError> {
+        let wishes: Vec<BlobWish> =
+            files.iter().map(|(file, blob)| BlobWish { blob: *blob, pieces: file.missing() }).collect();
+        if wishes.iter().any(|wish| !wish.pieces.is_empty()) {
+            let mut pieces = self.fetch_output(task, wishes).await?;
+            while let Some(piece) = pieces.next().await? {
+                let place = piece.blob as usize;
+                if place >= files.len() {
+                    return Err(ClientError::UnexpectedReply("fetch"));
+                }
+                let (mut file, blob) = files.swap_remove(place);
+                file = blocking(move || file.accept(piece.number, &piece.encoded).map(|_| file)).await?;
+                files.push((file, blob));
+                let last = files.len() - 1;
+                files.swap(place, last);
+            }
+        }
+        blocking(move || files.into_iter().try_for_each(|(file, _)| file.finish())).await
     }
 }
 

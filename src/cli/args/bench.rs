@@ -23,7 +23,7 @@ pub(crate) enum BenchVerb {
     Throughput(BenchTasksArgs),
     /// Time of one task and of one question, beside a bare spawn and a bare round trip
     Latency(BenchTasksArgs),
-    /// Bytes a second to a task and back, beside one bare QUIC stream
+    /// Bytes a second to a task and back, and of files, beside one bare QUIC stream
     Transfer(BenchTransferArgs),
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct BenchTasksArgs {
 /// Options of `octaskly bench transfer`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct BenchTransferArgs {
-    /// Bytes of one round at most, up to 100M [default: 64M]
+    /// Bytes of one round at most, up to 4G; of output 100M [default: 64M]
     #[arg(long, value_name = "SIZE")]
     pub(crate) size: Option<OsString>,
     /// Bounds and output.

@@ -9,7 +9,7 @@ use crate::cli::args::{BenchBoundsArgs, BenchTasksArgs, BenchTransferArgs};
 use crate::cli::error::CliError;
 use crate::cli::value::{self, ValueError};
 use crate::model::Millis;
-use crate::model::limits::{MAX_LOG_BYTES, MAX_TASKS_PER_JOB};
+use crate::model::limits::MAX_TASKS_PER_JOB;
 use crate::model::spec::CommandLine;
 
 /// What is typed when nothing is.
@@ -20,6 +20,7 @@ const SIZE: u64 = 64 << 20;
 /// More of it says nothing new.
 const MOST_ROUNDS: u64 = 1_000;
 const MOST_SECONDS: u64 = 3_600;
+const MOST_BYTES: u64 = 4 << 30;
 
 /// The command to measure, and how many tasks with it a round at most.
 pub(crate) fn bench_tasks(args: &BenchTasksArgs, usual: u64) -> Result<(CommandLine, u64), CliError> {
@@ -37,8 +38,7 @@ pub(crate) fn bench_tasks(args: &BenchTasksArgs, usual: u64) -> Result<(CommandL
 /// How many bytes a round at most.
 pub(crate) fn bench_size(args: &BenchTransferArgs) -> Result<u64, CliError> {
     let within = |text: &str| match value::size(text)? {
-        // What is more than a task's output that is kept would not come back.
-        bytes if bytes > MAX_LOG_BYTES => Err(ValueError::TooLarge("100M".to_owned())),
+        bytes if bytes > MOST_BYTES => Err(ValueError::TooLarge("4G".to_owned())),
         bytes => Ok(bytes),
     };
     Ok(option("--size", args.size.as_deref(), within)?.unwrap_or(SIZE))
@@ -75,7 +75,7 @@ mod tests {
             };
             assert_eq!(bench_plan(&args).expect_err("no bound").exit_code(), 2, "{rounds} {seconds}");
         }
-        let args = BenchTransferArgs { size: Some("101M".into()), ..BenchTransferArgs::default() };
+        let args = BenchTransferArgs { size: Some("5G".into()), ..BenchTransferArgs::default() };
         assert_eq!(bench_size(&args).expect_err("too much").exit_code(), 2);
         let args = BenchTasksArgs { command: ["true", ":::", "a"].map(Into::into).into(), ..Default::default() };
         assert_eq!(bench_tasks(&args, 1).expect_err("no array").exit_code(), 2);

@@ -159,30 +159,14 @@ impl Bringer {
     /// Fetches some files and puts them into place.
     async fn files(&self, client: &Client, task: TaskId, wanted: Vec<Wanted>) -> Result<(), Broken> {
         let destination = self.destination.clone();
-        let mut files: Vec<(FileDelivery, BlobRef)> = blocking(move || {
+        let files: Vec<(FileDelivery, BlobRef)> = blocking(move || {
             let delivery = Delivery::new(&destination)?;
             let begin =
                 |file: Wanted| Ok((delivery.file(file.name.as_bytes(), file.blob, file.executable)?, file.blob));
             wanted.into_iter().map(begin).collect()
         })
         .await?;
-        let wishes: Vec<BlobWish> =
-            files.iter().map(|(file, blob)| BlobWish { blob: *blob, pieces: file.missing() }).collect();
-        if wishes.iter().any(|wish| !wish.pieces.is_empty()) {
-            let mut pieces = client.fetch_output(task, wishes).await?;
-            while let Some(piece) = pieces.next().await? {
-                let place = piece.blob as usize;
-                if place >= files.len() {
-                    return Err(ClientError::UnexpectedReply("fetch").into());
-                }
-                let (mut file, blob) = files.swap_remove(place);
-                file = blocking(move || file.accept(piece.number, &piece.encoded).map(|_| file)).await?;
-                files.push((file, blob));
-                let last = files.len() - 1;
-                files.swap(place, last);
-            }
-        }
-        blocking(move || files.into_iter().try_for_each(|(file, _)| file.finish())).await
+        Ok(client.fetch_into(task, files).await?)
     }
 }
 
