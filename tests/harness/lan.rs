@@ -31,10 +31,16 @@ pub struct Lan {
 /// Namespaces take root. Without it the test runs once more inside a user
 /// namespace of its own, where it is.
 pub fn on_a_lan(count: u32, test: impl FnOnce(&Lan)) {
+    on_a_lan_with(count, &[], test);
+}
+
+/// The same, with options of the script's `up`, such as `--rate 100mbit`.
+#[allow(dead_code, reason = "not every suite limits its network")]
+pub fn on_a_lan_with(count: u32, options: &[&str], test: impl FnOnce(&Lan)) {
     if without_namespaces() {
         return not_tested("nothing is known about several hosts");
     }
-    if nix::unistd::geteuid().is_root() { test(&Lan::new(count)) } else { again_as_root() }
+    if nix::unistd::geteuid().is_root() { test(&Lan::new(count, options)) } else { again_as_root() }
 }
 
 /// Runs the test that this thread is named after in a user namespace.
@@ -52,13 +58,13 @@ fn again_as_root() {
 }
 
 impl Lan {
-    fn new(count: u32) -> Self {
+    fn new(count: u32, options: &[&str]) -> Self {
         static BUILT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test-{}-{}", std::process::id(), BUILT.fetch_add(1, Ordering::Relaxed));
         // It exists from here on, so that one that is half built is taken down as well.
         let mut lan = Self { name, hosts: Vec::new() };
         let (count, pid) = (count.to_string(), std::process::id().to_string());
-        script(&["up", &lan.name, &count, "--while", &pid]);
+        script(&[&["up", &lan.name, &count, "--while", &pid], options].concat());
         let addresses = script(&["addresses", &lan.name]);
         lan.hosts = addresses.lines().map(|line| Host::new(&lan, line)).collect();
         lan
@@ -156,6 +162,16 @@ impl Host {
         let dispatcher = dispatcher.to_string();
         let args = ["worker", "--name", name, "--dispatcher", &dispatcher];
         self.node(self.command(args.iter().chain(options)))
+    }
+
+    /// Bytes that its network interface has received and sent.
+    #[allow(dead_code, reason = "not every suite counts bytes")]
+    pub fn carried(&self) -> (u64, u64) {
+        let read = || std::fs::read_to_string("/proc/thread-self/net/dev").expect("a table");
+        let table = self.inside(read).join().expect("it was read");
+        let row = table.lines().find_map(|line| line.trim().strip_prefix("eth0:")).expect("an interface");
+        let numbers: Vec<u64> = row.split_whitespace().map(|number| number.parse().expect("a number")).collect();
+        (numbers[0], numbers[8])
     }
 
     /// Runs `act` on this host, in this process.
