@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
 
+use octaskly::model::examination::{Examination, ExaminedNode, ExaminedPair, ProbedPeer, Reach, WorkerFindings};
 use octaskly::model::files::{
     BlobRef, BlobWish, Content, FileTraffic, InputSource, InputSpec, OutputFile, TaskFiles, Transfer, TransferPath,
 };
@@ -185,6 +186,28 @@ golden!(peer_self_keeps_its_bytes, "peer_self.hex", PeerSelf, {
     "PeerSelf": PeerSelf { .. } => PeerSelf { software: "1.0.0".to_owned(), clock: Timestamp(1_700_000_000_000_000) },
 });
 
+golden!(reach_keeps_its_bytes, "reach.hex", Reach, {
+    "Reached": Reach::Reached(_) => Reach::Reached("192.168.1.13:7879".to_owned()),
+    "Failed": Reach::Failed(_) => Reach::Failed("it does not answer".to_owned()),
+    "NotDialled": Reach::NotDialled => Reach::NotDialled,
+});
+
+golden!(worker_findings_keep_their_bytes, "worker_findings.hex", WorkerFindings, {
+    "WorkerFindings": WorkerFindings { .. } => WorkerFindings {
+        clock: Timestamp(1_700_000_000_000_000),
+        listens_for_beacons: true,
+        mute_interfaces: vec!["eth1".to_owned()],
+        heard: vec![NodeId([7; 32])],
+        peers: vec![ProbedPeer {
+            node: NodeId([8; 32]),
+            reach: Reach::Failed("it does not answer".to_owned()),
+            tried: vec!["192.168.1.13:7879".to_owned()],
+            way: Some("eth0 192.168.1.12".to_owned()),
+            linked: false,
+        }],
+    },
+});
+
 golden!(credential_keeps_its_bytes, "credential.hex", Credential, {
     "None": Credential::None => Credential::None,
     "Access": Credential::Access(_) => Credential::Access([7; 32]),
@@ -296,6 +319,7 @@ golden!(stream_purpose_keeps_its_bytes, "stream_purpose.hex", StreamPurpose, {
         StreamPurpose::OutputsOf { id: id(), input: 2, output: "model.bin".into() },
     "BlobRead": StreamPurpose::BlobRead { .. } => StreamPurpose::BlobRead { wishes: vec![wish()] },
     "Keeping": StreamPurpose::Keeping => StreamPurpose::Keeping,
+    "Examine": StreamPurpose::Examine => StreamPurpose::Examine,
     "BlobCopy": StreamPurpose::BlobCopy { .. } =>
         StreamPurpose::BlobCopy { contents: vec![tree()], blobs: vec![blob(8)] },
 });
@@ -385,6 +409,7 @@ golden!(request_keeps_its_bytes, "request.hex", Request, {
     "Drain": Request::Drain(_) => Request::Drain(name("worker-b")),
     "Resume": Request::Resume(_) => Request::Resume(name("worker-b")),
     "Peers": Request::Peers => Request::Peers,
+    "Examine": Request::Examine => Request::Examine,
 });
 
 fn job_view() -> JobView {
@@ -505,6 +530,33 @@ golden!(reply_keeps_its_bytes, "reply.hex", Reply, {
         expires_at: Timestamp(6),
         state: TokenState::Valid,
     }]),
+    "Examined": Reply::Examined(_) => Reply::Examined(Box::new(Examination {
+        p2p: true,
+        discovery_port: 5555,
+        nodes: vec![ExaminedNode {
+            name: name("worker-01"),
+            node: NodeId([7; 32]),
+            role: Role::Worker,
+            version: "1.0.0".to_owned(),
+            address: Some("192.168.1.12:7879".to_owned()),
+            answered: true,
+            latency_us: Some(300),
+            clock_ahead_us: -1500,
+            listens_for_beacons: true,
+            mute_interfaces: vec!["eth1".to_owned()],
+            same_user: false,
+        }],
+        pairs: vec![ExaminedPair {
+            from: name("worker-01"),
+            to: name("worker-02"),
+            reach: Reach::Reached("192.168.1.13:7879".to_owned()),
+            tried: vec!["192.168.1.13:7879".to_owned()],
+            way: Some("eth0 192.168.1.12".to_owned()),
+            linked: true,
+            heard: true,
+        }],
+        clients: 2,
+    })),
     "Peers": Reply::Peers(_) => Reply::Peers(vec![PeerView {
         name: name("worker-b"),
         node: NodeId([7; 32]),

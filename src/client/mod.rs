@@ -22,6 +22,7 @@ pub use members::CreatedToken;
 pub use streams::{Attachment, LogStream, OutputReceiver, StdinSender, Watch};
 pub use target::{Expected, ExpectedBy, Target, find, remember, resolve};
 
+use crate::model::examination::Examination;
 use crate::model::handshake::Welcome;
 use crate::model::limits::MAX_FRAME;
 use crate::model::outcome::Cancellation;
@@ -193,6 +194,17 @@ impl Client {
         match self.ask(&Request::Peers).await? {
             Reply::Peers(peers) => Ok(peers),
             other => Err(unexpected("peers", other)),
+        }
+    }
+
+    /// How every node reaches and hears every other one; takes a few seconds.
+    ///
+    /// # Errors
+    /// When another examination is under way, or the link breaks.
+    pub async fn examine(&self) -> Result<Examination, ClientError> {
+        match self.ask(&Request::Examine).await? {
+            Reply::Examined(found) => Ok(*found),
+            other => Err(unexpected("an examination", other)),
         }
     }
 

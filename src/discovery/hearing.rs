@@ -32,6 +32,8 @@ pub(super) struct Shared {
     pub(super) standing: watch::Sender<Standing>,
     /// Whether the port is open.
     pub(super) is_listening: watch::Sender<bool>,
+    /// Counts wishes that the node speak now.
+    pub(super) wishes: watch::Sender<u64>,
     /// When it began to ask for dispatchers, while it does.
     asking_since: Mutex<Option<Instant>>,
     started_at: Timestamp,
@@ -47,6 +49,7 @@ impl Hearing {
             changes: watch::Sender::new(0),
             standing: watch::Sender::new(standing.clone()),
             is_listening: watch::Sender::new(false),
+            wishes: watch::Sender::new(0),
             asking_since: Mutex::new(None),
             started_at,
             began: Instant::now(),
@@ -60,6 +63,18 @@ impl Hearing {
     #[must_use]
     pub fn neighbours(&self) -> Vec<Neighbour> {
         self.table().present().cloned().collect()
+    }
+
+    /// Whose beacons came since then, by key.
+    #[must_use]
+    pub fn heard_since(&self, since: Timestamp) -> Vec<NodeId> {
+        let table = self.table();
+        table.present().filter(|neighbour| neighbour.heard_at >= since).map(|neighbour| neighbour.node).collect()
+    }
+
+    /// Sends a beacon now, if the node speaks at all.
+    pub fn speak_now(&self) {
+        self.shared.wishes.send_modify(|count| *count += 1);
     }
 
     /// Dispatchers that were heard and can be dialled, by key.

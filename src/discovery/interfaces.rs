@@ -66,6 +66,32 @@ pub(super) fn scan() -> Vec<Interface> {
     interfaces
 }
 
+/// Interfaces that are up, lead somewhere and carry no multicast: beacons neither leave nor arrive by them.
+#[cfg(unix)]
+#[must_use]
+pub fn mute_interfaces() -> Vec<String> {
+    use nix::net::if_::InterfaceFlags;
+
+    let Ok(found) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let leads_nowhere = InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_POINTOPOINT;
+    let mute = found.filter(|entry| {
+        let has_address = entry.address.as_ref().is_some_and(|address| address.as_sockaddr_in().is_some());
+        has_address
+            && entry.flags.contains(InterfaceFlags::IFF_UP)
+            && !entry.flags.intersects(leads_nowhere | InterfaceFlags::IFF_MULTICAST)
+    });
+    let mut names: Vec<String> = mute.map(|entry| entry.interface_name).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[cfg(not(unix))]
+#[must_use]
+pub fn mute_interfaces() -> Vec<String> {
+    Vec::new()
+}
+
 #[cfg(not(unix))]
 pub(super) fn scan() -> Vec<Interface> {
     vec![Interface { index: 0, is_loopback: false, v4: vec![(Ipv4Addr::UNSPECIFIED, None)], v6: Vec::new() }]

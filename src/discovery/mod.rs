@@ -28,6 +28,7 @@ mod voice;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub use hearing::Hearing;
+pub use interfaces::mute_interfaces;
 pub use neighbours::{Neighbour, Offer};
 pub use station::{Announcement, Config, Discovery, Standing};
 

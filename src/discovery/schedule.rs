@@ -80,6 +80,11 @@ impl Schedule {
         Some(due)
     }
 
+    /// The node itself wants to be heard.
+    pub(super) fn wanted(&mut self, now: Timestamp) {
+        self.next = now;
+    }
+
     /// Somebody would like to hear from this node.
     pub(super) fn asked(&mut self, now: Timestamp, roll: Roll) {
         let soon = now + Millis(ANSWER_WITHIN.0 * roll.0 / Roll::MOST);

@@ -131,6 +131,7 @@ struct Station {
     hearing: Hearing,
     is_member: Box<dyn Fn(NodeId) -> bool + Send>,
     standing: watch::Receiver<Standing>,
+    wishes: watch::Receiver<u64>,
     voice: Voice,
     schedule: Schedule,
     allowance: Allowance,
@@ -151,6 +152,7 @@ impl Station {
         let seed = getrandom::u64().unwrap_or(started_at.0);
         Self {
             standing: hearing.shared.standing.subscribe(),
+            wishes: hearing.shared.wishes.subscribe(),
             began: hearing.shared.began,
             hearing,
             is_member,
@@ -185,6 +187,7 @@ impl Station {
             tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => break,
                 Ok(()) = self.standing.changed() => self.restand(),
+                Ok(()) = self.wishes.changed() => self.speak_now(),
                 _ = rescan.tick(), if is_on => self.tune(),
                 () = tokio::time::sleep_until(speak), if speaks => self.speak(),
                 () = sleep_until(expiry) => self.expire(),
@@ -252,6 +255,14 @@ impl Station {
         let (now, roll) = (self.now(), self.roll());
         if let Some(due) = self.schedule.take(now, roll) {
             self.voice.speak(due);
+        }
+    }
+
+    /// Somebody examines the network: what has changed about it counts at once.
+    fn speak_now(&mut self) {
+        self.tune();
+        if self.voice.speaks() {
+            self.schedule.wanted(self.now());
         }
     }
 

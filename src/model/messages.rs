@@ -222,6 +222,8 @@ pub enum StreamPurpose {
     /// [`FilesReply::Needed`] after another; then the worker says in one [`FilesReply::Lacking`] after another
     /// what of it is not there any more.
     Keeping,
+    /// Dispatcher → worker: look at the others of this cluster. Answered by one `WorkerFindings`.
+    Examine,
     /// Worker → dispatcher: these blobs belong to outputs that only I hold, and I leave. Answered as `BlobOffer`.
     BlobCopy {
         /// Outputs, as the dispatcher named them.

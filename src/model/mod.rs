@@ -10,6 +10,7 @@ pub mod combination;
 mod compact;
 pub mod demand;
 pub mod digest;
+pub mod examination;
 pub mod files;
 pub mod handshake;
 pub mod ids;

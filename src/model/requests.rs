@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::compact::{batch, rows, states};
+use super::examination::Examination;
 use super::files::{BlobRef, BlobWish};
 use super::outcome::Cancellation;
 use super::selector::Selector;
@@ -103,6 +104,8 @@ pub enum Request {
     Resume(NodeName),
     /// Who hears whom by beacon.
     Peers,
+    /// How every node reaches and hears every other one. Takes seconds, and one client at a time may ask it.
+    Examine,
 }
 
 /// Whom a name means, where workers and clients may share it.
@@ -209,6 +212,8 @@ pub enum Reply {
     Failed(Failure),
     /// Who hears whom, by name and then by who hears it.
     Peers(#[serde(deserialize_with = "rows")] Vec<PeerView>),
+    /// To [`Request::Examine`].
+    Examined(Box<Examination>),
 }
 
 /// Why a request failed: a code for programs, a sentence for people, and what to do.

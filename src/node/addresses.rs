@@ -3,7 +3,7 @@
 //! The one invariant: nothing is sent to find out. Absent: names, and which of
 //! several networks a given machine is on; whoever reads the list chooses.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// Addresses of this machine that another one may dial, the likeliest first: the one that it would
 /// itself use to go out, then IPv4 before IPv6. Neither loopback nor link-local ones are among them.
@@ -33,6 +33,36 @@ pub fn reachable_at(bound: SocketAddr) -> Vec<IpAddr> {
         ip if ip.is_unspecified() => lan_addresses(),
         ip => vec![ip],
     }
+}
+
+/// The interface and the own address by which packets to `there` leave, as `eth0 192.168.1.11`. Nothing is sent.
+#[must_use]
+pub fn way_to(there: SocketAddr) -> Option<String> {
+    let any: IpAddr = if there.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(there).ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    Some(match interface_of(own) {
+        Some(interface) => format!("{interface} {own}"),
+        None => own.to_string(),
+    })
+}
+
+#[cfg(unix)]
+fn interface_of(own: IpAddr) -> Option<String> {
+    let mut interfaces = nix::ifaddrs::getifaddrs().ok()?;
+    let has_it = |interface: &nix::ifaddrs::InterfaceAddress| {
+        interface.address.as_ref().is_some_and(|address| {
+            let v4 = address.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip()))) == Some(own)
+        })
+    };
+    interfaces.find(has_it).map(|interface| interface.interface_name)
+}
+
+#[cfg(not(unix))]
+fn interface_of(_own: IpAddr) -> Option<String> {
+    None
 }
 
 fn is_reachable(address: &IpAddr) -> bool {

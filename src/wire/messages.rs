@@ -2,6 +2,7 @@
 
 use super::WireError;
 use super::frame::Message;
+use crate::model::examination::WorkerFindings;
 use crate::model::files::{BlobWish, TaskFiles};
 use crate::model::handshake::{Answer, Hello};
 use crate::model::limits::{
@@ -22,6 +23,13 @@ impl Message for JoinReply {}
 impl Message for PeerMessage {}
 impl Message for PeerPurpose {}
 impl Message for PeerSelf {}
+impl Message for WorkerFindings {
+    fn check_bounds(&self) -> Result<(), WireError> {
+        at_most("mute interfaces", self.mute_interfaces.len(), MAX_BATCH)?;
+        at_most("neighbours", self.heard.len(), MAX_BATCH)?;
+        at_most("probed peers", self.peers.len(), MAX_BATCH)
+    }
+}
 impl Message for StreamPurpose {
     fn check_bounds(&self) -> Result<(), WireError> {
         match self {
@@ -38,7 +46,8 @@ impl Message for StreamPurpose {
             | Self::LogUpload { .. }
             | Self::LogRead { .. }
             | Self::OutputsOf { .. }
-            | Self::Keeping => Ok(()),
+            | Self::Keeping
+            | Self::Examine => Ok(()),
         }
     }
 }
@@ -140,6 +149,7 @@ impl Message for Request {
             | Self::Attach { .. }
             | Self::Workers
             | Self::Peers
+            | Self::Examine
             | Self::Status
             | Self::Approve { .. }
             | Self::Revoke { .. }
@@ -161,6 +171,10 @@ impl Message for Reply {
             Self::Explained(tasks) => at_most("explanations", tasks.len(), MAX_ROWS as usize),
             Self::Workers(workers) => at_most("workers", workers.len(), MAX_ROWS as usize),
             Self::Peers(peers) => at_most("peers", peers.len(), MAX_ROWS as usize),
+            Self::Examined(found) => {
+                at_most("examined nodes", found.nodes.len(), MAX_ROWS as usize)?;
+                at_most("examined pairs", found.pairs.len(), MAX_ROWS as usize)
+            }
             Self::Clients(clients) => at_most("clients", clients.len(), MAX_ROWS as usize),
             Self::Tokens(tokens) => at_most("tokens", tokens.len(), MAX_ROWS as usize),
             Self::Wanted(wishes) => sane(wishes),

@@ -221,6 +221,17 @@ pub(crate) struct PeersArgs {
     pub(crate) connect: ConnectArgs,
 }
 
+/// Options of `octaskly doctor`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct DoctorArgs {
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
 /// Options of `octaskly status`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct StatusArgs {

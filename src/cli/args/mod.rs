@@ -13,8 +13,8 @@ mod trust;
 
 pub(crate) use bench::{BenchArgs, BenchBoundsArgs, BenchTasksArgs, BenchTransferArgs, BenchVerb};
 pub(crate) use client::{
-    CancelArgs, CompletionsArgs, ConnectArgs, ExplainArgs, ForgetArgs, GetArgs, HwdetectArgs, JsonForm, ListArgs,
-    LogsArgs, ManArgs, PeersArgs, ProgressArgs, RetryArgs, ShowArgs, StatusArgs, WaitArgs, WorkersArgs,
+    CancelArgs, CompletionsArgs, ConnectArgs, DoctorArgs, ExplainArgs, ForgetArgs, GetArgs, HwdetectArgs, JsonForm,
+    ListArgs, LogsArgs, ManArgs, PeersArgs, ProgressArgs, RetryArgs, ShowArgs, StatusArgs, WaitArgs, WorkersArgs,
 };
 pub(crate) use node::{DispatcherArgs, NodeArgs, WorkerArgs};
 pub(crate) use task::{RunArgs, SubmitArgs, TaskArgs};
@@ -110,6 +110,8 @@ pub(crate) enum Verb {
     Token(TokenArgs),
     /// Show the cluster on one screen
     Status(StatusArgs),
+    /// Prove the setup pair by pair, and say how to mend what is wrong
+    Doctor(DoctorArgs),
     /// Show what a worker on this machine would advertise
     Hwdetect(HwdetectArgs),
     /// Measure what this cluster does, beside what the bare machine does

@@ -13,6 +13,7 @@ mod cluster;
 mod completions;
 mod describe;
 mod dispatcher;
+mod doctor;
 mod drain;
 mod ending;
 mod explain;
@@ -138,6 +139,7 @@ pub(crate) fn perform(args: &LowArgs, environment: Environment) -> Result<ExitCo
         Verb::Get(args) => get::perform(args, &context),
         Verb::Workers(args) => workers::perform(args, &context),
         Verb::Peers(args) => peers::perform(args, &context),
+        Verb::Doctor(args) => doctor::perform(args, &context),
         Verb::Drain(args) => drain::drain(args, &context),
         Verb::Resume(args) => drain::resume(args, &context),
         Verb::Approve(args) => approve::perform(args, &context),

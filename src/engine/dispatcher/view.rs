@@ -40,6 +40,12 @@ impl DispatcherEngine {
         workers.map(|enrolled| (enrolled.node, &enrolled.name))
     }
 
+    /// How many keys may act as a client and are no admin's.
+    #[must_use]
+    pub fn enrolled_clients(&self) -> u64 {
+        self.registry.enrolled().filter(|enrolled| enrolled.role == Role::Client).count() as u64
+    }
+
     /// The cluster on one screen; the address and the store's size are left to the shell.
     #[must_use]
     pub fn status(&self, now: Timestamp) -> StatusView {

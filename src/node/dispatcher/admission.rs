@@ -122,12 +122,13 @@ async fn welcomed(
 ) -> Result<(), crate::transport::TransportError> {
     let (role, name) = (welcome.role, welcome.name.clone());
     let intent = incoming.hello.intent.clone();
+    let of_own_user = shell.access.vouches_for(&incoming.hello).is_some();
     let (node, from) = (incoming.link.peer(), incoming.link.remote_addr());
     let asker = Asker { link: id, node, from, role };
     let (link, send, recv) = incoming.welcome(welcome).await?;
     match (link.alpn(), intent, role) {
         (Alpn::Worker, Intent::Worker(_), Role::Worker) => {
-            let worker = worker_link::Connected { id, name, link };
+            let worker = worker_link::Connected { id, name, link, of_own_user };
             worker_link::serve(shell, worker, send, recv, queue).await;
         }
         (Alpn::Worker, Intent::Guard, Role::Worker) => {

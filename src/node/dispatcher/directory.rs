@@ -26,6 +26,8 @@ struct Seat {
     name: NodeName,
     link: Link,
     traffic: FileTraffic,
+    /// It could read this dispatcher's access file.
+    of_own_user: bool,
 }
 
 impl Directory {
@@ -34,8 +36,8 @@ impl Directory {
     }
 
     /// A worker was welcomed; an older link of the same key is forgotten.
-    pub(super) fn join(&self, id: LinkId, name: NodeName, link: Link) {
-        self.seats().insert(link.peer(), Seat { id, name, link, traffic: FileTraffic::default() });
+    pub(super) fn join(&self, id: LinkId, name: NodeName, link: Link, of_own_user: bool) {
+        self.seats().insert(link.peer(), Seat { id, name, link, traffic: FileTraffic::default(), of_own_user });
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -57,6 +59,11 @@ impl Directory {
     /// The link of the worker with this key, when it is connected.
     pub(super) fn link_to(&self, node: NodeId) -> Option<Link> {
         self.seats().get(&node).map(|seat| seat.link.clone())
+    }
+
+    /// Whether this worker runs as the user who runs this dispatcher, as far as that is known.
+    pub(super) fn is_of_own_user(&self, node: NodeId) -> bool {
+        self.seats().get(&node).is_some_and(|seat| seat.of_own_user)
     }
 
     /// Whether a worker with this key is connected.

@@ -24,6 +24,7 @@ mod chronicle;
 mod client_link;
 mod directory;
 mod event;
+mod examine;
 mod files;
 mod granting;
 mod history;
@@ -114,6 +115,8 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
 
     let (events, queue) = mpsc::channel(EVENT_QUEUE);
     let has_links = options.p2p_enabled && !options.embedded;
+    let (epoch, members) = (engine.epoch(), watch::Sender::new(Arc::default()));
+    let enrolled = members.subscribe();
     let shell = Arc::new(Shell {
         events,
         history: history::History::new(store.clone(), progress.barrier.clone()),
@@ -131,11 +134,12 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         neighbourhood: neighbourhood::Neighbourhood::new(node, clock),
         roster: roster::RosterDesk::new(),
         granter: granting::Granter::new(has_links.then(|| Arc::clone(&identity)), clock),
+        enrolled: enrolled.clone(),
+        examining: tokio::sync::Mutex::new(()),
+        discovery_port: has_links.then_some(options.discovery_port),
         refusals: refusals::Refusals::new("connections were refused"),
         knocks: refusals::Refusals::new("workers asked to join"),
     });
-    let (epoch, members) = (engine.epoch(), watch::Sender::new(Arc::default()));
-    let enrolled = members.subscribe();
     let turns = turn::Turns {
         clock,
         engine,

@@ -22,7 +22,7 @@ use crate::node::hardware::Hardware;
 use crate::trust::Identity;
 
 /// What a dispatcher is called among its neighbours.
-const NAME: &str = "dispatcher";
+pub(super) const NAME: &str = "dispatcher";
 
 /// Everything that was heard.
 pub(super) struct Neighbourhood {
@@ -114,6 +114,11 @@ pub(super) fn listen(options: &DispatcherOptions, identity: Arc<Identity>, shell
 impl Neighbourhood {
     pub(super) fn new(own: NodeId, clock: Clock) -> Self {
         Self { own, clock, hearing: OnceLock::new(), reports: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Whom this dispatcher hears itself, where it hears anybody.
+    pub(super) fn hearing(&self) -> Option<&Hearing> {
+        self.hearing.get()
     }
 
     /// Now, in the time of this dispatcher.

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::event::Question;
 use super::outlet::Outlet;
 use super::shell::{Asker, Shell};
-use super::{administration, bulk, files, logs, relay};
+use super::{administration, bulk, examine, files, logs, relay};
 use crate::engine::dispatcher::{Call, check_submission, disk_is_full};
 use crate::model::limits::{MAX_FRAME, MAX_ROWS};
 use crate::model::records::DiskSpace;
@@ -163,6 +163,7 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
             }
             other => Ok(other),
         },
+        Request::Examine => examine::examine(shell, asker).await,
         Request::Status => match put(shell, asker, Call::Status).await? {
             Reply::Status(mut status) => {
                 status.address = shell.address.to_string();

@@ -34,6 +34,15 @@ pub(super) struct Member {
     pub(super) name: NodeName,
 }
 
+/// The keys that are enrolled.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Enrolled {
+    /// By key.
+    pub(super) workers: Vec<Member>,
+    /// How many clients there are that are no admins: they came by a token.
+    pub(super) clients: u64,
+}
+
 /// The newest roster as bytes, for whoever sends it.
 pub(super) type Signature = Option<Arc<Vec<u8>>>;
 
@@ -141,7 +150,7 @@ pub(super) async fn keep(
     identity: Arc<Identity>,
     clock: Clock,
     start: Epoch,
-    mut members: watch::Receiver<Arc<Vec<Member>>>,
+    mut members: watch::Receiver<Arc<Enrolled>>,
 ) {
     let desk = &shell.roster;
     let mut moves = desk.moves.subscribe();
@@ -151,7 +160,7 @@ pub(super) async fn keep(
         moves.mark_unchanged();
         let present = Arc::clone(&members.borrow_and_update());
         let issued_at = clock.now();
-        let now_on = desk.entries(&present, issued_at);
+        let now_on = desk.entries(&present.workers, issued_at);
         if now_on != entries || epoch.change == 0 {
             epoch.change += 1;
             entries = now_on;
@@ -173,10 +182,10 @@ pub(super) async fn keep(
 }
 
 /// Waits a moment for more changes, but not when somebody was thrown out.
-async fn gather(members: &mut watch::Receiver<Arc<Vec<Member>>>, entries: &[RosterEntry]) {
+async fn gather(members: &mut watch::Receiver<Arc<Enrolled>>, entries: &[RosterEntry]) {
     let until = Instant::now() + TOGETHER;
-    let is_whole = |members: &Arc<Vec<Member>>| {
-        let enrolled: BTreeSet<NodeId> = members.iter().map(|member| member.node).collect();
+    let is_whole = |enrolled: &Arc<Enrolled>| {
+        let enrolled: BTreeSet<NodeId> = enrolled.workers.iter().map(|member| member.node).collect();
         entries.iter().all(|entry| enrolled.contains(&entry.node))
     };
     let _ = timeout_at(until, members.wait_for(|members| !is_whole(members))).await;
@@ -251,7 +260,10 @@ mod tests {
 
     #[tokio::test]
     async fn changes_are_gathered_but_a_revocation_does_not_wait() {
-        let members = |keys: &[u16]| Arc::new(keys.iter().map(|key| member(*key)).collect::<Vec<_>>());
+        let members = |keys: &[u16]| {
+            let workers = keys.iter().map(|key| member(*key)).collect();
+            Arc::new(Enrolled { workers, clients: 0 })
+        };
         let (tell, mut told) = watch::channel(members(&[1, 2]));
         let entry = |key| RosterEntry {
             node: member(key).node,

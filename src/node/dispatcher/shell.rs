@@ -5,6 +5,7 @@
 //! whoever wants to know asks the engine or the store.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, watch};
@@ -20,7 +21,7 @@ use super::live::Live;
 use super::log_files::LogFiles;
 use super::neighbourhood::Neighbourhood;
 use super::refusals::Refusals;
-use super::roster::RosterDesk;
+use super::roster::{Enrolled, RosterDesk};
 use crate::engine::dispatcher::LostInput;
 use crate::model::requests::Reply;
 use crate::model::{JobId, LinkId, NodeId, RequestId, Role};
@@ -52,6 +53,12 @@ pub(super) struct Shell {
     pub(super) roster: RosterDesk,
     /// What workers are granted of each other.
     pub(super) granter: Granter,
+    /// Which keys are enrolled.
+    pub(super) enrolled: watch::Receiver<Arc<Enrolled>>,
+    /// Held while the cluster is examined.
+    pub(super) examining: tokio::sync::Mutex<()>,
+    /// Where beacons go; `None` where there are none, and no direct links.
+    pub(super) discovery_port: Option<u16>,
     /// What is told of those who were not let in, and of those who ask to be.
     pub(super) refusals: Refusals,
     pub(super) knocks: Refusals,

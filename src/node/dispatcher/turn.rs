@@ -18,7 +18,7 @@ use super::log_files::LogFiles;
 use super::ports::Ports;
 use super::progress::StoreProgress;
 use super::release::{Hold, Lane, Release};
-use super::roster::Member;
+use super::roster::{Enrolled, Member};
 use crate::engine::dispatcher::{Call, DispatcherEngine, Inbound, LinkChange, Notice, Outbound};
 use crate::model::messages::DispatcherMessage;
 use crate::model::requests::Reply;
@@ -39,8 +39,8 @@ pub(super) struct Turns {
     pub(super) chronicle: Chronicle,
     pub(super) release: Release<Due>,
     pub(super) ports: Ports,
-    /// The enrolled workers.
-    pub(super) members: watch::Sender<Arc<Vec<Member>>>,
+    /// The keys that are enrolled.
+    pub(super) members: watch::Sender<Arc<Enrolled>>,
 }
 
 /// Something to be done once its records are written or synced.
@@ -225,11 +225,12 @@ impl Turns {
 
     /// Tells who is enrolled by now.
     fn tell_members(&self) {
-        let enrolled = self.engine.enrolled_workers();
-        let members = enrolled.map(|(node, name)| Member { node, name: name.clone() }).collect();
+        let workers = self.engine.enrolled_workers();
+        let workers = workers.map(|(node, name)| Member { node, name: name.clone() }).collect();
+        let enrolled = Enrolled { workers, clients: self.engine.enrolled_clients() };
         self.members.send_if_modified(|known| {
-            let is_news = **known != members;
-            *known = Arc::new(members);
+            let is_news = **known != enrolled;
+            *known = Arc::new(enrolled);
             is_news
         });
     }

@@ -34,6 +34,8 @@ pub(super) struct Connected {
     pub(super) id: LinkId,
     pub(super) name: NodeName,
     pub(super) link: Link,
+    /// It could read this dispatcher's access file.
+    pub(super) of_own_user: bool,
 }
 
 /// How serving a worker ended.
@@ -56,8 +58,8 @@ pub(super) async fn serve(
     recv: FrameRecv,
     queue: mpsc::Receiver<LinkOut>,
 ) {
-    let Connected { id, name, link } = worker;
-    shell.directory.join(id, name.clone(), link.clone());
+    let Connected { id, name, link, of_own_user } = worker;
+    shell.directory.join(id, name.clone(), link.clone(), of_own_user);
     let end = tokio::select! {
         end = listen(shell, id, &link, &name, recv) => end,
         end = speak(send, queue, shell.roster.newest()) => end,
@@ -188,7 +190,8 @@ async fn both_ways(shell: Arc<Shell>, id: LinkId, link: Link, name: NodeName, se
             StreamPurpose::LogUpload { .. }
             | StreamPurpose::LogRead { .. }
             | StreamPurpose::BlobRead { .. }
-            | StreamPurpose::PieceRead { .. },
+            | StreamPurpose::PieceRead { .. }
+            | StreamPurpose::Examine,
         )
         | None => {}
     }

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::dial::{DialError, Dialled, Dialler, ExpectedBy, Found, Held, Joined};
+use super::examine::Examiner;
 use super::files::TrafficNews;
 use super::gossip::Gossip;
 use super::join::{Applicant, WaitEnd};
@@ -247,6 +248,7 @@ impl Connector {
         let Joined { dispatcher, address, link, welcome, mut send, mut recv } = joined;
         let silence = longest_silence(welcome.heartbeat_interval);
         let hearing = self.dialler.knowledge.hearing.clone().filter(|_| welcome.p2p);
+        let examiner = Examiner { mesh: self.mesh.clone(), hearing: hearing.clone() };
         let news =
             welcome.p2p.then(|| News { heard: hearing.map(Gossip::new), mesh: MeshNews::new(self.mesh.clone()) });
         let traffic = TrafficNews::new(self.files.clone());
@@ -259,7 +261,7 @@ impl Connector {
         let end = tokio::select! {
             error = read(&mut recv, &self.events, &self.mesh, silence) => error,
             error = write(&mut send, batches, news, traffic, &link) => error,
-            error = serve_reads(&link, &self.executor, &self.files) => error,
+            error = serve_reads(&link, &self.executor, &self.files, &examiner) => error,
         };
         let end = match end {
             TransportError::LinkLost(end) => end,

@@ -20,6 +20,7 @@ mod attached;
 mod connector;
 mod dial;
 mod effects;
+mod examine;
 mod files;
 mod files_turn;
 mod gossip;

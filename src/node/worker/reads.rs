@@ -1,5 +1,5 @@
 //! What the dispatcher reads here on streams of its own: output of attempts,
-//! and pieces of the files that this worker has.
+//! pieces of the files that this worker has, and how it sees the others.
 //!
 //! The one invariant: every stream is answered by itself, so a slow reader
 //! delays no other. Absent: who may read what, which the dispatcher has seen to.
@@ -7,6 +7,7 @@
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::examine::Examiner;
 use super::files::{FilesError, Giver, serve};
 use super::logs::{LogTransferError, copy};
 use crate::exec::Executor;
@@ -36,17 +37,23 @@ enum ReadError {
     Transport(#[from] TransportError),
 }
 
-/// Answers every `LogRead`, `BlobRead` and `PieceRead` that the dispatcher sends on `link`, until the link ends.
-pub(super) async fn serve_reads(link: &Link, executor: &Executor, files: &FilesSlot) -> TransportError {
+/// Answers every `LogRead`, `BlobRead`, `PieceRead` and `Examine` that the dispatcher sends on `link`, until the link
+/// ends.
+pub(super) async fn serve_reads(
+    link: &Link,
+    executor: &Executor,
+    files: &FilesSlot,
+    examiner: &Examiner,
+) -> TransportError {
     // Bounded by the number of streams that a link allows at once.
     let mut readers = JoinSet::new();
     loop {
         tokio::select! {
             stream = link.accept_bi() => match stream {
                 Ok((send, recv)) => {
-                    let (executor, files) = (executor.clone(), files.clone());
+                    let (executor, files, examiner) = (executor.clone(), files.clone(), examiner.clone());
                     readers.spawn(async move {
-                        if let Err(error) = answer(send, recv, &executor, files).await {
+                        if let Err(error) = answer(send, recv, &executor, files, &examiner).await {
                             tracing::debug!("What the dispatcher reads here ended early: failed to {error}");
                         }
                     });
@@ -63,6 +70,7 @@ async fn answer(
     mut recv: FrameRecv,
     executor: &Executor,
     mut files: FilesSlot,
+    examiner: &Examiner,
 ) -> Result<(), ReadError> {
     match recv.recv::<StreamPurpose>(MAX_FRAME).await? {
         Some(StreamPurpose::LogRead { id, follow }) => {
@@ -82,6 +90,10 @@ async fn answer(
                 }
                 _ => {}
             }
+        }
+        Some(StreamPurpose::Examine) => {
+            send.send(&examiner.findings().await).await?;
+            return Ok(send.finish().await?);
         }
         _ => {}
     }

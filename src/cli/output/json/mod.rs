@@ -4,6 +4,7 @@
 //! A change to a key is a breaking change: the tests below hold each of them.
 
 mod bench;
+mod doctor;
 mod files;
 mod peers;
 mod trust;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde_json::Number;
 
 pub(crate) use bench::Figure;
+pub(crate) use doctor::{Diagnosis, FindingShown, Lonely};
 #[cfg(test)]
 pub(crate) use peers::tests as peer_tests;
 pub(crate) use peers::{Peer, peer_address};

@@ -74,7 +74,7 @@ pub(super) async fn dial(shared: Weak<Shared>, peer: NodeId, known: Vec<SocketAd
 }
 
 /// Where to try, each once, in order.
-fn places(heard: Vec<SocketAddr>, known: Vec<SocketAddr>) -> Vec<SocketAddr> {
+pub(super) fn places(heard: Vec<SocketAddr>, known: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let mut places: Vec<SocketAddr> = Vec::new();
     for place in heard.into_iter().chain(known).filter(|place| place.port() != 0) {
         if !places.contains(&place) {
@@ -86,7 +86,11 @@ fn places(heard: Vec<SocketAddr>, known: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// The first connection that comes about; the others are dropped before they say anything.
-async fn race(endpoint: Arc<Endpoint>, addresses: Vec<SocketAddr>, peer: NodeId) -> Result<Link, TransportError> {
+pub(super) async fn race(
+    endpoint: Arc<Endpoint>,
+    addresses: Vec<SocketAddr>,
+    peer: NodeId,
+) -> Result<Link, TransportError> {
     let mut dials = JoinSet::new();
     for (number, address) in (0..).zip(addresses) {
         let endpoint = Arc::clone(&endpoint);

@@ -17,6 +17,7 @@ mod clock;
 mod conversation;
 mod dialling;
 mod door;
+mod examine;
 mod members;
 mod news;
 mod pair;

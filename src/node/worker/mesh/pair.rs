@@ -96,6 +96,11 @@ impl Pair {
         }
     }
 
+    /// Where the roster says that it is.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.about.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What the last try came to.
     pub(super) fn trouble(&self) -> String {
         self.about.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
