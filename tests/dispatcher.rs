@@ -3,6 +3,8 @@
 
 #![cfg(feature = "node")]
 
+#[path = "dispatcher/files.rs"]
+mod files;
 #[path = "dispatcher/stage.rs"]
 mod stage;
 
