@@ -470,6 +470,7 @@ fn worker_view() -> WorkerView {
         version: "1.0.0".to_owned(),
         labels: BTreeMap::from([("os".to_owned(), "linux".to_owned())]),
         tasks_done: 3,
+        outputs_to_copy: Some(2),
         traffic: FileTraffic::default(),
     }
 }

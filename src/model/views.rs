@@ -258,6 +258,9 @@ pub struct WorkerView {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Tasks whose recorded result came from it since the dispatcher started.
     pub tasks_done: u64,
+    /// While it drains: outputs that it alone has and that are still to be copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs_to_copy: Option<u64>,
     /// Files that it moved since it started itself; filled in by the shell.
     #[serde(default)]
     pub traffic: FileTraffic,

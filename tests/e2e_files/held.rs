@@ -115,6 +115,30 @@ fn a_worker_that_drains_leaves_its_outputs_with_the_dispatcher() {
 }
 
 #[test]
+fn whoever_waits_for_a_drain_may_take_the_worker_away_then() {
+    let (desk, [_dispatcher, mut a, _b], sum) = made_on_a(40);
+    desk.ok(["drain", "--wait", "worker-a"]);
+    a.kill();
+    desk.ok(["get", "1"]);
+    assert_eq!(desk.sh("sha256sum < made"), sum);
+}
+
+#[test]
+fn a_worker_that_is_told_twice_to_stop_leaves_its_outputs_where_they_are_and_says_so() {
+    let (desk, [dispatcher, mut a, _b], sum) = made_on_a(5);
+    dispatcher.signal(nix::sys::signal::Signal::SIGSTOP);
+    a.signal(nix::sys::signal::Signal::SIGTERM);
+    a.says("Stopping: copying outputs that only this worker has to the dispatcher");
+    assert_eq!(a.stop(), Some(0));
+    assert!(a.log().contains("1 output that only this worker has stays here (told to hurry)"), "{}", a.log());
+    dispatcher.signal(nix::sys::signal::Signal::SIGCONT);
+    let a = desk.worker("worker-a");
+    a.says("Joined the dispatcher");
+    desk.ok(["get", "1"]);
+    assert_eq!(desk.sh("sha256sum < made"), sum);
+}
+
+#[test]
 fn a_worker_that_stops_in_order_leaves_its_outputs_with_the_dispatcher() {
     let (desk, [_dispatcher, mut a, _b], sum) = made_on_a(5);
     assert_eq!(a.stop(), Some(0));

@@ -1,7 +1,7 @@
 //! `octaskly drain` and `octaskly resume`: whether a worker gets new work.
 //!
 //! The one invariant: `--wait` returns only when the worker runs nothing of
-//! this dispatcher's: it is idle, or it is gone.
+//! this dispatcher's and has nothing that is nowhere else, or is gone.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -34,9 +34,11 @@ pub(super) fn drain(args: &DrainArgs, context: &Context) -> Result<ExitCode, Cli
                 tasks => format!("{name} {what}; it still runs {}", text::count(tasks, "task")),
             },
         );
-        if args.wait && still > 0 {
+        if args.wait {
             until_idle(&mut session, &name).await?;
-            say::note(context.quiet(), &format!("{name} runs nothing any more"));
+            if still > 0 {
+                say::note(context.quiet(), &format!("{name} runs nothing any more"));
+            }
         }
         session.close().await;
         Ok(ExitCode::SUCCESS)
@@ -56,7 +58,7 @@ pub(super) fn resume(args: &ResumeArgs, context: &Context) -> Result<ExitCode, C
     })
 }
 
-/// Waits until the worker runs nothing, over as many links as it takes.
+/// Waits until the worker runs nothing and its outputs are copied, over as many links as it takes.
 async fn until_idle(session: &mut Session, name: &NodeName) -> Result<(), CliError> {
     loop {
         match session.client().workers().await {
@@ -84,7 +86,7 @@ enum Progress {
 fn progress(worker: &WorkerView) -> Progress {
     match worker.state {
         WorkerState::Lost | WorkerState::Revoked | WorkerState::Pending => Progress::Idle,
-        _ if worker.slots.used == 0 => Progress::Idle,
+        _ if worker.slots.used == 0 && worker.outputs_to_copy.unwrap_or(0) == 0 => Progress::Idle,
         WorkerState::Draining | WorkerState::Suspect => Progress::Runs,
         WorkerState::Idle | WorkerState::Busy => Progress::Resumed,
     }
@@ -111,6 +113,9 @@ mod tests {
         assert_eq!((at(WorkerState::Draining, 2), at(WorkerState::Suspect, 2)), (Progress::Runs, Progress::Runs));
         assert_eq!((at(WorkerState::Draining, 0), at(WorkerState::Lost, 2)), (Progress::Idle, Progress::Idle));
         assert_eq!(at(WorkerState::Busy, 2), Progress::Resumed);
+        let slots = Usage { total: 4, used: 0 };
+        let copying = WorkerView { state: WorkerState::Draining, slots, outputs_to_copy: Some(1), ..sample_worker() };
+        assert_eq!(progress(&copying), Progress::Runs);
     }
 
     #[test]

@@ -105,6 +105,7 @@ impl DispatcherEngine {
             version: worker.software.clone(),
             labels: labels.unwrap_or_default(),
             tasks_done: worker.tasks_done,
+            outputs_to_copy: None,
             traffic: FileTraffic::default(),
         }
     }
@@ -130,6 +131,7 @@ fn view_idle(name: &NodeName, node: NodeId, state: WorkerState) -> WorkerView {
         version: String::new(),
         labels: BTreeMap::new(),
         tasks_done: 0,
+        outputs_to_copy: None,
         traffic: FileTraffic::default(),
     }
 }

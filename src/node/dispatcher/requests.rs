@@ -151,6 +151,7 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
             Reply::Workers(mut workers) => {
                 shell.directory.complete(&mut workers);
                 shell.joiners.complete(&mut workers);
+                files::complete_draining(shell, &mut workers).await?;
                 Ok(Reply::Workers(workers))
             }
             other => Ok(other),

@@ -59,6 +59,10 @@ impl Shell {
         if let Some(former) = self.holding.reviews.replace(reviews) {
             former.abort();
         }
+        if self.holding.draining {
+            // The link on which that was begun may have broken.
+            self.hand_over();
+        }
     }
 
     /// Whether the outputs of an attempt that ends now stay here.

@@ -370,6 +370,7 @@ pub(crate) mod tests {
             version: "1.0.0".to_owned(),
             labels: BTreeMap::from([("os".to_owned(), "linux".to_owned())]),
             tasks_done: 9,
+            outputs_to_copy: None,
             traffic: FileTraffic::default(),
         }
     }

@@ -10,8 +10,10 @@ use super::{FilesError, blocking, bytes_of, failure, make_room, receive};
 use crate::model::files::{BlobRef, Content};
 use crate::model::limits::{MAX_BATCH, MAX_FRAME};
 use crate::model::messages::FilesReply;
+use crate::model::views::{WorkerState, WorkerView};
 use crate::model::{Digest, NodeId};
 use crate::node::dispatcher::shell::Shell;
+use crate::store::{Reader, StoreError};
 use crate::transport::{FrameRecv, FrameSend};
 
 /// Names the outputs that only `node` holds, and hears which of them it lacks.
@@ -36,6 +38,29 @@ pub(in crate::node::dispatcher) async fn tell_needed(
     stream.finish().await?;
     while let Some(FilesReply::Lacking(digests)) = recv.recv(MAX_FRAME).await? {
         digests.into_iter().for_each(|digest| shell.files.note_lack(node, digest));
+    }
+    Ok(())
+}
+
+/// Says of workers that drain how many outputs they still have to copy; of more than a batch, that there are so many.
+pub(in crate::node::dispatcher) async fn complete_draining(
+    shell: &Shell,
+    workers: &mut [WorkerView],
+) -> Result<(), StoreError> {
+    for view in workers.iter_mut().filter(|view| view.state == WorkerState::Draining) {
+        let (files, node) = (shell.files.clone(), view.node);
+        let count = move |reader: &Reader| {
+            let (mut after, mut count) = (None, 0);
+            loop {
+                let held = reader.held_by(node, after)?;
+                after = held.last().map(|content| content.blob().digest);
+                count += held.iter().filter(|content| !files.has_all(**content)).count();
+                if count > 0 || held.len() < MAX_BATCH {
+                    return Ok(count as u64);
+                }
+            }
+        };
+        view.outputs_to_copy = Some(shell.history.read_fresh(count).await?);
     }
     Ok(())
 }

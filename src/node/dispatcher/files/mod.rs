@@ -23,7 +23,7 @@ pub(super) use clients::{blobs, check_inputs, fetch_output, upload_blobs};
 pub(super) use converse::{converse, refuse_stranger};
 pub(super) use guide::guide;
 pub(super) use holders::Holder;
-pub(super) use keeping::{copy, tell_needed};
+pub(super) use keeping::{complete_draining, copy, tell_needed};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 pub(super) use workers::{name_outputs, take};

@@ -20,7 +20,7 @@ use crate::model::{AttemptId, Digest};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Held {
     state: Arc<Mutex<State>>,
-    /// One review at a time: a second one would not see what the first has taken out.
+    /// One review at a time: each settles what was recorded before it, counted from the front.
     reviewing: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -91,23 +91,17 @@ impl Stock {
     /// When the link breaks; then everything stays held.
     pub(in crate::node::worker) async fn review(&self) -> Result<Vec<Content>, FilesError> {
         let _one = self.held.reviewing.lock().await;
-        let before = std::mem::take(&mut self.held.lock().recorded);
-        let asked = self.ask_needed().await;
+        // They stay where they are meanwhile: whoever asks may be cut short at any time.
+        let before = self.held.lock().recorded.len();
+        let (contents, pins) = self.ask_needed().await?;
         let mut held = self.held.lock();
-        match asked {
-            Ok((contents, pins)) => {
-                let former = std::mem::replace(&mut held.needed, (contents.len() as u64, pins));
-                held.asked = true;
-                drop(held);
-                // Letting go takes the store's lock, once for each.
-                drop((former, before));
-                Ok(contents)
-            }
-            Err(error) => {
-                held.recorded.extend(before);
-                Err(error)
-            }
-        }
+        let former = std::mem::replace(&mut held.needed, (contents.len() as u64, pins));
+        let settled: Vec<Pins> = held.recorded.drain(..before).collect();
+        held.asked = true;
+        drop(held);
+        // Letting go takes the store's lock, once for each.
+        drop((former, settled));
+        Ok(contents)
     }
 
     async fn ask_needed(&self) -> Result<(Vec<Content>, Vec<Pins>), FilesError> {
