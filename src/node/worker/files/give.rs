@@ -35,6 +35,11 @@ pub(in crate::node::worker) struct Giver {
 }
 
 impl Giver {
+    /// What is in `store`; `uploads` are those to other workers.
+    pub(in crate::node::worker) fn new(store: BlobStore, uploads: Uploads, traffic: Traffic) -> Self {
+        Self { store, passed_on: uploads.counted_apart(), uploads, traffic }
+    }
+
     /// Its blobs.
     pub(in crate::node::worker) fn store(&self) -> &BlobStore {
         &self.store

@@ -175,12 +175,7 @@ impl Stock {
 
     /// What others may be given of it.
     pub(super) fn giver(&self) -> Giver {
-        Giver {
-            store: self.store.clone(),
-            uploads: self.uploads.clone(),
-            passed_on: self.uploads.counted_apart(),
-            traffic: self.traffic.clone(),
-        }
+        Giver::new(self.store.clone(), self.uploads.clone(), self.traffic.clone())
     }
 
     /// Whether files go straight from worker to worker.

@@ -1,6 +1,8 @@
 //! Meshes of one process on loopback, with a dispatcher that is nothing but a
 //! key and a clock: who is linked, by which link, and who is not.
 
+mod giving;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
