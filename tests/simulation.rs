@@ -53,8 +53,31 @@ fn fixed_seeds_keep_every_promise() {
 }
 
 #[test]
+fn no_slot_stays_free_beside_waiting_work_while_the_dispatcher_stands_still() {
+    let plan = Plan {
+        workers: 4,
+        tasks: 1_500,
+        variety: Variety::Plain,
+        faults: 0,
+        peer_faults: 0,
+        pauses: 8,
+        watch_idle: true,
+        ..small()
+    };
+    let handed_over: u64 = (1..=2).map(|seed| run(&plan, seed).tallies.handed_over).sum();
+    assert!(handed_over > 0, "nothing that waited was handed to a worker with a free slot");
+}
+
+#[test]
+fn attempts_change_hands_through_every_fault_between_workers_and_start_once() {
+    let plan = Plan { workers: 6, peer_faults: 120, repeats: 20, delicate: 5, long: 50, ..small() };
+    let handed_over: u64 = (1..=6).map(|seed| run(&plan, seed).tallies.handed_over).sum();
+    assert!(handed_over > 0, "no attempt changed hands");
+}
+
+#[test]
 fn what_runs_through_a_power_loss_of_the_dispatcher_is_put_back_on_record() {
-    let plan = Plan { faults: 10, outages: 12, delicate: 0, long: 70, slots: 2, ..small() };
+    let plan = Plan { faults: 10, outages: 12, delicate: 0, long: 70, slots: 2, mesh: false, ..small() };
     let reclaimed: u64 = [1, 2, 3, 22].into_iter().map(|seed| run(&plan, seed).tallies.reclaimed).sum();
     assert!(reclaimed > 0, "no power loss made the dispatcher forget anything");
 }
@@ -76,6 +99,7 @@ fn a_thousand_workers_and_a_hundred_thousand_tasks_do_the_same_twice() {
         faults: 200,
         span: Millis::from_secs(120),
         audit_every: 5_000,
+        mesh: false,
         trace_messages: false,
         ..small()
     };
@@ -84,7 +108,7 @@ fn a_thousand_workers_and_a_hundred_thousand_tasks_do_the_same_twice() {
 
 #[test]
 fn tasks_of_silent_workers_are_started_a_second_time_and_end_once() {
-    let plan = Plan { workers: 8, long: 70, delicate: 20, faults: 60, ..small() };
-    let seconds: u64 = (1..=4).map(|seed| run(&plan, seed).tallies.seconds).sum();
+    let plan = Plan { workers: 8, long: 70, delicate: 20, faults: 60, mesh: false, ..small() };
+    let seconds: u64 = (1..=6).map(|seed| run(&plan, seed).tallies.seconds).sum();
     assert!(seconds > 10, "{seconds} tasks were started a second time");
 }

@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use octaskly::model::messages::{EndedAttempt, FencedAttempt};
 use octaskly::model::outcome::{AttemptReport, OutputSummary};
-use octaskly::model::records::{DiskSpace, OutboxRecord, Record, SubmittedJob, TaskCounts};
+use octaskly::model::records::{DiskSpace, OutboxRecord, Record, SubmittedJob, TaskCounts, Unsettled};
 use octaskly::model::requests::JobFilter;
 use octaskly::model::spec::CommandLine;
 use octaskly::model::{
@@ -601,7 +601,7 @@ fn an_outbox_keeps_results_in_order_until_they_are_settled_by_fence() {
         outbox.append(BatchNo(1), records, Durability::Synced).expect("takes it");
         outbox.close().expect("closes");
         assert!(progress.iter().any(|news| matches!(news, Progress::Synced(BatchNo(1)))));
-        let (outbox, kept) = Outbox::open(&path, Box::new(|_| ())).expect("opens");
+        let (outbox, Unsettled { results: kept, .. }) = Outbox::open(&path, Box::new(|_| ())).expect("opens");
         outbox.close().expect("closes");
         kept
     };

@@ -18,6 +18,9 @@ use octaskly::model::messages::{
     JobOnWorker, StartedAttempt, StreamPurpose, WorkerMessage,
 };
 use octaskly::model::node::WorkerProfile;
+use octaskly::model::offload::{
+    GivenAway, GrantedAttempt, HandOverProof, Offer, OfferAnswer, OfferVerdict, SignedBytes, TakenOver,
+};
 use octaskly::model::outcome::{
     AttemptReport, Cancellation, KeptOutput, OutputSummary, SpawnFailure, SpawnFailureKind,
 };
@@ -112,6 +115,14 @@ fn fence() -> Fence {
     Fence { epoch: Epoch(3), counter: 70_000 }
 }
 
+fn fenced() -> FencedAttempt {
+    FencedAttempt { id: id(), fence: fence() }
+}
+
+fn proof() -> HandOverProof {
+    HandOverProof { grant: SignedBytes(vec![1, 2, 3]), statement: SignedBytes(vec![4, 5]) }
+}
+
 fn spec() -> SealedSpec {
     SealedSpec::seal(JobSpec::single(CommandLine::Shell("true".into())))
 }
@@ -172,6 +183,9 @@ golden!(hello_keeps_its_bytes, "hello.hex", Hello, {
 golden!(peer_message_keeps_its_bytes, "peer_message.hex", PeerMessage, {
     "Status": PeerMessage::Status(_) =>
         PeerMessage::Status(PeerStatus { instance: InstanceId(77), free_slots: 3, ready: 12, accepting: true }),
+    "Offer": PeerMessage::Offer(_) => PeerMessage::Offer(Box::new(Offer { attempt: fenced(), proof: proof(), spec: None })),
+    "Answer": PeerMessage::Answer(_) =>
+        PeerMessage::Answer(OfferAnswer { attempt: fenced(), verdict: OfferVerdict::NoRoom }),
 });
 
 golden!(peer_purpose_keeps_its_bytes, "peer_purpose.hex", PeerPurpose, {
@@ -281,6 +295,14 @@ golden!(worker_message_keeps_its_bytes, "worker_message.hex", WorkerMessage, {
     }),
     "Linked": WorkerMessage::Linked(_) =>
         WorkerMessage::Linked(vec![LinkedPeer { node: NodeId([7; 32]), address: "192.168.1.12:7879".to_owned() }]),
+    "TookOver": WorkerMessage::TookOver(_) => WorkerMessage::TookOver(vec![TakenOver { attempt: fenced(), proof: proof() }]),
+    "GaveAway": WorkerMessage::GaveAway(_) => WorkerMessage::GaveAway(vec![GivenAway {
+        attempt: fenced(),
+        spare: Fence { epoch: Epoch(3), counter: 70_001 },
+        receiver: NodeId([7; 32]),
+        instance: InstanceId(9),
+    }]),
+    "NeverCame": WorkerMessage::NeverCame(_) => WorkerMessage::NeverCame(vec![fenced()]),
 });
 
 golden!(dispatcher_message_keeps_its_bytes, "dispatcher_message.hex", DispatcherMessage, {
@@ -301,6 +323,28 @@ golden!(dispatcher_message_keeps_its_bytes, "dispatcher_message.hex", Dispatcher
     "Drain": DispatcherMessage::Drain => DispatcherMessage::Drain,
     "Resume": DispatcherMessage::Resume => DispatcherMessage::Resume,
     "Roster": DispatcherMessage::Roster(_) => DispatcherMessage::Roster(vec![1, 2, 3]),
+    "Retract": DispatcherMessage::Retract(_) => DispatcherMessage::Retract(vec![fenced()]),
+    "Grant": DispatcherMessage::Grant(_) => DispatcherMessage::Grant(vec![GrantedAttempt {
+        attempt: fenced(),
+        spare: Fence { epoch: Epoch(3), counter: 70_001 },
+        expires_at: Timestamp(5),
+        grant: SignedBytes(vec![1, 2, 3]),
+    }]),
+    "Account": DispatcherMessage::Account(_) => DispatcherMessage::Account(vec![fenced()]),
+});
+
+golden!(offer_keeps_its_bytes, "offer.hex", Offer, {
+    "Bare": Offer { .. } => Offer { attempt: fenced(), proof: proof(), spec: None },
+    "WithSpec": Offer { .. } => Offer { attempt: fenced(), proof: proof(), spec: Some(spec()) },
+});
+
+golden!(offer_verdict_keeps_its_bytes, "offer_verdict.hex", OfferVerdict, {
+    "Taken": OfferVerdict::Taken => OfferVerdict::Taken,
+    "SpecMissing": OfferVerdict::SpecMissing => OfferVerdict::SpecMissing,
+    "NoRoom": OfferVerdict::NoRoom => OfferVerdict::NoRoom,
+    "Unsuitable": OfferVerdict::Unsuitable => OfferVerdict::Unsuitable,
+    "Closed": OfferVerdict::Closed => OfferVerdict::Closed,
+    "NotProved": OfferVerdict::NotProved => OfferVerdict::NotProved,
 });
 
 golden!(stream_purpose_keeps_its_bytes, "stream_purpose.hex", StreamPurpose, {
@@ -441,6 +485,7 @@ fn task_view() -> TaskView {
         stdout_bytes: 0,
         stderr_bytes: 0,
         files: Some(Box::new(task_files())),
+        handed_over_by: None,
     };
     TaskView {
         task: id().task,

@@ -6,5 +6,6 @@
 //! and maps without an order.
 
 pub mod dispatcher;
+mod traits;
 pub mod transfer;
 pub mod worker;

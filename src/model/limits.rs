@@ -30,6 +30,9 @@ pub const EXCLUSIVE_TERMINATE_AFTER: Millis = Millis::from_secs(40);
 /// task may run elsewhere: the lease and a tenth for clocks that run apart.
 pub const EXCLUSIVE_REASSIGN_AFTER: Millis = Millis(EXCLUSIVE_LEASE.0 + EXCLUSIVE_LEASE.0 / 10);
 
+/// How much work waits on a worker for each of its slots: enough to be busy while the dispatcher is restarted.
+pub const BACKLOG: Millis = Millis::from_secs(30);
+
 /// Between SIGTERM and SIGKILL when a task is ended.
 pub const KILL_GRACE: Millis = Millis::from_secs(10);
 /// Default of `--stop-grace`: how long what runs may go on after its worker was told to stop. With [`KILL_GRACE`] and a

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compact::{as_array, batch, blobs};
 use super::files::{BlobRef, BlobWish, Content, FileTraffic, OutputFile};
+use super::offload::{GivenAway, GrantedAttempt, TakenOver};
 use super::peers::LinkedPeer;
 use super::pieces::BlobHolders;
 use super::requests::Failure;
@@ -47,6 +48,13 @@ pub enum WorkerMessage {
     Linked(#[serde(deserialize_with = "batch")] Vec<LinkedPeer>),
     /// The files that this worker has moved since it started; when that has changed.
     Moved(FileTraffic),
+    /// These attempts were handed to this worker by another one. After a welcome it comes before `Holding`, which
+    /// names them too.
+    TookOver(#[serde(deserialize_with = "batch")] Vec<TakenOver>),
+    /// These attempts were handed to another worker, or may have been; answered by `Recorded`.
+    GaveAway(#[serde(deserialize_with = "batch")] Vec<GivenAway>),
+    /// The answer to `Account` about attempts that this worker has not started and will not start.
+    NeverCame(#[serde(deserialize_with = "batch")] Vec<FencedAttempt>),
 }
 
 /// From the dispatcher to a worker.
@@ -75,6 +83,12 @@ pub enum DispatcherMessage {
     Resume,
     /// Who belongs just now: the bytes of a signed roster (`trust::roster`).
     Roster(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Give these back unless they have started or are another worker's by now.
+    Retract(#[serde(deserialize_with = "batch")] Vec<FencedAttempt>),
+    /// These attempts may be handed to another worker while they wait.
+    Grant(#[serde(deserialize_with = "batch")] Vec<GrantedAttempt>),
+    /// Another worker may have handed over these: say `TookOver` or `NeverCame` of each.
+    Account(#[serde(deserialize_with = "batch")] Vec<FencedAttempt>),
 }
 
 /// One attempt, beyond doubt.

@@ -12,6 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::compact::blobs;
+use super::offload::{Offer, OfferAnswer};
 use super::pieces::ReadPass;
 use super::{BlobRef, InstanceId, NodeId, Timestamp};
 
@@ -31,6 +32,10 @@ pub struct PeerWelcome {
 pub enum PeerMessage {
     /// How the sender stands. Said when it changes, and every [`super::limits::PEER_STATUS_INTERVAL`] anyway.
     Status(PeerStatus),
+    /// Run this instead of the sender; answered by `Answer`.
+    Offer(Box<Offer>),
+    /// What becomes of an offer.
+    Answer(OfferAnswer),
 }
 
 /// What a worker could do for its peers just now.

@@ -80,6 +80,17 @@ pub enum Record {
         /// Which attempt.
         id: AttemptId,
     },
+    /// An attempt was handed to another worker before it started: it goes on there, under its other fence.
+    AttemptHandedOver {
+        /// Which attempt.
+        id: AttemptId,
+        /// Its fence from now on.
+        fence: Fence,
+        /// Who handed it over, and what it is called.
+        giver: (NodeId, NodeName),
+        /// Who has it, likewise.
+        receiver: (NodeId, NodeName),
+    },
     /// Where a task stands now. Written whenever it changes other than by `AttemptAssigned`.
     TaskChanged {
         /// Which task.
@@ -237,8 +248,19 @@ impl TaskCounts {
 pub enum OutboxRecord {
     /// This attempt ended; kept until the dispatcher has it.
     Kept(super::messages::EndedAttempt),
+    /// Another worker handed this attempt over, whose `Kept` follows: its result is worth nothing without the proof.
+    Proved(super::offload::TakenOver),
     /// The dispatcher has it. Named by fence: the same number may be kept again by then.
     Settled(super::messages::FencedAttempt),
+}
+
+/// What an outbox holds: results that the dispatcher has not acknowledged, of earlier starts of a worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unsettled {
+    /// The results, oldest first.
+    pub results: Vec<super::messages::EndedAttempt>,
+    /// Of those among them that another worker handed over, the proofs.
+    pub proofs: Vec<super::offload::TakenOver>,
 }
 
 /// Everything a dispatcher's engine needs to go on after a restart.

@@ -111,6 +111,22 @@ impl JobSpec {
         }
     }
 
+    /// Whether its tasks may wait in a worker's backlog: not when they are to run once at most or never twice at a
+    /// time, when somebody watches them live, or when they get GPUs, which the dispatcher gives out by number.
+    #[must_use]
+    pub fn may_wait_on_worker(&self) -> bool {
+        let delicate = self.exclusive || self.no_retry || self.demand.gpus > 0;
+        !delicate && self.output == OutputMode::Stored && !matches!(self.stdin, StdinSource::Attached)
+    }
+
+    /// Whether a worker may hand its tasks to another: those that may wait, unless only the dispatcher knows what
+    /// an input is.
+    #[must_use]
+    pub fn may_be_handed_over(&self) -> bool {
+        let asks = |input: &super::files::InputSpec| matches!(input.source, super::files::InputSource::Output { .. });
+        self.may_wait_on_worker() && !self.inputs.iter().any(asks)
+    }
+
     /// What lists call it: `--name`, else the command as it was typed, on one line of at most [`MAX_TITLE`] characters.
     #[must_use]
     pub fn title(&self) -> String {

@@ -175,6 +175,9 @@ pub struct AttemptView {
     /// What it moved; `None` when nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Box<TaskFiles>>,
+    /// The worker that handed it to the one that ran it; `None` when the dispatcher did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_over_by: Option<NodeName>,
 }
 
 /// What a worker is doing, as the roster shows it.

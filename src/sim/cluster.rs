@@ -12,8 +12,10 @@ use super::client::{ClientNode, Errand, Question};
 use super::dice::Dice;
 use super::dispatcher::DispatcherNode;
 use super::faults::{self, Fault};
+use super::idle::Idleness;
 use super::ledger::Ledger;
 use super::network::{Network, Party, Upward, Way, fair};
+use super::peers::{Pair, Peers, Said};
 use super::plan::Plan;
 use super::process::Character;
 use super::trace::Trace;
@@ -76,6 +78,18 @@ pub(super) enum Event {
     Submit(usize),
     /// A client wants a wish cancelled.
     Cancel(usize),
+    /// Two workers try to get a direct link.
+    PeerDial(Pair),
+    /// The next message of a direct link, by its number, arrives from this end.
+    PeerArrive(Pair, u64, usize),
+    /// A message between workers arrives a second time, or from a link that is gone.
+    PeerAgain(Pair, usize, NodeId, Box<Said>),
+    /// One end of a dead direct link notices it.
+    PeerNotice(Pair, u64, usize),
+    /// A start of a worker tells its peers how it stands.
+    PeerBeat(usize, InstanceId),
+    /// Time to look for idle slots.
+    LookAround,
     /// An admin wants a worker to work again.
     Resume(usize),
     /// All faults have been over for long enough that nothing of them is under way.
@@ -88,6 +102,7 @@ pub(super) struct DiceBox {
     pub(super) network: Dice,
     pub(super) disk: Dice,
     pub(super) life: Dice,
+    pub(super) peers: Dice,
 }
 
 /// The cluster.
@@ -97,6 +112,8 @@ pub(super) struct Cluster {
     pub(super) trace: Trace,
     pub(super) dice: DiceBox,
     pub(super) network: Network,
+    pub(super) peers: Peers,
+    pub(super) idleness: Idleness,
     pub(super) dispatcher: DispatcherNode,
     pub(super) workers: Vec<WorkerNode>,
     pub(super) clients: Vec<ClientNode>,
@@ -150,12 +167,17 @@ impl Cluster {
         for (number, errand) in errands.iter().enumerate() {
             agenda.at(BEGIN + errand.wish.at, Event::Submit(number));
         }
-        let (network, disk, life) = (dice.fork(), dice.fork(), dice.fork());
+        let (network, disk, life, peers) = (dice.fork(), dice.fork(), dice.fork(), dice.fork());
+        if plan.watch_idle {
+            agenda.at(BEGIN, Event::LookAround);
+        }
         Self {
             agenda,
             trace: Trace::new(plan.aloud),
-            dice: DiceBox { network, disk, life },
+            dice: DiceBox { network, disk, life, peers },
             network: Network::new(fair(&plan)),
+            peers: Peers::default(),
+            idleness: Idleness::default(),
             dispatcher: DispatcherNode::new(),
             workers,
             clients,
@@ -212,6 +234,12 @@ impl Cluster {
             Event::Notice(_, Way::Up) | Event::DispatcherTimer(..) | Event::Written(..) | Event::Synced(..) => above(),
             Event::Notice(id, Way::Down) => party(self.network.peek(*id)?.party),
             Event::Dial(end) | Event::DialTimeout(end, _) => party(*end),
+            Event::PeerArrive(pair, _, end) | Event::PeerAgain(pair, end, ..) => {
+                let to = if *end == 0 { pair.1 } else { pair.0 };
+                self.peer_cut(*pair).or_else(|| self.workers[to].paused_until(now))
+            }
+            Event::PeerNotice(pair, _, end) => self.workers[if *end == 0 { pair.0 } else { pair.1 }].paused_until(now),
+            Event::PeerBeat(number, _) => self.workers[*number].paused_until(now),
             Event::WorkerTimer(number, ..) | Event::OutboxSynced(number, ..) => self.workers[*number].paused_until(now),
             // What was left of a process's time is left of it afterwards.
             Event::Process { worker, .. } => self.workers[*worker].resumed(now),
@@ -255,6 +283,12 @@ impl Cluster {
             Event::Cancel(number) => self.want_cancelled(number),
             Event::Resume(worker) => self.begin_chore(worker, What::Resume),
             Event::Aftermath => self.resume_all(),
+            Event::PeerDial(pair) => self.peer_dial(pair),
+            Event::PeerArrive(pair, link, end) => self.peer_arrive(pair, link, end),
+            Event::PeerAgain(pair, end, from, said) => self.peer_hears(pair, end, from, *said),
+            Event::PeerNotice(pair, link, end) => self.peer_notice(pair, link, end),
+            Event::PeerBeat(number, instance) => self.peer_beat(number, instance),
+            Event::LookAround => self.look_around(),
         }
     }
 

@@ -10,15 +10,17 @@ use super::clock::NodeClock;
 use super::cluster::{Cluster, Event, key};
 use super::disk::{Crash, Disk};
 use super::network::{IDLE_TIMEOUT, Party, Upward, Way};
+use super::peers::{proved, sign};
 use super::projection::Projection;
 use crate::engine::dispatcher::{
     DispatcherConfig, DispatcherEffects, DispatcherEngine, Inbound, LinkChange, Notice, Outbound,
 };
-use crate::model::handshake::{Answer, Hello};
+use crate::model::handshake::{Answer, Hello, Intent};
+use crate::model::limits::BACKLOG;
 use crate::model::messages::{DispatcherMessage, WorkerMessage};
 use crate::model::records::{BatchNo, Record};
 use crate::model::trust::Voucher;
-use crate::model::{JobId, LinkId, NodeId, Timestamp};
+use crate::model::{JobId, LinkId, Millis, NodeId, Timestamp};
 
 /// The dispatcher and what is its own.
 pub(super) struct DispatcherNode {
@@ -71,6 +73,8 @@ impl Cluster {
             node: key(0, 0),
             software: "1.0.0".to_owned(),
             max_workers: self.plan.max_workers,
+            p2p: self.plan.mesh,
+            backlog: if self.plan.mesh { BACKLOG } else { Millis(0) },
             ..DispatcherConfig::default()
         }
     }
@@ -194,7 +198,14 @@ impl Cluster {
     }
 
     /// Puts a message on the network. After a refusal or a farewell the dispatcher forgets the link.
-    pub(super) fn tell(&mut self, link: LinkId, what: Outbound) {
+    pub(super) fn tell(&mut self, link: LinkId, mut what: Outbound) {
+        if let Outbound::ToWorker(DispatcherMessage::Grant(granted)) = &mut what
+            && let Some(Party::Worker(number)) = self.network.peek(link).map(|known| known.party)
+        {
+            let worker = self.workers[number].key;
+            granted.iter_mut().for_each(|granted| sign(worker, granted));
+            self.ledger.granted(granted);
+        }
         self.ledger.said(&what, &self.dispatcher.synced, &self.dispatcher.written);
         let last = matches!(what, Outbound::Close { .. } | Outbound::Answer(Answer::Refused(_)));
         if let Some(at) = self.network.send_down(self.agenda.now(), link, what, &mut self.dice.network) {
@@ -252,6 +263,7 @@ impl Cluster {
             Upward::Hello { node, vouched, hello } => self.greeted(link, node, vouched, *hello),
             Upward::Closed => self.gone_above(link),
             Upward::Say(said) => {
+                let said = self.opened(link, said);
                 let repeats = self.network.weather.repeats;
                 if repeats > 0 && self.dice.network.percent(repeats) {
                     self.ledger.tallies.repeats += 1;
@@ -267,13 +279,24 @@ impl Cluster {
         }
     }
 
+    /// A message as the shell hands it in: proofs as what they say, those that hold.
+    fn opened(&self, link: LinkId, said: Inbound) -> Inbound {
+        let Inbound::Worker(WorkerMessage::TookOver(taken)) = &said else { return said };
+        let Some(Party::Worker(number)) = self.network.peek(link).map(|known| known.party) else { return said };
+        let receiver = self.workers[number].key;
+        Inbound::HandedOver(taken.iter().filter_map(|taken| proved(receiver, taken)).collect())
+    }
+
     fn greeted(&mut self, link: LinkId, node: NodeId, vouched: Voucher, hello: Hello) {
         let Some(known) = self.network.link(link) else { return };
         if self.dispatcher.engine.is_none() {
             return;
         }
         known.known_above = true;
-        self.ledger.silence.heard(self.agenda.now(), node);
+        // A guard has its worker's key, and says nothing for it.
+        if matches!(hello.intent, Intent::Worker(_)) {
+            self.ledger.silence.heard(self.agenda.now(), node);
+        }
         let change = LinkChange::Up { node, hello, vouched: Some(vouched) };
         self.with_dispatcher(|engine, now| engine.handle_link(now, link, change));
     }
@@ -284,7 +307,7 @@ impl Cluster {
             if self.plan.trace_messages {
                 self.trace.note(self.agenda.now(), format_args!("{link:?} up {said:?}"));
             }
-            if let (Inbound::Worker(_), Some(Party::Worker(number))) =
+            if let (Inbound::Worker(_) | Inbound::HandedOver(_), Some(Party::Worker(number))) =
                 (&said, self.network.peek(link).map(|link| link.party))
             {
                 self.ledger.silence.heard(self.agenda.now(), self.workers[number].key);

@@ -29,6 +29,10 @@ pub(super) enum Fault {
     LinkBreak { party: Party, slow_to_notice: bool },
     /// Nothing gets through between the dispatcher and these.
     Partition { parties: Vec<Party>, one_way: bool, lasts: Millis },
+    /// A direct link breaks; its ends notice it soon or late.
+    PeerBreak { pair: (usize, usize), slow_to_notice: bool },
+    /// Nothing gets through between two workers.
+    PeerCut { pair: (usize, usize), lasts: Millis },
     /// A client closes its requests and asks anew.
     Impatience { client: usize },
     /// The dispatcher's disk takes its time.
@@ -38,6 +42,9 @@ pub(super) enum Fault {
     /// Messages take long and arrive twice.
     Storm { delay: u64, repeats: u64, lasts: Millis },
 }
+
+/// How long the dispatcher stands still where a plan says so: links outlive it.
+const PAUSE: Millis = Millis::from_secs(18);
 
 /// The faults of one simulation with the instants they begin at.
 pub(super) fn schedule(plan: &Plan, begin: Timestamp, dice: &mut Dice) -> Vec<(Timestamp, Fault)> {
@@ -53,8 +60,28 @@ pub(super) fn schedule(plan: &Plan, begin: Timestamp, dice: &mut Dice) -> Vec<(T
         let at = dice.between(0, plan.span.0);
         (begin + Millis(at), brownout(Millis(plan.span.0 - at), dice))
     }));
+    all.extend((0..plan.pauses).map(|number| {
+        let at = Millis(plan.span.0 * u64::from(number + 1) / u64::from(plan.pauses + 1));
+        (begin + at, Fault::DispatcherPause { lasts: PAUSE })
+    }));
+    let pairs = if plan.mesh && plan.workers > 1 { plan.peer_faults } else { 0 };
+    all.extend((0..pairs).map(|_| {
+        let at = dice.between(0, plan.span.0);
+        let lasts = Millis(dice.mostly_short(1, 150_000).0.min(plan.span.0 - at));
+        (begin + Millis(at), between_peers(plan, lasts, dice))
+    }));
     all.sort_by_key(|(at, _)| *at);
     all
+}
+
+fn between_peers(plan: &Plan, lasts: Millis, dice: &mut Dice) -> Fault {
+    let greater = dice.index(plan.workers - 1) + 1;
+    let pair = (dice.index(greater), greater);
+    if dice.percent(50) {
+        Fault::PeerBreak { pair, slow_to_notice: dice.percent(50) }
+    } else {
+        Fault::PeerCut { pair, lasts }
+    }
 }
 
 fn brownout(most: Millis, dice: &mut Dice) -> Fault {

@@ -11,6 +11,7 @@ use super::silence::Silence;
 use crate::engine::dispatcher::Outbound;
 use crate::model::limits::{KILL_GRACE, TASK_TIMEOUT};
 use crate::model::messages::{Assignment, DispatcherMessage};
+use crate::model::offload::GrantedAttempt;
 use crate::model::records::{Record, RestoredState};
 use crate::model::requests::Reply;
 use crate::model::spec::{DependencyCondition, TimeLimit};
@@ -47,6 +48,10 @@ pub(super) struct Ledger {
     /// Since a power loss of the dispatcher and until that is settled: which jobs are in doubt, by the first
     /// number that is not, and in which epoch that is.
     doubt: Option<(u64, Epoch)>,
+    /// Both fences of attempts that may be handed over, each to the other.
+    twins: BTreeMap<Fence, Fence>,
+    /// Fences of those who take over.
+    spares: BTreeSet<Fence>,
     /// Processes that ran when the dispatcher lost its power and that it has not given up since.
     spared: BTreeSet<Fence>,
     /// When tasks may be started a second time.
@@ -89,6 +94,12 @@ pub struct Tallies {
     pub reclaimed: u64,
     /// Tasks that were started a second time because their worker was silent.
     pub seconds: u64,
+    /// Attempts that workers offered to each other.
+    pub offers: u64,
+    /// Attempts that were started by a worker that took them over.
+    pub handed_over: u64,
+    /// Attempts that the dispatcher wanted back unstarted.
+    pub retracted: u64,
 }
 
 impl Ledger {
@@ -130,9 +141,21 @@ impl Ledger {
             TimeLimit::Unlimited => None,
             TimeLimit::Limited(limit) => Some(limit),
         };
+        let twin = self.twins.get(&fence).and_then(|twin| self.runs.get(twin));
+        assert!(twin.is_none(), "{id} was handed over and starts on both workers: {twin:?}");
+        self.tallies.handed_over += u64::from(self.spares.contains(&fence));
         let before = self.runs.insert(fence, Run { id, worker, started: now, limit, outcome: None });
         assert!(before.is_none(), "{id} starts a second time by the same order");
         self.tallies.processes += 1;
+    }
+
+    /// The dispatcher lets workers hand attempts over.
+    pub(super) fn granted(&mut self, granted: &[GrantedAttempt]) {
+        for granted in granted {
+            self.twins.insert(granted.attempt.fence, granted.spare);
+            self.twins.insert(granted.spare, granted.attempt.fence);
+            self.spares.insert(granted.spare);
+        }
     }
 
     /// The process is gone. `held_up` is for how long its node stood still meanwhile, at most.
@@ -265,7 +288,8 @@ impl Ledger {
         let runs = &self.runs;
         let on_record = |fence: &&Fence| {
             let id = runs.get(fence).map(|run| run.id);
-            id.is_some_and(|id| written.live_fence(id) == Some(**fence))
+            // One that was handed out a second time before may start late, beside the first.
+            id.is_some_and(|id| written.live_fence(id) == Some(**fence) && written.live_attempts(id.task) == 1)
         };
         self.spared = self.alive.values().flatten().filter(on_record).copied().collect();
     }
@@ -296,6 +320,7 @@ impl Ledger {
     /// The dispatcher lets go of a message: what it promises must be on disk.
     pub(super) fn said(&mut self, message: &Outbound, synced: &Projection, written: &Projection) {
         match message {
+            Outbound::ToWorker(DispatcherMessage::Retract(attempts)) => self.tallies.retracted += attempts.len() as u64,
             Outbound::ToWorker(DispatcherMessage::Recorded(attempts)) => {
                 for attempt in attempts {
                     let id = attempt.id;

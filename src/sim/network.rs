@@ -66,8 +66,9 @@ pub(super) struct Link {
     pub(super) known_below: bool,
 }
 
+/// One direction of a link.
 #[derive(Debug)]
-struct Lane<M> {
+pub(super) struct Lane<M> {
     under_way: VecDeque<M>,
     /// When the last of them arrives, unless it is held up.
     last: Timestamp,
@@ -212,11 +213,13 @@ impl Network {
 }
 
 impl<M> Lane<M> {
-    fn new() -> Self {
+    /// Nothing under way.
+    pub(super) fn new() -> Self {
         Self { under_way: VecDeque::new(), last: Timestamp::default(), dead: false }
     }
 
-    fn send(&mut self, at: Timestamp, what: M) -> Option<Timestamp> {
+    /// Sends something that arrives at `at` or later; says when, unless the lane is dead.
+    pub(super) fn send(&mut self, at: Timestamp, what: M) -> Option<Timestamp> {
         if self.dead {
             return None;
         }
@@ -225,7 +228,13 @@ impl<M> Lane<M> {
         Some(self.last)
     }
 
-    fn kill(&mut self, dice: &mut Dice) {
+    /// What arrives next.
+    pub(super) fn take(&mut self) -> Option<M> {
+        self.under_way.pop_front()
+    }
+
+    /// Nothing more gets in, and of what is under way only a prefix arrives.
+    pub(super) fn kill(&mut self, dice: &mut Dice) {
         if !self.dead {
             let survive = dice.between(0, self.under_way.len() as u64);
             self.under_way.truncate(usize::try_from(survive).unwrap_or(usize::MAX));

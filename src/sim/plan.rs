@@ -33,6 +33,14 @@ pub struct Plan {
     pub faults: u32,
     /// Times that the dispatcher loses its power while its disk is slow, beside the faults.
     pub outages: u32,
+    /// Whether workers have direct links, and may have backlogs.
+    pub mesh: bool,
+    /// Times that something goes wrong between two workers, beside the faults.
+    pub peer_faults: u32,
+    /// Times that the dispatcher stands still for most of the time after which links die, beside the faults.
+    pub pauses: u32,
+    /// Whether no slot may stay idle for two seconds while a linked worker has attempts that wait.
+    pub watch_idle: bool,
     /// Jobs are submitted, and faults happen, in this time; after it nothing fails any more.
     pub span: Millis,
     /// In this time after `span` everything has to be finished.
@@ -72,6 +80,10 @@ impl Plan {
             one_queue: false,
             faults: 25,
             outages: 0,
+            mesh: true,
+            peer_faults: 15,
+            pauses: 0,
+            watch_idle: false,
             span: Millis::from_secs(600),
             patience: Millis::from_secs(48 * 3600),
             audit_every: 1,
@@ -103,6 +115,8 @@ impl Plan {
             one_queue: dice.percent(50),
             faults: u32::try_from(dice.one_of(&[0, 10, 40, 120])).unwrap_or(0),
             outages: u32::try_from(dice.one_of(&[0, 0, 5, 15])).unwrap_or(0),
+            mesh: dice.percent(80),
+            peer_faults: u32::try_from(dice.one_of(&[0, 20, 100])).unwrap_or(0),
             span: dice.millis(30_000, 1_200_000),
             ..Self::small()
         }

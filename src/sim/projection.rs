@@ -89,6 +89,12 @@ impl Projection {
         row.live.iter().find(|attempt| attempt.id == id).map(|attempt| attempt.fence)
     }
 
+    /// How many attempts of a task are live.
+    pub(super) fn live_attempts(&self, task: TaskId) -> usize {
+        let row = self.jobs.get(&task.job).and_then(|job| job.tasks.get(&task.index.0));
+        row.map_or(0, |row| row.live.len())
+    }
+
     /// Applies one batch, which happens as a whole or not at all.
     pub(super) fn apply(&mut self, batch: &[Record]) {
         for record in batch {
@@ -114,6 +120,12 @@ impl Projection {
                 let row = self.job(id.task.job).row(id.task);
                 row.live.retain(|attempt| attempt.id != *id);
                 row.outcome = Some(outcome);
+            }
+            Record::AttemptHandedOver { id, fence, receiver, .. } => {
+                assert!(!self.is_revoked(receiver.0), "{id} is handed to a revoked worker");
+                let live = self.live(*id);
+                assert!(live.started_at.is_none(), "{id} is handed over after it started");
+                (live.fence, live.worker) = (*fence, receiver.0);
             }
             Record::AttemptReturned { id } => {
                 self.live(*id);

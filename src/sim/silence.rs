@@ -63,6 +63,13 @@ impl Silence {
                 }
                 live.push((*id, *worker));
             }
+            Record::AttemptHandedOver { id, receiver, .. } => {
+                for (other, holder) in self.live.entry(id.task).or_default() {
+                    if other == id {
+                        *holder = receiver.0;
+                    }
+                }
+            }
             Record::AttemptEnded { id, .. } | Record::AttemptReturned { id } => {
                 if let Some(live) = self.live.get_mut(&id.task) {
                     live.retain(|(other, _)| other != id);

@@ -35,6 +35,12 @@ impl Cluster {
             Fault::Partition { parties, one_way, lasts } => {
                 parties.into_iter().for_each(|party| self.cut_off(party, one_way, lasts));
             }
+            Fault::PeerBreak { pair, slow_to_notice } => {
+                let most = if slow_to_notice { IDLE_TIMEOUT.0 } else { 50 };
+                let spans = [self.dice.peers.mostly_short(0, most), self.dice.peers.mostly_short(0, most)];
+                self.kill_peer_link(pair, spans);
+            }
+            Fault::PeerCut { pair, lasts } => self.cut_peers(pair, lasts),
             Fault::Impatience { client } => self.lose_patience(client),
             Fault::SlowDisk { write, sync, lasts } => {
                 self.dispatcher.disk.slowness = (write, sync);

@@ -15,8 +15,9 @@ use crate::engine::worker::{ExecFact, ExecOrder, WorkerConfig, WorkerEffects, Wo
 use crate::model::limits::HEARTBEAT_INTERVAL;
 use crate::model::messages::{Assignment, EndedAttempt};
 use crate::model::node::WorkerProfile;
+use crate::model::offload::TakenOver;
 use crate::model::outcome::{OutputSummary, SpawnFailure, SpawnFailureKind};
-use crate::model::records::{BatchNo, OutboxRecord};
+use crate::model::records::{BatchNo, OutboxRecord, Unsettled};
 use crate::model::{
     AttemptId, AttemptReport, Demand, Digest, Fence, InstanceId, LinkId, Millis, NodeId, NodeName, Outcome, SealedSpec,
     Timestamp,
@@ -43,6 +44,8 @@ pub(super) struct WorkerNode {
     outbox: Disk<OutboxRecord>,
     /// The outbox as far as it is synced.
     kept: BTreeMap<Fence, EndedAttempt>,
+    /// Likewise, why the dispatcher may believe them.
+    proofs: BTreeMap<Fence, TakenOver>,
     pub(super) link: Option<LinkId>,
     pub(super) dialing: Option<LinkId>,
     pub(super) processes: BTreeMap<Fence, Process>,
@@ -70,6 +73,7 @@ impl WorkerNode {
             stood_still: Millis(0),
             outbox: Disk::new(),
             kept: BTreeMap::new(),
+            proofs: BTreeMap::new(),
             link: None,
             dialing: None,
             processes: BTreeMap::new(),
@@ -114,24 +118,33 @@ impl Cluster {
         node.stopping = None;
         let clock = NodeClock::start(now, &mut self.dice.life);
         node.clock = Some(clock);
-        let config = WorkerConfig { capacity: node.profile.capacity.clone(), heartbeat_interval: HEARTBEAT_INTERVAL };
-        let outbox: Vec<_> = node.kept.values().cloned().collect();
-        node.logs = outbox.iter().map(|ended| ended.id).collect();
+        let config = WorkerConfig { profile: node.profile.clone(), heartbeat_interval: HEARTBEAT_INTERVAL };
+        let proofs = node.proofs.values().cloned().collect();
+        let outbox = Unsettled { results: node.kept.values().cloned().collect(), proofs };
+        node.logs = outbox.results.iter().map(|ended| ended.id).collect();
         node.engine = Some(WorkerEngine::restore(config, clock.says(now), outbox));
         self.ledger.tallies.worker_restarts += 1;
         self.agenda.after(Millis(1), Event::Dial(Party::Worker(number)));
+        self.meet_peers(number);
+    }
+
+    /// What a worker takes for the dispatcher's time.
+    pub(super) fn says_dispatcher_time(&self, number: usize) -> Option<Timestamp> {
+        let node = &self.workers[number];
+        Some(node.engine.as_ref()?.dispatcher_time(node.clock?.says(self.agenda.now())))
     }
 
     /// A worker goes down, and its processes with it.
     pub(super) fn worker_down(&mut self, number: usize, how: Crash) {
         let now = self.agenda.now();
+        self.leave_peers(number);
         let node = &mut self.workers[number];
         node.engine = None;
         node.start += 1;
         node.armed = None;
         node.pause = None;
         for batch in node.outbox.crash(how, &mut self.dice.disk) {
-            apply(&mut node.kept, &batch);
+            apply(node, &batch);
         }
         node.link = None;
         node.dialing = None;
@@ -153,6 +166,7 @@ impl Cluster {
         self.worker_down(number, Crash::Kill);
         let node = &mut self.workers[number];
         node.kept.clear();
+        node.proofs.clear();
         node.logs.clear();
         node.stopping = None;
     }
@@ -175,8 +189,9 @@ impl Cluster {
             self.agenda.at(due, Event::WorkerTimer(number, node.start, due));
         }
         if node.stopping.is_some() && node.engine.as_ref().is_some_and(WorkerEngine::is_stopped) {
-            self.worker_stopped(number);
+            return self.worker_stopped(number);
         }
+        self.tell_peers(number);
     }
 
     fn worker_stopped(&mut self, number: usize) {
@@ -188,6 +203,7 @@ impl Cluster {
             self.send_up(link, Upward::Closed);
             self.network.give_up(link, Way::Down);
         }
+        self.leave_peers(number);
         let node = &mut self.workers[number];
         node.engine = None;
         node.start += 1;
@@ -195,7 +211,7 @@ impl Cluster {
         node.link = None;
         node.dialing = None;
         for batch in node.outbox.crash(Crash::Kill, &mut self.dice.disk) {
-            apply(&mut node.kept, &batch);
+            apply(node, &batch);
         }
         self.agenda.after(down, Event::WorkerUp(number));
     }
@@ -218,6 +234,7 @@ impl Cluster {
                 self.send_up(link, Upward::Say(Inbound::Worker(message)));
             }
         }
+        self.say_to_peers(number, effects.to_peers);
         for order in effects.orders {
             match order {
                 ExecOrder::Start { assignment, spec } => self.process_ordered(number, assignment, spec),
@@ -240,7 +257,7 @@ impl Cluster {
         let node = &mut self.workers[number];
         if node.start == start {
             for batch in node.outbox.synced(upto) {
-                apply(&mut node.kept, &batch);
+                apply(node, &batch);
             }
             self.with_worker(number, |engine, _| engine.handle_synced(upto));
         }
@@ -337,11 +354,15 @@ impl Cluster {
 }
 
 /// Applies outbox records as the real outbox does.
-fn apply(kept: &mut BTreeMap<Fence, EndedAttempt>, batch: &[OutboxRecord]) {
+fn apply(node: &mut WorkerNode, batch: &[OutboxRecord]) {
     for record in batch {
         match record {
-            OutboxRecord::Kept(ended) => _ = kept.insert(ended.fence, ended.clone()),
-            OutboxRecord::Settled(attempt) => _ = kept.remove(&attempt.fence),
+            OutboxRecord::Kept(ended) => _ = node.kept.insert(ended.fence, ended.clone()),
+            OutboxRecord::Proved(taken) => _ = node.proofs.insert(taken.attempt.fence, taken.clone()),
+            OutboxRecord::Settled(attempt) => {
+                node.kept.remove(&attempt.fence);
+                node.proofs.remove(&attempt.fence);
+            }
         }
     }
 }

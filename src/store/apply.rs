@@ -43,6 +43,11 @@ impl Apply for Records {
                 attempt_rows::assigned(connection, *id, *fence, worker, *at)
             }
             Record::AttemptStarted { id, at } => attempt_rows::started(connection, *id, *at),
+            Record::AttemptHandedOver { id, fence, giver, receiver } => {
+                let giver = self.workers.number(connection, (giver.0, &giver.1))?;
+                let receiver = self.workers.number(connection, (receiver.0, &receiver.1))?;
+                attempt_rows::handed_over(connection, *id, *fence, giver, receiver)
+            }
             Record::AttemptEnded { id, report } => attempt_rows::ended(connection, *id, report),
             Record::AttemptReturned { id } => attempt_rows::returned(connection, *id),
             Record::TaskChanged { task, state, counts, not_before, outcome, at } => {

@@ -65,6 +65,21 @@ pub(super) fn assigned(
     )
 }
 
+/// Another worker has it from now on.
+pub(super) fn handed_over(
+    connection: &Connection,
+    id: AttemptId,
+    fenced: Fence,
+    giver: i64,
+    receiver: i64,
+) -> Result<(), StoreError> {
+    run(
+        connection,
+        "UPDATE attempts SET fence = ?4, worker = ?5, handed_over_by = ?6 WHERE job = ?1 AND task = ?2 AND attempt = ?3",
+        params![int(id.task.job.0), int(id.task.index.0), id.attempt.0, fence(fenced), receiver, giver],
+    )
+}
+
 /// Its process exists.
 pub(super) fn started(connection: &Connection, id: AttemptId, at: Timestamp) -> Result<(), StoreError> {
     run(

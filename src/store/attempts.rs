@@ -17,7 +17,7 @@ use crate::model::{AttemptId, AttemptNo, NodeName, TaskId};
 const SPARSE: u64 = 8;
 
 const COLUMNS: &str = "task, attempt, fence, worker, assigned_at, started_at, ended_at, outcome, outcome_number,
-    outcome_text, peak_memory_bytes, stdout_bytes, stderr_bytes, files";
+    outcome_text, peak_memory_bytes, stdout_bytes, stderr_bytes, files, handed_over_by";
 
 /// The attempts of a task in order.
 pub(super) fn of(connection: &Connection, task: TaskId) -> Result<Vec<AttemptView>, StoreError> {
@@ -91,6 +91,10 @@ fn view(connection: &Connection, row: &Row<'_>, names: &mut Names, task: TaskId)
         stdout_bytes: number(11)?,
         stderr_bytes: number(12)?,
         files: files::decoded(row.get::<_, Option<Vec<u8>>>(13)?.as_deref())?,
+        handed_over_by: match row.get::<_, Option<i64>>(14)? {
+            Some(giver) => Some(names.of(connection, giver)?),
+            None => None,
+        },
     })
 }
 

@@ -13,9 +13,9 @@ use super::rows::{fence, int};
 use super::writer::{Apply, Durability, OnProgress, Writer};
 use super::{StoreError, file, schema};
 use crate::model::limits::MAX_FRAME;
-use crate::model::messages::EndedAttempt;
-use crate::model::records::{BatchNo, OutboxRecord};
-use crate::wire::frame;
+use crate::model::messages::FencedAttempt;
+use crate::model::records::{BatchNo, OutboxRecord, Unsettled};
+use crate::wire::frame::{self, Message};
 
 /// A handle to an outbox and its writer thread; the same shape as [`super::Store`]. Cloning is cheap.
 #[derive(Clone)]
@@ -28,9 +28,10 @@ impl Outbox {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn open(path: &Path, on_progress: OnProgress) -> Result<(Outbox, Vec<EndedAttempt>), StoreError> {
+    pub fn open(path: &Path, on_progress: OnProgress) -> Result<(Outbox, Unsettled), StoreError> {
         let (file, connection) = file::open(path, &schema::OUTBOX, Safety::Full)?;
-        let kept = kept(&connection)?;
+        let kept =
+            Unsettled { results: read(&connection, "kept", "ended")?, proofs: read(&connection, "proofs", "proof")? };
         let reserve = Reserve::none(&file);
         let writer = Writer::start(file, connection, OutboxRecords { encoded: Vec::new() }, on_progress, reserve)?;
         Ok((Outbox { writer }, kept))
@@ -53,15 +54,16 @@ impl Outbox {
     }
 }
 
-fn kept(connection: &Connection) -> Result<Vec<EndedAttempt>, StoreError> {
-    let mut select = connection.prepare("SELECT ended FROM kept ORDER BY place")?;
+/// Everything in one column of encoded messages, oldest first.
+fn read<T: Message>(connection: &Connection, table: &str, column: &'static str) -> Result<Vec<T>, StoreError> {
+    let mut select = connection.prepare(&format!("SELECT {column} FROM {table} ORDER BY place"))?;
     let mut rows = select.query([])?;
-    let mut kept = Vec::new();
+    let mut all = Vec::new();
     while let Some(row) = rows.next()? {
-        let ended = row.get_ref(0)?.as_blob().ok().and_then(|bytes| frame::decode(bytes).ok());
-        kept.push(ended.ok_or(StoreError::BadValue { column: "ended" })?);
+        let one = row.get_ref(0)?.as_blob().ok().and_then(|bytes| frame::decode(bytes).ok());
+        all.push(one.ok_or(StoreError::BadValue { column })?);
     }
-    Ok(kept)
+    Ok(all)
 }
 
 /// Applies the worker's records.
@@ -70,39 +72,58 @@ struct OutboxRecords {
     encoded: Vec<u8>,
 }
 
+impl OutboxRecords {
+    /// Puts a message about an attempt into its table.
+    fn put<T: Message>(
+        &mut self,
+        connection: &Connection,
+        insert: &str,
+        of: FencedAttempt,
+        message: &T,
+    ) -> Result<(), StoreError> {
+        self.encoded.clear();
+        frame::encode(message, &mut self.encoded, MAX_FRAME).map_err(StoreError::TooLarge)?;
+        connection.prepare_cached(insert)?.execute(params![
+            int(of.id.task.job.0),
+            int(of.id.task.index.0),
+            of.id.attempt.0,
+            fence(of.fence),
+            &self.encoded[frame::HEADER_BYTES..]
+        ])?;
+        Ok(())
+    }
+}
+
 impl Apply for OutboxRecords {
     type Record = OutboxRecord;
 
     fn apply(&mut self, connection: &Connection, record: &OutboxRecord) -> Result<(), StoreError> {
         match record {
             OutboxRecord::Kept(ended) => {
-                self.encoded.clear();
-                frame::encode(ended, &mut self.encoded, MAX_FRAME).map_err(StoreError::TooLarge)?;
-                connection
-                    .prepare_cached(
-                        "INSERT INTO kept (job, task, attempt, fence, ended) VALUES (?1, ?2, ?3, ?4, ?5)
-                         ON CONFLICT (job, task, attempt, fence) DO UPDATE SET ended = ?5",
-                    )?
-                    .execute(params![
-                        int(ended.id.task.job.0),
-                        int(ended.id.task.index.0),
-                        ended.id.attempt.0,
-                        fence(ended.fence),
-                        &self.encoded[frame::HEADER_BYTES..]
-                    ])?;
+                let of = FencedAttempt { id: ended.id, fence: ended.fence };
+                let insert = "INSERT INTO kept (job, task, attempt, fence, ended) VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT (job, task, attempt, fence) DO UPDATE SET ended = ?5";
+                self.put(connection, insert, of, ended)
+            }
+            OutboxRecord::Proved(taken) => {
+                let insert = "INSERT INTO proofs (job, task, attempt, fence, proof) VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT (job, task, attempt, fence) DO UPDATE SET proof = ?5";
+                self.put(connection, insert, taken.attempt, taken)
             }
             OutboxRecord::Settled(attempt) => {
-                connection
-                    .prepare_cached("DELETE FROM kept WHERE job = ?1 AND task = ?2 AND attempt = ?3 AND fence = ?4")?
-                    .execute(params![
+                for table in ["kept", "proofs"] {
+                    let sql =
+                        format!("DELETE FROM {table} WHERE job = ?1 AND task = ?2 AND attempt = ?3 AND fence = ?4");
+                    connection.prepare_cached(&sql)?.execute(params![
                         int(attempt.id.task.job.0),
                         int(attempt.id.task.index.0),
                         attempt.id.attempt.0,
                         fence(attempt.fence)
                     ])?;
+                }
+                Ok(())
             }
         }
-        Ok(())
     }
 
     fn finish(&mut self, _: &Connection) -> Result<(), StoreError> {

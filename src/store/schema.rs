@@ -23,11 +23,11 @@ impl Schema {
 /// The dispatcher's file; its id reads `OKds`.
 pub(super) const DISPATCHER: Schema = Schema {
     application_id: 0x4f4b_6473,
-    migrations: &[DISPATCHER_1, DISPATCHER_2, DISPATCHER_3, DISPATCHER_4, DISPATCHER_5],
+    migrations: &[DISPATCHER_1, DISPATCHER_2, DISPATCHER_3, DISPATCHER_4, DISPATCHER_5, DISPATCHER_6],
 };
 
 /// The worker's outbox; its id reads `OKob`.
-pub(super) const OUTBOX: Schema = Schema { application_id: 0x4f4b_6f62, migrations: &[OUTBOX_1] };
+pub(super) const OUTBOX: Schema = Schema { application_id: 0x4f4b_6f62, migrations: &[OUTBOX_1, OUTBOX_2] };
 
 // Integers are unsigned in the program and kept as SQLite's signed 64 bits.
 // Times are microseconds since 1970, in UTC. An outcome is three columns:
@@ -248,6 +248,12 @@ CREATE INDEX outputs_held ON outputs (holder, digest) WHERE holder IS NOT NULL;
 CREATE INDEX outputs_holders ON outputs (digest, holder) WHERE holder IS NOT NULL;
 ";
 
+// Attempts that workers hand to each other.
+const DISPATCHER_6: &str = "
+-- The worker that handed the attempt to the one that has it; NULL: the dispatcher did.
+ALTER TABLE attempts ADD COLUMN handed_over_by INTEGER;
+";
+
 const OUTBOX_1: &str = "
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
@@ -263,6 +269,19 @@ CREATE TABLE kept (
     attempt INTEGER NOT NULL,
     fence INTEGER NOT NULL,
     ended BLOB NOT NULL,
+    UNIQUE (job, task, attempt, fence)
+) STRICT;
+";
+
+const OUTBOX_2: &str = "
+-- Of results of attempts that another worker handed over: why the dispatcher may believe that.
+CREATE TABLE proofs (
+    place INTEGER PRIMARY KEY,
+    job INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    proof BLOB NOT NULL,
     UNIQUE (job, task, attempt, fence)
 ) STRICT;
 ";

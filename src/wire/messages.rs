@@ -10,6 +10,7 @@ use crate::model::limits::{
     MAX_ROSTER_BYTES, MAX_ROWS,
 };
 use crate::model::messages::{DispatcherMessage, EndedAttempt, FilesReply, StreamPurpose, WorkerMessage};
+use crate::model::offload::TakenOver;
 use crate::model::peers::{PeerMessage, PeerPurpose, PeerSelf};
 use crate::model::pieces::{HoldersAsk, MAX_NAMED, PieceAnswer, PieceAsk};
 use crate::model::requests::{Reply, Request};
@@ -89,8 +90,9 @@ impl Message for FilesReply {
         }
     }
 }
-// Alone it is an entry of the worker's outbox.
+// Alone they are entries of the worker's outbox.
 impl Message for EndedAttempt {}
+impl Message for TakenOver {}
 
 impl Message for WorkerMessage {
     fn check_bounds(&self) -> Result<(), WireError> {
@@ -114,6 +116,9 @@ impl Message for WorkerMessage {
                 at_most("direct links", peers.len(), MAX_BATCH)?;
                 peers.iter().try_for_each(|peer| short_address(&peer.address))
             }
+            Self::TookOver(taken) => at_most("attempts taken over", taken.len(), MAX_BATCH),
+            Self::GaveAway(given) => at_most("attempts given away", given.len(), MAX_BATCH),
+            Self::NeverCame(attempts) => at_most("attempts that never came", attempts.len(), MAX_BATCH),
             Self::Heartbeat { .. } | Self::SpecMissing(_) | Self::Stopping | Self::Moved(_) => Ok(()),
         }
     }
@@ -128,6 +133,9 @@ impl Message for DispatcherMessage {
             Self::Recorded(recorded) => at_most("recorded attempts", recorded.len(), MAX_BATCH),
             Self::ForgetJobs(jobs) => at_most("forgotten jobs", jobs.len(), MAX_BATCH),
             Self::Roster(signed) => at_most("bytes of a roster", signed.len(), MAX_ROSTER_BYTES),
+            Self::Retract(attempts) => at_most("retracted attempts", attempts.len(), MAX_BATCH),
+            Self::Grant(granted) => at_most("granted attempts", granted.len(), MAX_BATCH),
+            Self::Account(attempts) => at_most("attempts to account for", attempts.len(), MAX_BATCH),
             Self::HeartbeatSeen { .. } | Self::Drain | Self::Resume => Ok(()),
         }
     }

@@ -1,5 +1,5 @@
 PRAGMA application_id = 1330340979;
-PRAGMA user_version = 5;
+PRAGMA user_version = 6;
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -82,7 +82,7 @@ CREATE TABLE attempts (
     stdout_bytes INTEGER,
     stderr_bytes INTEGER,
     -- NULL: no output is kept; -1: it is in logs; else the bytes of its file.
-    kept_bytes INTEGER, files BLOB,
+    kept_bytes INTEGER, files BLOB, handed_over_by INTEGER,
     PRIMARY KEY (job, task, attempt)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE logs (

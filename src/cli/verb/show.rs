@@ -221,7 +221,7 @@ fn attempt_lines(page: &mut Page, task: &TaskView) -> Result<(), CliError> {
     for attempt in &task.attempts {
         table.row([
             attempt.id.attempt.0.to_string(),
-            attempt.worker.to_string(),
+            holder(attempt),
             attempt.started_at.map_or_else(|| "-".to_owned(), text::rfc3339),
             took(attempt).unwrap_or_else(|| "-".to_owned()),
             peak(attempt),
@@ -259,6 +259,14 @@ fn way(path: TransferPath) -> &'static str {
         TransferPath::Direct => "straight from",
         TransferPath::Relay => "relayed from",
         TransferPath::Dispatcher => "from the",
+    }
+}
+
+/// Who ran it, and who handed it to that worker, when that was not the dispatcher.
+fn holder(attempt: &AttemptView) -> String {
+    match &attempt.handed_over_by {
+        Some(giver) => format!("{} (from {giver})", attempt.worker),
+        None => attempt.worker.to_string(),
     }
 }
 

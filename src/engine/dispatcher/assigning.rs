@@ -8,8 +8,8 @@ use std::cmp::Reverse;
 use super::DispatcherEngine;
 use super::Notice;
 use super::placement::{ClassId, Grant};
-use super::task::Attempt;
-use crate::model::messages::{Assignment, JobOnWorker};
+use super::task::{Attempt, Hold};
+use crate::model::messages::{Assignment, FencedAttempt, JobOnWorker};
 use crate::model::records::Record;
 use crate::model::{AttemptId, AttemptNo, Fence, IntervalSet, JobId, LinkId, Timestamp};
 
@@ -35,9 +35,16 @@ impl DispatcherEngine {
                     None => Vec::new(),
                 }
             };
-            let Some(grant) = self.placement.next(nearest) else { return };
-            self.assign(now, grant);
+            if let Some(grant) = self.placement.next(nearest) {
+                self.assign(now, grant, false);
+                continue;
+            }
+            // A job that has nothing left to hand out may have kept others from their room.
+            if !self.hand_out_ahead(now) {
+                break;
+            }
         }
+        self.balance(now);
     }
 
     /// Of the next few tasks of a job that could go to a worker, the one with most of its inputs there.
@@ -60,9 +67,11 @@ impl DispatcherEngine {
             .map_or(first, |(_, Reverse(position))| position)
     }
 
-    fn assign(&mut self, now: Timestamp, grant: Grant) {
+    /// Hands a task out, into a slot, or ahead of time into a backlog.
+    pub(super) fn assign(&mut self, now: Timestamp, grant: Grant, ahead: bool) {
         self.fences += 1;
         let fence = Fence { epoch: self.epoch, counter: self.fences };
+        let spare = if ahead { self.reserve_fence(grant.job) } else { None };
         let job = self.jobs.at_mut(grant.job);
         assert!(job.may_start(), "job {} was placed and may not start", grant.job);
         let (position, mut counts) = match grant.second {
@@ -83,7 +92,9 @@ impl DispatcherEngine {
             started_at: None,
             gpus: grant.gpus.clone(),
             ending: None,
-            beside: false,
+            hold: if ahead { Hold::Beside } else { Hold::Slot },
+            spare,
+            granted: spare.is_some(),
         };
         match grant.second {
             true => job.run_beside(position, counts, attempt),
@@ -93,7 +104,14 @@ impl DispatcherEngine {
         if grant.second {
             self.note_second(task, no, grant.worker);
         }
-        self.send_assignment(now, AttemptId { task, attempt: no }, fence, grant);
+        let (worker, id) = (grant.worker, AttemptId { task, attempt: no });
+        self.send_assignment(now, id, fence, grant);
+        if ahead {
+            self.wait_on(worker, task);
+        }
+        if let Some(spare) = spare {
+            self.grant(now, worker, FencedAttempt { id, fence }, spare);
+        }
         self.realign(task.job);
         self.touch(task.job);
     }

@@ -1,12 +1,15 @@
 //! The audit of everything that must hold between two calls.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::DispatcherEngine;
+use super::backlog::Place;
 use super::job::{Attendance, Job};
 use super::placement::{Held, WorkerKey};
-use super::task::Stage;
+use super::task::{Hold, Stage};
 use super::timers::Timer;
+use crate::model::{Demand, TaskId};
 
 impl DispatcherEngine {
     /// Panics with what is broken, if anything is. Costs as much as everything held.
@@ -29,7 +32,7 @@ impl DispatcherEngine {
         let held = self.attempts_by_worker();
         for (key, worker) in self.roster.iter() {
             let live = held.get(&key).map(|list| list.len()).unwrap_or_default();
-            let beside = worker.attempts.iter().filter(|task| self.is_beside(key, **task)).count();
+            let beside = worker.attempts.iter().filter(|task| self.is_roomless(key, **task)).count();
             assert_eq!(worker.attempts.len(), live + beside, "{} holds attempts that are not live", worker.name);
             for job in &worker.learnt {
                 assert!(self.jobs.at(*job).learnt_by.contains(&key), "a job does not know that a worker knows it");
@@ -38,10 +41,30 @@ impl DispatcherEngine {
         self.whereabouts.check();
         self.check_remakes();
         self.placement.check(|key| held.get(&key).cloned().unwrap_or_default(), self.disk.is_enough());
+        self.backlogs.check(&self.waiting_by_worker());
         let seated = self.roster.iter().filter(|(key, _)| self.placement.is_seated(*key));
         for (key, worker) in seated {
             assert_eq!(self.placement.is_open(key), worker.is_open(), "{} is open to placement or not", worker.name);
         }
+    }
+
+    /// What waits on each seated worker by the jobs' account.
+    fn waiting_by_worker(&self) -> BTreeMap<WorkerKey, BTreeMap<Place, (TaskId, &Demand)>> {
+        let mut waiting: BTreeMap<WorkerKey, BTreeMap<Place, (TaskId, &Demand)>> = BTreeMap::new();
+        for job in self.jobs.iter() {
+            for (position, task) in &job.tasks {
+                let Stage::Running(live) = &task.stage else { continue };
+                for attempt in live.iter().filter(|it| it.hold == Hold::Backlog && self.placement.is_seated(it.worker))
+                {
+                    let place = (Reverse(job.spec().priority), attempt.fence);
+                    let entry = (job.task_id(*position), &job.spec().demand);
+                    waiting.entry(attempt.worker).or_default().insert(place, entry);
+                    assert!(attempt.started_at.is_none(), "what has started waits for a slot");
+                    assert!(job.spec().may_wait_on_worker(), "an attempt waits that must not");
+                }
+            }
+        }
+        waiting
     }
 
     /// What each worker holds by the jobs' account.
@@ -56,7 +79,7 @@ impl DispatcherEngine {
                     assert!(worker.attempts.contains(&id), "{} does not know that it has {id}", worker.name);
                     let newest = attempt.fence.epoch < self.epoch || attempt.fence.counter <= self.fences;
                     assert!(newest, "{id} has a fence that was not issued");
-                    if !attempt.beside {
+                    if attempt.hold == Hold::Slot {
                         held.entry(attempt.worker).or_default().push((&job.spec().demand, &attempt.gpus));
                     }
                 }

@@ -44,7 +44,8 @@ impl DispatcherEngine {
         }
     }
 
-    fn trust_task(&mut self, task: TaskId) {
+    /// Lets a task not be started a second time.
+    pub(super) fn trust_task(&mut self, task: TaskId) {
         let Some((job, position)) = self.jobs.find_mut(task) else { return };
         if job.uncertain.remove(position) {
             self.realign(task.job);

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use super::losses::lost_report;
 use super::placement::WorkerKey;
 use super::registry::Registry;
-use super::task::Attempt;
+use super::task::{Attempt, Hold};
 use super::timers::Timer;
 use super::{DispatcherEngine, Notice};
 use crate::model::messages::HeldAttempt;
@@ -160,7 +160,9 @@ impl DispatcherEngine {
             started_at: None,
             gpus: one.gpus.clone(),
             ending: None,
-            beside: true,
+            hold: Hold::Beside,
+            spare: None,
+            granted: true,
         };
         let job = self.jobs.at_mut(task.job);
         job.run(position, counts, attempt);

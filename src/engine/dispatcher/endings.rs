@@ -179,9 +179,9 @@ impl DispatcherEngine {
     pub(super) fn cancel_task(&mut self, now: Timestamp, id: JobId, position: u64, why: &Cancellation) -> bool {
         let job = self.jobs.at_mut(id);
         let concerned = match job.state_of(position) {
+            _ if job.live(position).is_some() => self.end_attempt(id, position, why),
             TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled => false,
-            TaskState::Running => self.end_attempt(id, position, why),
-            TaskState::Waiting | TaskState::Ready => {
+            TaskState::Waiting | TaskState::Ready | TaskState::Running => {
                 let (task, (counts, _)) = (job.task_id(position), job.lift(position));
                 self.conclude(now, task, position, counts, Outcome::Cancelled(why.clone()), None);
                 true

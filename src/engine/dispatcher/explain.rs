@@ -52,6 +52,12 @@ impl DispatcherEngine {
         if let Some(Stage::Waiting { not_before, .. }) = job.tasks.get(&position).map(|task| &task.stage) {
             return Some(format!("its next try in {}", not_before.since(self.last_call)));
         }
+        if let Some(worker) = job.live(position).and_then(|live| live.iter().next()).map(|attempt| attempt.worker) {
+            return Some(format!(
+                "a free slot on {}, where it is next in line or soon will be",
+                self.roster.at(worker).name
+            ));
+        }
         if job.in_doubt {
             return self.explain_doubt();
         }

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 
 use super::Notice;
 use crate::model::handshake::{Answer, Hello};
-use crate::model::messages::{DispatcherMessage, WorkerMessage};
+use crate::model::messages::{DispatcherMessage, FencedAttempt, WorkerMessage};
 use crate::model::outcome::Cancellation;
 use crate::model::records::{Record, RestoredJob};
 use crate::model::requests::{NodeKind, Reply, Submission};
 use crate::model::selector::Part;
 use crate::model::trust::{TokenId, Voucher};
 use crate::model::{
-    AttemptId, Digest, JobId, JobState, LinkId, Millis, NodeId, NodeName, RequestId, Role, SealedSpec, TaskId,
+    AttemptId, Digest, Fence, JobId, JobState, LinkId, Millis, NodeId, NodeName, RequestId, Role, SealedSpec, TaskId,
 };
 
 /// A change of one link.
@@ -40,6 +40,8 @@ pub enum LinkChange {
 pub enum Inbound {
     /// A worker's message.
     Worker(WorkerMessage),
+    /// What the proofs in a [`WorkerMessage::TookOver`] say, those that hold: the engine does not look into the message.
+    HandedOver(Vec<ProvedHandOver>),
     /// A guard: the instance named in its hello has ended, and its processes with it.
     Guard,
     /// A client asks.
@@ -74,6 +76,17 @@ pub struct LostInput {
     pub owner: NodeId,
     /// Workers that are not connected and may have it.
     pub holders: Vec<NodeId>,
+}
+
+/// One attempt that another worker handed over to whoever says so, beyond doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProvedHandOver {
+    /// The attempt, with the receiver's fence.
+    pub attempt: FencedAttempt,
+    /// The giver's fence.
+    pub first: Fence,
+    /// The giver.
+    pub giver: NodeId,
 }
 
 /// What clients ask of the engine; the shell has resolved selectors against the store.

@@ -63,6 +63,11 @@ impl DispatcherEngine {
                 self.outbox.reply(link, request, reply);
             }
             (Some(Peer::Worker(_)), Inbound::RequestGone(_)) => {}
+            (Some(Peer::Worker(key)), Inbound::HandedOver(list)) => {
+                let key = *key;
+                self.heard(now, key);
+                self.note_taken(now, link, key, list);
+            }
             (Some(Peer::Client { .. }), Inbound::Request { request, call }) => self.request(now, link, request, call),
             (Some(Peer::Client { .. }), Inbound::RequestGone(request)) => self.unwatch(WatcherId { link, request }),
             (Some(Peer::Guard { node, instance }), Inbound::Guard) => {
@@ -90,11 +95,15 @@ impl DispatcherEngine {
             | WorkerMessage::Listening(_)
             | WorkerMessage::Linked(_)
             | WorkerMessage::Moved(_) => {}
+            // Comes as what its proofs say, when they hold.
+            WorkerMessage::TookOver(_) => {}
             _ if arriving => self.expel(now, link, "it has to say first what it holds"),
             WorkerMessage::Started(list) => self.note_started(key, list),
             WorkerMessage::Ended(list) => self.take_results(now, link, key, list),
             WorkerMessage::Returned(list) => self.take_back(now, key, list),
             WorkerMessage::SpecMissing(job) => self.teach_again(link, key, job),
+            WorkerMessage::GaveAway(list) => self.note_given(now, link, key, list),
+            WorkerMessage::NeverCame(list) => self.note_missing(now, key, list),
         }
     }
 

@@ -6,9 +6,11 @@
 //! `--exclusive` task waiting. Absent: how a loss becomes known (`leases`,
 //! `reconcile`).
 
+use std::cmp::Reverse;
+
 use super::placement::WorkerKey;
 use super::roster::Presence;
-use super::task::Attempt;
+use super::task::{Attempt, Hold};
 use super::{CloseReason, DispatcherEngine, LossCause, Notice};
 use crate::model::limits::MAX_LOST_ATTEMPTS;
 use crate::model::outcome::OutputSummary;
@@ -116,6 +118,7 @@ impl DispatcherEngine {
     pub(super) fn disconnect(&mut self, key: WorkerKey) {
         if self.placement.is_seated(key) {
             self.placement.unseat(key);
+            self.backlogs.unseat(key);
         }
         let worker = self.roster.at_mut(key);
         worker.presence = Presence::Away;
@@ -159,6 +162,8 @@ impl DispatcherEngine {
         let spec = self.jobs.at(job).spec();
         match (&attempt.ending, loss) {
             (Some(why), _) => Next::End(Outcome::Cancelled(why.clone())),
+            // What waited there did not fail there.
+            (None, Loss::NeverStarted) if attempt.hold != Hold::Slot => Next::Again { avoid: None },
             (None, Loss::NeverStarted) => Next::Again { avoid: Some(attempt.worker) },
             (None, Loss::InputLost { again, .. }) => Next::Wait(*again),
             (None, _) if spec.no_retry || counts.lost >= MAX_LOST_ATTEMPTS => Next::End(Outcome::Lost),
@@ -181,9 +186,17 @@ impl DispatcherEngine {
 
     /// An attempt that its job has let go of takes nothing from its worker any more.
     pub(super) fn release(&mut self, task: TaskId, attempt: &Attempt) {
-        if self.placement.is_seated(attempt.worker) && !attempt.beside {
-            let job = self.jobs.at(task.job);
-            self.placement.vacate(attempt.worker, &job.submitted.spec.spec().demand, &attempt.gpus);
+        let (worker, job) = (attempt.worker, self.jobs.at(task.job));
+        match attempt.hold {
+            Hold::Slot if self.placement.is_seated(worker) => {
+                self.placement.vacate(worker, &job.submitted.spec.spec().demand, &attempt.gpus);
+                self.promote(worker);
+            }
+            Hold::Backlog => {
+                let place = (Reverse(job.spec().priority), attempt.fence);
+                self.backlogs.remove(worker, place);
+            }
+            Hold::Slot | Hold::Awaited | Hold::Beside => {}
         }
         let held = self.roster.at_mut(attempt.worker).attempts.remove(&task);
         assert!(held, "an attempt was live of which its worker is not known to have it");

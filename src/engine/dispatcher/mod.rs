@@ -8,14 +8,17 @@
 //! (the worker's), and any clock but the `now` that is passed in.
 
 mod admission;
+mod ahead;
 mod assigning;
 mod attendance;
 mod audit;
+mod backlog;
 mod backoff;
 mod doubling;
 mod doubt;
 mod endings;
 mod explain;
+mod hand_over;
 mod history;
 mod interface;
 mod job;
@@ -53,7 +56,7 @@ mod whereabouts;
 
 use std::collections::BTreeMap;
 
-pub use interface::{Call, CloseReason, DispatcherEffects, Inbound, LinkChange, LostInput, Outbound};
+pub use interface::{Call, CloseReason, DispatcherEffects, Inbound, LinkChange, LostInput, Outbound, ProvedHandOver};
 use links::Peer;
 pub use notice::{Grounds, LossCause, Notice};
 pub use refusals::client_not_enrolled;
@@ -62,7 +65,7 @@ use timers::Timer;
 pub use version::negotiate;
 
 use crate::model::limits::{
-    HEARTBEAT_INTERVAL, LOST_AFTER, MAX_WORKERS, RESTART_GRACE, SUSPECT_AFTER, TASK_RETRIES, TASK_TIMEOUT,
+    BACKLOG, HEARTBEAT_INTERVAL, LOST_AFTER, MAX_WORKERS, RESTART_GRACE, SUSPECT_AFTER, TASK_RETRIES, TASK_TIMEOUT,
 };
 use crate::model::records::{BatchNo, DiskSpace};
 use crate::model::{Epoch, JobId, LinkId, Millis, NodeId, TaskId, Timestamp};
@@ -90,6 +93,8 @@ pub struct DispatcherConfig {
     pub lost_after: Millis,
     /// After a restart, how long running tasks wait for their workers (default 60 s).
     pub restart_grace: Millis,
+    /// How much work waits on a worker for each of its slots, beyond what runs (default 30 s); nothing without any.
+    pub backlog: Millis,
 }
 
 impl Default for DispatcherConfig {
@@ -106,6 +111,7 @@ impl Default for DispatcherConfig {
             suspect_after: SUSPECT_AFTER,
             lost_after: LOST_AFTER,
             restart_grace: RESTART_GRACE,
+            backlog: BACKLOG,
         }
     }
 }
@@ -134,6 +140,9 @@ pub struct DispatcherEngine {
     /// After a power loss, until it is settled.
     doubt: Option<doubt::Doubt>,
     placement: placement::Placement,
+    backlogs: backlog::Backlogs,
+    /// When slots that are free beside waiting work are to get some of it.
+    level_at: Option<Timestamp>,
     timers: timers::Timers,
     watchers: watch::Watchers,
     outbox: outbox::Outbox,
@@ -179,6 +188,8 @@ impl DispatcherEngine {
                 Timer::Watcher(id) => self.wake_watcher(id),
                 Timer::History => self.trim_history(now),
                 Timer::Doubt => self.resolve_doubt(now),
+                // Looked at after every call.
+                Timer::Level => {}
                 Timer::Lease(task) => self.end_lease(now, task),
             }
         }

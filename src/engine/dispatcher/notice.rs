@@ -157,6 +157,15 @@ pub enum Notice {
         /// Which job.
         job: JobId,
     },
+    /// A worker handed a task to another one.
+    TaskOffloaded {
+        /// Which.
+        task: TaskId,
+        /// Whose it was.
+        from: NodeName,
+        /// Whose it is.
+        to: NodeName,
+    },
     /// A try failed and another follows.
     TaskRetrying {
         /// Which task.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::{CloseReason, DispatcherEffects, Notice, Outbound};
 use crate::model::limits::MAX_BATCH;
 use crate::model::messages::{Assignment, CancelAttempt, DispatcherMessage, FencedAttempt, JobOnWorker};
+use crate::model::offload::GrantedAttempt;
 use crate::model::records::Record;
 use crate::model::requests::Reply;
 use crate::model::{JobId, LinkId, RequestId};
@@ -27,6 +28,9 @@ struct Mail {
     cancel: Vec<CancelAttempt>,
     assign_after_sync: Vec<Assignment>,
     cancel_after_sync: Vec<CancelAttempt>,
+    retract: Vec<FencedAttempt>,
+    grant: Vec<GrantedAttempt>,
+    account: Vec<FencedAttempt>,
     recorded: Vec<FencedAttempt>,
 }
 
@@ -103,6 +107,21 @@ impl Outbox {
         if after_sync { &mut mail.cancel_after_sync } else { &mut mail.cancel }.push(cancel);
     }
 
+    /// Wants an attempt back that waits on its worker.
+    pub(super) fn retract(&mut self, link: LinkId, attempt: FencedAttempt) {
+        self.mail(link).retract.push(attempt);
+    }
+
+    /// Lets an attempt be handed on.
+    pub(super) fn grant(&mut self, link: LinkId, granted: GrantedAttempt) {
+        self.mail(link).grant.push(granted);
+    }
+
+    /// Asks for an attempt that was handed over.
+    pub(super) fn account(&mut self, link: LinkId, attempt: FencedAttempt) {
+        self.mail(link).account.push(attempt);
+    }
+
     /// Thanks for a result once it is durable.
     pub(super) fn recorded(&mut self, link: LinkId, attempt: FencedAttempt) {
         self.mail(link).recorded.push(attempt);
@@ -138,6 +157,9 @@ impl Mail {
             batches(link, jobs, DispatcherMessage::Learn, now);
         }
         batches(link, self.assign, DispatcherMessage::Assign, now);
+        batches(link, self.grant, DispatcherMessage::Grant, now);
+        batches(link, self.retract, DispatcherMessage::Retract, now);
+        batches(link, self.account, DispatcherMessage::Account, now);
         batches(link, self.cancel, DispatcherMessage::Cancel, now);
         let later = &mut effects.messages_after_sync;
         batches(link, self.assign_after_sync, DispatcherMessage::Assign, later);

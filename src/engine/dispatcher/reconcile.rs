@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::losses::Loss;
 use super::placement::{Room, Traits, WorkerKey};
 use super::roster::Presence;
+use super::task::Hold;
 use super::{DispatcherEngine, Outbound};
 use crate::model::limits::KILL_GRACE;
 use crate::model::messages::{CancelAttempt, DispatcherMessage, FencedAttempt, HeldAttempt};
@@ -36,23 +37,27 @@ impl DispatcherEngine {
         self.reclaim_forgotten(now, key, strays.values());
         let worker = self.roster.at(key);
         // Decided before the worker has a seat, because what is given up here was not taken from it.
-        let mut adopted = Vec::new();
+        let (mut adopted, mut missing) = (Vec::new(), Vec::new());
         let mut room = Room::of(&traits.capacity);
         for task in worker.attempts.iter().copied().collect::<Vec<TaskId>>() {
             let (attempt, demand) = self.live(key, task);
             match strays.remove(&attempt) {
-                Some(one) if room.take_these(&demand, &one.gpus) => adopted.push((one, false)),
-                Some(one) if self.is_beside(key, task) => adopted.push((one, true)),
+                Some(one) if self.may_wait_on(key, task, &one) => adopted.push((one, Hold::Backlog)),
+                Some(one) if room.take_these(&demand, &one.gpus) => adopted.push((one, Hold::Slot)),
+                Some(one) if self.is_roomless(key, task) => adopted.push((one, Hold::Beside)),
                 Some(one) => {
                     strays.insert(attempt, one);
                     self.lose_attempt(now, key, task, &Loss::WorkerLost);
                 }
+                // It may be on its way there.
+                None if same_instance && self.is_awaited(key, attempt.id, attempt.fence) => missing.push(attempt),
                 // This very instance would know of it; what another one did nobody can say.
                 None if same_instance => self.lose_attempt(now, key, task, &Loss::NeverStarted),
                 None => self.lose_attempt(now, key, task, &Loss::WorkerLost),
             }
         }
 
+        self.backlogs.seat(key, traits.capacity.slots);
         self.placement.seat(key, traits);
         let worker = self.roster.at_mut(key);
         worker.instance = Some(instance);
@@ -60,9 +65,11 @@ impl DispatcherEngine {
         if draining {
             self.outbox.send(link, Outbound::ToWorker(DispatcherMessage::Drain));
         }
-        for (one, beside) in adopted {
-            self.adopt(key, link, one, beside);
+        for (one, hold) in adopted {
+            self.adopt(key, link, one, hold);
         }
+        self.promote(key);
+        missing.into_iter().for_each(|attempt| self.ask_for(key, attempt));
         for attempt in strays.into_keys() {
             let why = Cancellation::Requested(Some("it is not wanted here any more".to_owned()));
             let cancel = CancelAttempt { id: attempt.id, fence: attempt.fence, grace: KILL_GRACE, why };
@@ -71,13 +78,25 @@ impl DispatcherEngine {
         self.open_or_close(key);
         let node = self.roster.at(key).node;
         self.note_holding(now, node);
+        if self.backlogs.workers() == 2 {
+            self.grant_what_waits(now);
+        }
+    }
+
+    /// Whether what a worker names has not started and may wait there for what comes free.
+    fn may_wait_on(&self, key: WorkerKey, task: TaskId, one: &HeldAttempt) -> bool {
+        let job = self.jobs.at(task.job);
+        let position = job.spec().items.position_of(task.index);
+        let known = position.and_then(|position| job.attempt_on(position, key));
+        let unstarted = one.started_at.is_none() && known.is_some_and(|attempt| attempt.started_at.is_none());
+        unstarted && job.spec().may_wait_on_worker()
     }
 
     /// Whether the attempt of a task that a worker has takes nothing from its room.
-    pub(super) fn is_beside(&self, key: WorkerKey, task: TaskId) -> bool {
+    pub(super) fn is_roomless(&self, key: WorkerKey, task: TaskId) -> bool {
         let job = self.jobs.at(task.job);
         let position = job.spec().items.position_of(task.index);
-        position.and_then(|position| job.attempt_on(position, key)).is_some_and(|attempt| attempt.beside)
+        position.and_then(|position| job.attempt_on(position, key)).is_some_and(|attempt| attempt.hold != Hold::Slot)
     }
 
     /// The live attempt of a task that a worker is known to hold, and what it takes.
@@ -92,17 +111,20 @@ impl DispatcherEngine {
     }
 
     /// Goes on with an attempt that a worker still has.
-    fn adopt(&mut self, key: WorkerKey, link: LinkId, held: HeldAttempt, beside: bool) {
+    fn adopt(&mut self, key: WorkerKey, link: LinkId, held: HeldAttempt, hold: Hold) {
         let job = self.jobs.at_mut(held.id.task.job);
         let after_sync = job.assigns_after_sync();
-        let fits = beside || self.placement.occupy(key, &job.submitted.spec.spec().demand, &held.gpus);
+        let roomless = hold != Hold::Slot;
+        let fits = roomless || self.placement.occupy(key, &job.submitted.spec.spec().demand, &held.gpus);
         assert!(fits, "what fitted a moment ago does not");
-        let position = job.spec().items.position_of(held.id.task.index);
-        let Some(attempt) = position.and_then(|position| job.attempt_on_mut(position, key)) else {
+        let Some(position) = job.spec().items.position_of(held.id.task.index) else {
+            unreachable!("what is adopted was live a moment ago")
+        };
+        job.set_hold(position, key, if hold == Hold::Backlog { Hold::Beside } else { hold });
+        let Some(attempt) = job.attempt_on_mut(position, key) else {
             unreachable!("what is adopted was live a moment ago")
         };
         attempt.gpus = held.gpus;
-        attempt.beside = beside;
         if let (None, Some(at)) = (attempt.started_at, held.started_at) {
             attempt.started_at = Some(at);
             self.outbox.record(Record::AttemptStarted { id: held.id, at });
@@ -110,6 +132,9 @@ impl DispatcherEngine {
         if let Some(why) = attempt.ending.clone() {
             let cancel = CancelAttempt { id: held.id, fence: held.fence, grace: KILL_GRACE, why };
             self.outbox.cancel(link, cancel, after_sync);
+        }
+        if hold == Hold::Backlog {
+            self.wait_on(key, held.id.task);
         }
     }
 }

@@ -8,12 +8,14 @@ use super::doubt::Doubt;
 use super::job::{Attendance, Job};
 use super::placement::{Placement, Requirement, WorkerKey};
 use super::roster::{Presence, Roster, Worker};
-use super::task::{Attempt, Stage};
+use super::task::{Attempt, Hold, Stage};
 use super::timers::{Timer, Timers};
-use super::{DispatcherConfig, DispatcherEngine, jobs, joining, outbox, registry, submit, throughput, tokens, watch};
+use super::{
+    DispatcherConfig, DispatcherEngine, backlog, jobs, joining, outbox, registry, submit, throughput, tokens, watch,
+};
 use crate::model::limits::{CLIENT_GONE_AFTER, EXCLUSIVE_REASSIGN_AFTER};
 use crate::model::records::{BatchNo, DiskSpace, Record, RestoredAttempt, RestoredJob, RestoredState, RestoredTask};
-use crate::model::{JobId, JobSpec, Outcome, TaskState, Timestamp};
+use crate::model::{JobId, JobSpec, NodeId, Outcome, Role, TaskState, Timestamp};
 use std::collections::BTreeMap;
 
 /// A job as the store has it; those of its tasks that have not ended are ready.
@@ -87,6 +89,8 @@ impl DispatcherEngine {
             timers: Timers::default(),
             watchers: watch::Watchers::default(),
             outbox: outbox::Outbox::default(),
+            backlogs: backlog::Backlogs::new(config.backlog),
+            level_at: None,
             throughput: throughput::Throughput::new(),
             whereabouts: super::whereabouts::Whereabouts::default(),
             remakes: super::remake::Remakes::default(),
@@ -188,7 +192,9 @@ impl DispatcherEngine {
                 started_at: attempt.started_at,
                 gpus: Vec::new(),
                 ending: restored.cancelling.clone(),
-                beside: false,
+                hold: Hold::Slot,
+                spare: None,
+                granted: true,
             });
         }
         live.reverse();
@@ -197,10 +203,15 @@ impl DispatcherEngine {
 
     /// The worker that has a restored attempt, expected back; `None` when its key is no longer enrolled.
     fn expect(&mut self, now: Timestamp, attempt: &RestoredAttempt) -> Option<WorkerKey> {
-        if let Some(key) = self.roster.find(attempt.worker) {
+        self.expect_node(now, attempt.worker)
+    }
+
+    /// A worker that is on the roster, or expected back from now on; `None` when its key is no longer enrolled.
+    pub(super) fn expect_node(&mut self, now: Timestamp, node: NodeId) -> Option<WorkerKey> {
+        if let Some(key) = self.roster.find(node) {
             return Some(key);
         }
-        let enrolled = self.registry.get(attempt.worker)?;
+        let enrolled = self.registry.get(node).filter(|known| known.role == Role::Worker)?;
         let mut worker = Worker::new(enrolled.node, enrolled.name.clone(), Presence::Expected, now);
         worker.draining = enrolled.draining;
         let key = self.roster.add(worker);

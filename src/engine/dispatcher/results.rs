@@ -6,7 +6,7 @@
 
 use super::losses::Loss;
 use super::placement::WorkerKey;
-use super::task::Attempt;
+use super::task::{Attempt, Hold};
 use super::{DispatcherEngine, Notice, backoff};
 use crate::model::messages::{EndedAttempt, FencedAttempt, StartedAttempt};
 use crate::model::outcome::Cancellation;
@@ -33,7 +33,8 @@ impl DispatcherEngine {
     fn live_attempt(&mut self, key: WorkerKey, id: AttemptId, fence: Fence) -> Option<&mut Attempt> {
         let (job, position) = self.jobs.find_mut(id.task)?;
         let attempt = job.attempt_on_mut(position, key)?;
-        (attempt.no == id.attempt && attempt.fence == fence).then_some(attempt)
+        let meant = attempt.no == id.attempt && attempt.fence == fence && attempt.hold != Hold::Awaited;
+        meant.then_some(attempt)
     }
 
     /// Attempts have a process.
@@ -42,6 +43,10 @@ impl DispatcherEngine {
             let Some(attempt) = self.live_attempt(key, id, fence) else { continue };
             if attempt.started_at.is_none() {
                 attempt.started_at = Some(at);
+                let waited = attempt.hold == Hold::Backlog;
+                if waited {
+                    self.started_early(key, id.task);
+                }
                 self.outbox.record(Record::AttemptStarted { id, at });
             }
         }
@@ -89,6 +94,9 @@ impl DispatcherEngine {
             unreachable!("{id} was live a moment ago")
         };
         let begun = report.started_at.or(attempt.started_at).unwrap_or(attempt.assigned_at);
+        if report.started_at.is_some() {
+            self.jobs.at_mut(id.task.job).learn_pace(report.ended_at.since(begun));
+        }
         let ran_on = RanOn { worker: key, elapsed: report.ended_at.since(begun) };
         let outcome = report.outcome.clone();
         if let Some(files) = &report.files {

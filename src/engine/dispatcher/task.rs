@@ -107,7 +107,24 @@ pub(super) struct Attempt {
     pub(super) gpus: Vec<u32>,
     /// Set when it is being ended.
     pub(super) ending: Option<Cancellation>,
-    /// Whether nothing is taken from its worker's room by it, because it did not fit beside what else a
-    /// power loss left there. Most such attempts have ended, and their results are on their way.
-    pub(super) beside: bool,
+    /// What of its worker's room is its.
+    pub(super) hold: Hold,
+    /// The fence for whoever takes it over, as far as this start of the dispatcher has issued it.
+    pub(super) spare: Option<Fence>,
+    /// Whether its worker was told, now or by an earlier start, that it may hand it on.
+    pub(super) granted: bool,
+}
+
+/// What an attempt takes of its worker's room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// What its demand says: it runs, or starts at once.
+    Slot,
+    /// Nothing: it waits there for what comes free.
+    Backlog,
+    /// Nothing: another worker is said to have handed it over, and its own worker has not proved that.
+    Awaited,
+    /// Nothing, because it did not fit beside what else is there, by a power loss or against what was reckoned. Most
+    /// such attempts have ended, and their results are on their way.
+    Beside,
 }

@@ -26,6 +26,8 @@ pub(super) enum Timer {
     History,
     /// Workers have had time enough to say what they hold since a power loss.
     Doubt,
+    /// Slots have been free beside work that waits elsewhere.
+    Level,
     /// The lease of an exclusive task that ended before it is over.
     Lease(TaskId),
 }

@@ -15,6 +15,9 @@ impl WorkerEngine {
     pub(super) fn audit(&self) {
         self.link.check();
         self.recent.check();
+        self.mates.check();
+        self.answers.check();
+        self.audit_offers();
         self.room.check();
         self.audit_attempts();
         self.audit_indices();
@@ -36,17 +39,41 @@ impl WorkerEngine {
                 assert_eq!(self.bearers.get(&id), Some(fence), "{id} runs under a number that is another's");
             }
             let stopping = held.executing().map(|executing| executing.ending.is_some());
+            let is_away = matches!(held.phase, Phase::Offered(_) | Phase::Given(_));
             match self.stop {
                 Stop::No => {}
+                _ if is_away => {}
                 Stop::Finishing(_) => assert!(stopping.is_some(), "{id} waits on a worker that stops"),
                 _ => assert_eq!(stopping, Some(true), "{id} is left alone by a worker that stops"),
             }
         }
         self.jobs.check(&jobs);
         assert!(
-            matches!(self.stop, Stop::No | Stop::Finishing(_) | Stop::Ending) || self.attempts.is_empty(),
+            matches!(self.stop, Stop::No | Stop::Finishing(_) | Stop::Ending) || self.is_through(),
             "it stopped too early"
         );
+    }
+
+    fn audit_offers(&self) {
+        let offered = self.attempts.iter().filter_map(|(fence, held)| match &held.phase {
+            Phase::Offered(offered) => Some((offered.due, *fence)),
+            _ => None,
+        });
+        assert_eq!(self.offers, offered.collect(), "the offers listed are not those made");
+        for fence in &self.doubted {
+            let offered = self.attempts.get(fence).is_some_and(|held| held.is_offered());
+            assert!(offered, "an answer is awaited to what was not offered");
+        }
+        for (fence, held) in &self.attempts {
+            let away = matches!(held.phase, Phase::Offered(_) | Phase::Given(_));
+            assert!(!away || held.spare().is_some(), "{} is handed over without a grant", held.assignment.id());
+            assert!(!away || !self.proofs.contains_key(fence), "{} is handed on a second time", held.assignment.id());
+        }
+        for (fence, taken) in &self.proofs {
+            assert_eq!(*fence, taken.attempt.fence, "a proof is kept for another attempt");
+            let here = self.attempts.contains_key(fence) || self.outbox.has(*fence);
+            assert!(here, "{} was taken over and is nowhere", taken.attempt.id);
+        }
     }
 
     fn audit_indices(&self) {

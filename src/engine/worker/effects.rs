@@ -3,9 +3,10 @@
 //!
 //! Plain data; no decision is made here.
 
-use crate::model::messages::{Assignment, WorkerMessage};
+use crate::model::messages::{Assignment, FencedAttempt, WorkerMessage};
+use crate::model::offload::{GrantedAttempt, OfferAnswer, TakenOver};
 use crate::model::records::OutboxRecord;
-use crate::model::{AttemptId, AttemptReport, Millis, Outcome, SealedSpec, Timestamp};
+use crate::model::{AttemptId, AttemptReport, InstanceId, Millis, NodeId, Outcome, SealedSpec, Timestamp};
 
 /// Everything that one or more calls of the engine want done.
 ///
@@ -20,6 +21,8 @@ pub struct WorkerEffects {
     pub records: Vec<OutboxRecord>,
     /// To be sent on the link that is up; dropped when it has gone meanwhile.
     pub messages: Vec<WorkerMessage>,
+    /// To be said to other workers, in order.
+    pub to_peers: Vec<(NodeId, PeerOrder)>,
     /// For the executor.
     pub orders: Vec<ExecOrder>,
     /// For people.
@@ -47,6 +50,55 @@ pub enum ExecOrder {
     },
     /// Its result is recorded or of no interest: drop its output.
     ForgetLog(AttemptId),
+}
+
+/// What is to be said to another worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerOrder {
+    /// Hand it this attempt: the shell signs. When it cannot be sent at all, that is said by [`PeerFact::Unreachable`].
+    Offer {
+        /// The grant that is handed on.
+        granted: GrantedAttempt,
+        /// The receiver's start that it is for.
+        instance: InstanceId,
+        /// The job's spec, when the receiver lacks it.
+        spec: Option<SealedSpec>,
+    },
+    /// The answer to an offer.
+    Answer(OfferAnswer),
+}
+
+/// What is heard of another worker on a direct link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerFact {
+    /// How it stands.
+    Stands {
+        /// This start of it.
+        instance: InstanceId,
+        /// Slots for which it has nothing.
+        free_slots: u32,
+        /// Whether it takes anything.
+        accepting: bool,
+    },
+    /// The link to it is gone.
+    Gone,
+    /// It hands over an attempt.
+    Offered(ProvedOffer),
+    /// It answers.
+    Answered(OfferAnswer),
+    /// An offer of the attempt with this fence could not be sent.
+    Unreachable(FencedAttempt),
+}
+
+/// An offer whose proof holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvedOffer {
+    /// The attempt under this worker's fence, and the proof.
+    pub taken: TakenOver,
+    /// The spec that was granted, from the offer or from this worker's own; `None` when it is in neither.
+    pub spec: Option<SealedSpec>,
+    /// Dispatcher time from which nobody can prove it any more.
+    pub expires_at: Timestamp,
 }
 
 /// What the executor says. Times are in this node's own clock.
@@ -95,6 +147,20 @@ pub enum WorkerNotice {
     Dropped(AttemptId),
     /// Assignments went back unstarted.
     Returned(u64),
+    /// A peer took over an attempt that waited here.
+    HandedOver {
+        /// Which.
+        id: AttemptId,
+        /// Who.
+        to: NodeId,
+    },
+    /// An attempt of a peer's backlog is this worker's now.
+    TookOver {
+        /// Which.
+        id: AttemptId,
+        /// Whose it was.
+        from: NodeId,
+    },
     /// The dispatcher wants no new work to start here.
     Draining,
     /// The dispatcher gives work again.

@@ -5,14 +5,19 @@
 use std::cmp::Reverse;
 
 use crate::model::messages::{Assignment, FencedAttempt, HeldAttempt};
+use crate::model::offload::GrantedAttempt;
 use crate::model::outcome::Cancellation;
-use crate::model::{Fence, Millis, SealedSpec, Timestamp};
+use crate::model::{Fence, InstanceId, Millis, NodeId, SealedSpec, Timestamp};
 
 /// An accepted attempt that has not ended.
 #[derive(Debug, Clone)]
 pub(super) struct Held {
     pub(super) assignment: Assignment,
     pub(super) phase: Phase,
+    /// The dispatcher's word that it may be handed on while it waits.
+    pub(super) granted: Option<GrantedAttempt>,
+    /// Peers that refused it, and may not be asked again.
+    pub(super) refused_by: Vec<NodeId>,
 }
 
 /// Where an attempt stands. It keeps the spec it was assigned with: after a
@@ -23,8 +28,44 @@ pub(super) enum Phase {
     AwaitsSpec,
     /// It waits for room.
     Queued(SealedSpec),
+    /// It was offered to a peer, whose answer is not here.
+    Offered(Offered),
+    /// A peer has it. Kept until the dispatcher knows.
+    Given(GivenTo),
     /// The executor has it.
     Executing(Executing),
+}
+
+/// An attempt that was offered.
+#[derive(Debug, Clone)]
+pub(super) struct Offered {
+    pub(super) spec: SealedSpec,
+    /// To whom.
+    pub(super) to: NodeId,
+    /// The start of it that the offer is for.
+    pub(super) instance: InstanceId,
+    /// When the answer is late, in this node's time.
+    pub(super) due: Timestamp,
+    /// Whether the dispatcher was told that it may be there.
+    pub(super) told: bool,
+    /// What the dispatcher wanted of it meanwhile.
+    pub(super) wish: Option<Wish>,
+}
+
+/// What is to happen to an offered attempt should it come back.
+#[derive(Debug, Clone)]
+pub(super) enum Wish {
+    /// The dispatcher has it back.
+    GiveBack,
+    /// It ends.
+    End(Cancellation),
+}
+
+/// Who has an attempt that was handed over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GivenTo {
+    pub(super) receiver: NodeId,
+    pub(super) instance: InstanceId,
 }
 
 /// An attempt that the executor has been told to start.
@@ -80,7 +121,7 @@ impl Held {
     pub(super) fn executing(&self) -> Option<&Executing> {
         match &self.phase {
             Phase::Executing(executing) => Some(executing),
-            Phase::AwaitsSpec | Phase::Queued(_) => None,
+            _ => None,
         }
     }
 
@@ -88,15 +129,20 @@ impl Held {
     pub(super) fn executing_mut(&mut self) -> Option<&mut Executing> {
         match &mut self.phase {
             Phase::Executing(executing) => Some(executing),
-            Phase::AwaitsSpec | Phase::Queued(_) => None,
+            _ => None,
         }
+    }
+
+    /// Whether it is to be run here and has not started.
+    pub(super) fn is_unstarted(&self) -> bool {
+        matches!(self.phase, Phase::AwaitsSpec | Phase::Queued(_))
     }
 
     /// Its place in the queue, when it is there.
     pub(super) fn place(&self) -> Option<Place> {
         match &self.phase {
             Phase::Queued(spec) => Some((Reverse(spec.spec().priority), self.assignment.fence)),
-            Phase::AwaitsSpec | Phase::Executing(_) => None,
+            _ => None,
         }
     }
 }

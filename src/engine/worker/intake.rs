@@ -3,7 +3,7 @@
 //! Every message is safe to receive twice, also late: what is said about an
 //! attempt goes by its fence, and a fence that this worker is done with stays so.
 
-use super::held::{EndingCause, Held, Phase};
+use super::held::{EndingCause, Held, Phase, Wish};
 use super::{ExecOrder, WorkerEngine, WorkerNotice};
 use crate::model::handshake::Welcome;
 use crate::model::limits::MAX_BATCH;
@@ -19,6 +19,9 @@ impl WorkerEngine {
         // A dispatcher that still wants it says `Drain` again on every link, and teaches every spec again.
         self.draining = false;
         self.jobs.forget_idle();
+        self.name = Some(welcome.name.clone());
+        self.outgoing.took.extend(self.proofs.values().cloned());
+        self.tell_all_given();
         let held = self.attempts.values().map(Held::as_told).chain(self.abandoned.iter().cloned());
         // Never more than fit, but for an outbox file that is not ours: it may cost the results in it, not this process.
         let holding: Vec<_> = held.chain(self.outbox.as_told()).take(MAX_BATCH).collect();
@@ -41,6 +44,9 @@ impl WorkerEngine {
             DispatcherMessage::Resume => self.resume(),
             // Who its peers are changes nothing here; the shell keeps it.
             DispatcherMessage::Roster(_) => {}
+            DispatcherMessage::Retract(attempts) => attempts.into_iter().for_each(|attempt| self.retract(attempt)),
+            DispatcherMessage::Grant(granted) => granted.into_iter().for_each(|granted| self.granted(granted)),
+            DispatcherMessage::Account(attempts) => self.account(attempts),
         }
     }
 
@@ -61,7 +67,8 @@ impl WorkerEngine {
             return;
         }
         self.jobs.hold(job);
-        self.attempts.insert(fence, Held { assignment, phase: Phase::AwaitsSpec });
+        self.attempts
+            .insert(fence, Held { assignment, phase: Phase::AwaitsSpec, granted: None, refused_by: Vec::new() });
         match self.jobs.spec(job).cloned() {
             Some(spec) => self.enqueue(now, fence, spec),
             None if self.jobs.await_spec(job, fence) => _ = self.outgoing.missing.insert(job),
@@ -86,20 +93,41 @@ impl WorkerEngine {
     fn cancel(&mut self, now: Timestamp, order: CancelAttempt) {
         let named = FencedAttempt { id: order.id, fence: order.fence };
         let outcome = Outcome::Cancelled(order.why.clone());
-        match self.attempts.get(&order.fence) {
+        match self.attempts.get_mut(&order.fence) {
             Some(held) if held.fenced() != named => {}
-            Some(held) if held.executing().is_some() => {
-                self.end_running(now, order.fence, EndingCause::Cancelled(order.why), order.grace);
-            }
-            Some(_) => self.end_unstarted(now, order.fence, outcome),
+            Some(held) => match &mut held.phase {
+                Phase::Executing(_) => {
+                    self.end_running(now, order.fence, EndingCause::Cancelled(order.why), order.grace);
+                }
+                Phase::Offered(offered) => offered.wish = Some(Wish::End(order.why)),
+                // Whoever has it is told to end it, once the dispatcher knows who that is.
+                Phase::Given(_) => {}
+                Phase::AwaitsSpec | Phase::Queued(_) => self.end_unstarted(now, order.fence, outcome),
+            },
             None if self.outbox.has(order.fence) || self.recent.knows(order.fence) => {}
             // Never seen: its assignment is on the way or was lost. Either way it is not to run here.
             None => self.keep_unstarted(now, named, outcome),
         }
     }
 
+    /// The dispatcher would rather have it elsewhere.
+    fn retract(&mut self, attempt: FencedAttempt) {
+        let held = self.attempts.get_mut(&attempt.fence).filter(|held| held.fenced() == attempt);
+        match held.map(|held| &mut held.phase) {
+            Some(Phase::AwaitsSpec | Phase::Queued(_)) => self.give_back(attempt.fence),
+            Some(Phase::Offered(offered)) => _ = offered.wish.get_or_insert(Wish::GiveBack),
+            Some(Phase::Given(_) | Phase::Executing(_)) => {}
+            // Its assignment is on the way or was lost: it is not to run here, and this says so.
+            None if self.outbox.has(attempt.fence) || self.recent.knows(attempt.fence) => {}
+            None => {
+                self.recent.remember(attempt.fence);
+                self.outgoing.returned.push(attempt);
+            }
+        }
+    }
+
     /// Ends an attempt that the executor never had.
-    fn end_unstarted(&mut self, now: Timestamp, fence: Fence, outcome: Outcome) {
+    pub(super) fn end_unstarted(&mut self, now: Timestamp, fence: Fence, outcome: Outcome) {
         let held = self.let_go(fence);
         assert!(held.executing().is_none(), "{} has started", held.assignment.id());
         self.effects.notices.push(WorkerNotice::Ended { id: held.assignment.id(), outcome: outcome.clone() });
@@ -107,7 +135,7 @@ impl WorkerEngine {
     }
 
     /// Whether one attempt more could not be named after a reconnect.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.attempts.len() + self.outbox.len() + self.abandoned.len() >= MAX_BATCH
     }
 
@@ -121,6 +149,7 @@ impl WorkerEngine {
         let output = OutputSummary::default();
         let report = AttemptReport { outcome, started_at: None, ended_at, peak_memory_bytes: 0, output, files: None };
         let ended = EndedAttempt { id: attempt.id, fence: attempt.fence, report };
+        assert!(!self.offers.iter().any(|(_, fence)| *fence == attempt.fence), "{} is offered and ends", attempt.id);
         self.outbox.keep_unstarted(ended.clone());
         if self.link.is_up() {
             self.outgoing.ended.push(ended);
@@ -130,8 +159,9 @@ impl WorkerEngine {
     fn recorded(&mut self, attempt: FencedAttempt) {
         let (record, was_here) = self.outbox.settle(attempt);
         if !was_here {
-            return;
+            return self.forget_given(attempt);
         }
+        self.proofs.remove(&attempt.fence);
         self.recent.remember(attempt.fence);
         self.effects.records.extend(record);
         if self.bearers.get(&attempt.id) == Some(&attempt.fence) {
@@ -162,7 +192,12 @@ impl WorkerEngine {
 
     /// Gives everything back that the executor does not have.
     pub(super) fn give_back_unstarted(&mut self) {
-        let unstarted = self.attempts.iter().filter(|(_, held)| held.executing().is_none());
+        for held in self.attempts.values_mut() {
+            if let Phase::Offered(offered) = &mut held.phase {
+                offered.wish.get_or_insert(Wish::GiveBack);
+            }
+        }
+        let unstarted = self.attempts.iter().filter(|(_, held)| held.is_unstarted());
         let unstarted: Vec<Fence> = unstarted.map(|(fence, _)| *fence).collect();
         if !unstarted.is_empty() {
             self.effects.notices.push(WorkerNotice::Returned(unstarted.len() as u64));
@@ -170,9 +205,10 @@ impl WorkerEngine {
         unstarted.into_iter().for_each(|fence| self.give_back(fence));
     }
 
-    fn give_back(&mut self, fence: Fence) {
+    pub(super) fn give_back(&mut self, fence: Fence) {
         let held = self.let_go(fence);
-        assert!(held.executing().is_none(), "{} has started and cannot be given back", held.assignment.id());
+        assert!(held.is_unstarted(), "{} has started and cannot be given back", held.assignment.id());
+        self.proofs.remove(&fence);
         self.recent.remember(fence);
         if self.link.is_up() {
             self.outgoing.returned.push(held.fenced());

@@ -39,6 +39,17 @@ impl Jobs {
         std::mem::take(&mut here.awaiting)
     }
 
+    /// A spec that a peer brought for an attempt that is held: it goes with the last attempt of its job, because the
+    /// dispatcher, which has not taught it, will not say when it is of no more use.
+    pub(super) fn lend(&mut self, job: JobId, spec: &SealedSpec) {
+        let here = self.known.entry(job).or_default();
+        assert!(here.held > 0, "a spec is lent for nothing");
+        if here.spec.is_none() && here.awaiting.is_empty() {
+            here.spec = Some(spec.clone());
+            here.forgotten = true;
+        }
+    }
+
     /// One more attempt of `job` is held.
     pub(super) fn hold(&mut self, job: JobId) {
         self.known.entry(job).or_default().held += 1;

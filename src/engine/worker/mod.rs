@@ -13,36 +13,43 @@ mod held;
 mod intake;
 mod jobs;
 mod link;
+mod mates;
+mod offering;
 mod outbox;
 mod outgoing;
 mod recent;
 mod room;
 mod running;
+mod taking;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use effects::{ExecFact, ExecOrder, WorkerEffects, WorkerNotice};
+pub use effects::{ExecFact, ExecOrder, PeerFact, PeerOrder, ProvedOffer, WorkerEffects, WorkerNotice};
 
 use self::held::{Held, Place};
 use self::jobs::Jobs;
 use self::link::Link;
+use self::mates::Mates;
 use self::outbox::Outbox;
 use self::outgoing::Outgoing;
 use self::recent::Recent;
 use self::room::Room;
+use self::taking::Answers;
 use crate::model::handshake::Welcome;
 use crate::model::limits::TASK_TIMEOUT;
-use crate::model::messages::{DispatcherMessage, EndedAttempt, HeldAttempt};
-use crate::model::records::BatchNo;
-use crate::model::{AttemptId, Capacity, Fence, Millis, Timestamp};
+use crate::model::messages::{DispatcherMessage, HeldAttempt};
+use crate::model::node::WorkerProfile;
+use crate::model::offload::TakenOver;
+use crate::model::records::{BatchNo, Unsettled};
+use crate::model::{AttemptId, Fence, Millis, NodeId, NodeName, Timestamp};
 
 /// What a worker is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerConfig {
-    /// What it advertises, and never exceeds.
-    pub capacity: Capacity,
+    /// What it advertises; its capacity is never exceeded.
+    pub profile: WorkerProfile,
     /// Between heartbeats until a welcome names another interval.
     pub heartbeat_interval: Millis,
 }
@@ -65,6 +72,9 @@ pub enum WorkerLinkChange {
 #[derive(Debug)]
 pub struct WorkerEngine {
     link: Link,
+    /// What it is, and what the dispatcher calls it.
+    profile: WorkerProfile,
+    name: Option<NodeName>,
     /// For tasks that name no limit of their own; from the latest welcome.
     task_timeout: Millis,
     jobs: Jobs,
@@ -82,6 +92,15 @@ pub struct WorkerEngine {
     leased: BTreeSet<Fence>,
     outbox: Outbox,
     recent: Recent,
+    mates: Mates,
+    /// Attempts that were offered to peers, by when their answers are late, in this node's time.
+    offers: BTreeSet<(Timestamp, Fence)>,
+    /// Those of them whose answers are late.
+    doubted: BTreeSet<Fence>,
+    /// What was answered to offers of peers.
+    answers: Answers,
+    /// Of the attempts here that were taken over, why the dispatcher may believe that; until they are settled.
+    proofs: BTreeMap<Fence, TakenOver>,
     /// Attempts that ended with the stop of this worker. Still named after a
     /// reconnect: what a worker does not name counts as never started there.
     abandoned: Vec<HeldAttempt>,
@@ -113,21 +132,30 @@ impl WorkerEngine {
     /// A worker that holds nothing but `outbox`: results of earlier starts
     /// which the dispatcher has not acknowledged.
     #[must_use]
-    pub fn restore(config: WorkerConfig, _now: Timestamp, outbox: Vec<EndedAttempt>) -> Self {
-        let bearers = outbox.iter().map(|ended| (ended.id, ended.fence)).collect();
-        let outbox = Outbox::restore(outbox);
+    pub fn restore(config: WorkerConfig, _now: Timestamp, outbox: Unsettled) -> Self {
+        let bearers = outbox.results.iter().map(|ended| (ended.id, ended.fence)).collect();
+        let proofs: BTreeMap<_, _> = outbox.proofs.into_iter().map(|taken| (taken.attempt.fence, taken)).collect();
+        let outbox = Outbox::restore(outbox.results);
+        let proofs = proofs.into_iter().filter(|(fence, _)| outbox.has(*fence)).collect();
         Self {
             link: Link::new(config.heartbeat_interval),
             task_timeout: TASK_TIMEOUT,
             jobs: Jobs::default(),
             attempts: BTreeMap::new(),
             queue: BTreeSet::new(),
-            room: Room::new(config.capacity),
+            room: Room::new(config.profile.capacity.clone()),
+            profile: config.profile,
+            name: None,
             bearers,
             deadlines: BTreeSet::new(),
             leased: BTreeSet::new(),
             outbox,
             recent: Recent::default(),
+            mates: Mates::default(),
+            offers: BTreeSet::new(),
+            doubted: BTreeSet::new(),
+            answers: Answers::default(),
+            proofs,
             abandoned: Vec::new(),
             draining: false,
             stop: Stop::No,
@@ -165,6 +193,21 @@ impl WorkerEngine {
         self.settle_down(now);
     }
 
+    /// Something is heard of a peer on a direct link, or of the link itself.
+    pub fn handle_peer(&mut self, now: Timestamp, peer: NodeId, fact: PeerFact) {
+        match fact {
+            PeerFact::Stands { instance, free_slots, accepting } => {
+                let offered = self.offered_to(peer);
+                self.mates.stands(now, peer, (instance, free_slots, accepting), offered);
+            }
+            PeerFact::Gone => self.mates.gone(peer),
+            PeerFact::Offered(offer) => self.offered(now, peer, offer),
+            PeerFact::Answered(answer) => self.answered(now, peer, answer),
+            PeerFact::Unreachable(attempt) => self.unreachable(now, peer, attempt),
+        }
+        self.settle_down(now);
+    }
+
     /// The instant of [`WorkerEngine::poll_timeout`] has come. Safe to call early.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.settle_down(now);
@@ -183,6 +226,7 @@ impl WorkerEngine {
         if self.stop == Stop::No {
             self.stop = Stop::Finishing(now + grace);
             self.give_back_unstarted();
+            self.leave_offers();
             self.outgoing.stopping = self.link.is_up();
         }
         self.settle_down(now);
@@ -209,7 +253,7 @@ impl WorkerEngine {
     pub fn is_stopped(&self) -> bool {
         let said = match self.stop {
             Stop::No | Stop::Finishing(_) | Stop::Ending => false,
-            Stop::Lingering(_) => !self.link.is_up() || self.outbox.len() == 0,
+            Stop::Lingering(_) => !self.link.is_up() || (self.outbox.len() == 0 && self.attempts.is_empty()),
             Stop::Waited => true,
         };
         said && self.synced == self.batches && self.effects.records.is_empty()
@@ -231,7 +275,8 @@ impl WorkerEngine {
         let lease = if self.leased.is_empty() { None } else { self.link.lease_end() };
         let limit = self.deadlines.first().map(|(deadline, _)| *deadline);
         let linger = if let Stop::Finishing(until) | Stop::Lingering(until) = self.stop { Some(until) } else { None };
-        [self.link.next_heartbeat(), lease, limit, linger].into_iter().flatten().min()
+        let answer = self.offers.first().map(|(due, _)| *due);
+        [self.link.next_heartbeat(), lease, limit, linger, answer].into_iter().flatten().min()
     }
 
     /// `local`, an instant of this node's time, as the dispatcher would say it.

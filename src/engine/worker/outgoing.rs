@@ -1,12 +1,13 @@
 //! What is to be said on the link, gathered into few messages.
 //!
-//! Invariant: whatever was gathered, the holding comes first, and an attempt's
-//! start before its end. Nothing is gathered while no link is up.
+//! Invariant: whatever was gathered, what was taken over comes first, then the
+//! holding, and an attempt's start before its end. Nothing is gathered while no link is up.
 
 use std::collections::BTreeSet;
 
 use crate::model::limits::MAX_BATCH;
 use crate::model::messages::{EndedAttempt, FencedAttempt, HeldAttempt, StartedAttempt, WorkerMessage};
+use crate::model::offload::{GivenAway, TakenOver};
 use crate::model::outcome::{Cancellation, KeptOutput};
 use crate::model::{JobId, Outcome};
 
@@ -16,10 +17,13 @@ const MAX_OUTPUT: usize = 1024 * 1024;
 /// Things to say, by kind.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Outgoing {
+    pub(super) took: Vec<TakenOver>,
     pub(super) holding: Option<Vec<HeldAttempt>>,
     pub(super) started: Vec<StartedAttempt>,
     pub(super) ended: Vec<EndedAttempt>,
     pub(super) returned: Vec<FencedAttempt>,
+    pub(super) gave: Vec<GivenAway>,
+    pub(super) never: Vec<FencedAttempt>,
     pub(super) missing: BTreeSet<JobId>,
     pub(super) heartbeat: Option<u64>,
     pub(super) stopping: bool,
@@ -30,10 +34,13 @@ impl Outgoing {
     pub(super) fn take(&mut self) -> Vec<WorkerMessage> {
         let all = std::mem::take(self);
         let mut messages = Vec::new();
+        messages.extend(batches(all.took, proof_bytes).map(WorkerMessage::TookOver));
         messages.extend(all.holding.map(WorkerMessage::Holding));
         messages.extend(batches(all.started, |_| 0).map(WorkerMessage::Started));
         messages.extend(batches(all.ended, bulk).map(WorkerMessage::Ended));
         messages.extend(batches(all.returned, |_| 0).map(WorkerMessage::Returned));
+        messages.extend(batches(all.gave, |_| 0).map(WorkerMessage::GaveAway));
+        messages.extend(batches(all.never, |_| 0).map(WorkerMessage::NeverCame));
         messages.extend(all.missing.into_iter().map(WorkerMessage::SpecMissing));
         messages.extend(all.heartbeat.map(|sequence| WorkerMessage::Heartbeat { sequence }));
         messages.extend(all.stopping.then_some(WorkerMessage::Stopping));
@@ -42,7 +49,10 @@ impl Outgoing {
 
     /// Whether there is nothing to say.
     pub(super) fn is_empty(&self) -> bool {
-        self.holding.is_none()
+        self.took.is_empty()
+            && self.gave.is_empty()
+            && self.never.is_empty()
+            && self.holding.is_none()
             && self.started.is_empty()
             && self.ended.is_empty()
             && self.returned.is_empty()
@@ -50,6 +60,11 @@ impl Outgoing {
             && self.heartbeat.is_none()
             && !self.stopping
     }
+}
+
+/// Bytes of a proof.
+fn proof_bytes(taken: &TakenOver) -> usize {
+    taken.proof.grant.0.len() + taken.proof.statement.0.len()
 }
 
 /// Bytes of what has no fixed size in a result.

@@ -9,6 +9,7 @@ use super::held::{Ending, EndingCause, Executing, Held, Phase, Place};
 use super::{ExecOrder, Stop, WorkerEngine, WorkerNotice};
 use crate::model::limits::KILL_GRACE;
 use crate::model::messages::{EndedAttempt, StartedAttempt};
+use crate::model::records::OutboxRecord;
 use crate::model::spec::TimeLimit;
 use crate::model::{AttemptId, AttemptReport, Fence, Millis, Outcome, Timestamp};
 
@@ -26,18 +27,25 @@ impl WorkerEngine {
         self.end_overdue(now);
         self.end_unleased(now);
         self.start_what_fits(now);
+        self.doubt_late_answers(now);
+        self.hand_on(now);
         if let Some(sequence) = self.link.heartbeat(now) {
             self.outgoing.heartbeat = Some(sequence);
         }
-        if matches!(self.stop, Stop::Finishing(until) if until <= now || self.attempts.is_empty()) {
+        if matches!(self.stop, Stop::Finishing(until) if until <= now || self.is_through()) {
             self.stop = Stop::Ending;
             self.end_all_running(now, KILL_GRACE);
         }
         match self.stop {
-            Stop::Ending if self.attempts.is_empty() => self.stop = Stop::Lingering(now + STOP_LINGER),
+            Stop::Ending if self.is_through() => self.stop = Stop::Lingering(now + STOP_LINGER),
             Stop::Lingering(until) if until <= now => self.stop = Stop::Waited,
             _ => {}
         }
+    }
+
+    /// Whether nothing here has to be ended any more.
+    pub(super) fn is_through(&self) -> bool {
+        self.attempts.values().all(|held| matches!(held.phase, Phase::Offered(_) | Phase::Given(_)))
     }
 
     /// Starts queued attempts in order, passing over those that do not fit now:
@@ -76,6 +84,7 @@ impl WorkerEngine {
             self.leased.insert(fence);
         }
         self.effects.orders.push(ExecOrder::Start { assignment: held.assignment.clone(), spec: spec.clone() });
+        held.granted = None;
         held.phase = Phase::Executing(Executing { spec, started_at: None, limit: None, ending: None });
     }
 
@@ -125,6 +134,7 @@ impl WorkerEngine {
         let why = executing.ending.map(|ending| ending.why);
         if why == Some(EndingCause::Stopping) {
             self.bearers.remove(&id);
+            self.proofs.remove(&fence);
             self.recent.remember(fence);
             self.abandoned.push(told);
             self.effects.notices.push(WorkerNotice::Dropped(id));
@@ -134,6 +144,7 @@ impl WorkerEngine {
         let report = self.final_report(report, executing.started_at, why);
         self.effects.notices.push(WorkerNotice::Ended { id, outcome: report.outcome.clone() });
         let ended = EndedAttempt { id, fence, report };
+        self.effects.records.extend(self.proofs.get(&fence).cloned().map(OutboxRecord::Proved));
         self.effects.records.push(self.outbox.keep(ended.clone()));
         if self.link.is_up() {
             self.outgoing.ended.push(ended);

@@ -1,13 +1,16 @@
 //! The worker's rules, one a test, in a small language: `bench` holds an
 //! engine and a clock, and every call checks all invariants.
 
+mod hand_over;
+
 use super::*;
-use crate::model::messages::{Assignment, CancelAttempt, FencedAttempt, JobOnWorker, WorkerMessage};
+use crate::model::messages::{Assignment, CancelAttempt, EndedAttempt, FencedAttempt, JobOnWorker, WorkerMessage};
 use crate::model::outcome::{Cancellation, KeptOutput, OutputSummary};
 use crate::model::records::OutboxRecord;
-use crate::model::spec::{CommandLine, TimeLimit};
+use crate::model::spec::{CommandLine, Isolation, TimeLimit};
 use crate::model::{
-    AttemptNo, AttemptReport, Demand, Epoch, Items, JobId, JobSpec, MilliCpu, Outcome, Role, SealedSpec, TaskId, limits,
+    AttemptNo, AttemptReport, Capacity, Demand, Epoch, Items, JobId, JobSpec, MilliCpu, Outcome, Role, SealedSpec,
+    TaskId, limits,
 };
 
 mod stopping;
@@ -23,8 +26,17 @@ fn worker(slots: u32) -> Bench {
 
 fn worker_with(slots: u32, outbox: Vec<EndedAttempt>) -> Bench {
     let capacity = Capacity { slots, cpu: MilliCpu(4000), memory_bytes: 1 << 30, gpus: 1, ..Capacity::default() };
-    let config = WorkerConfig { capacity, heartbeat_interval: limits::HEARTBEAT_INTERVAL };
+    let profile = WorkerProfile {
+        name: None,
+        capacity,
+        labels: BTreeMap::new(),
+        os: "linux".to_owned(),
+        arch: "x86_64".to_owned(),
+        isolation: Isolation::Basic,
+    };
+    let config = WorkerConfig { profile, heartbeat_interval: limits::HEARTBEAT_INTERVAL };
     let now = Timestamp::from_millis(1_000_000);
+    let outbox = Unsettled { results: outbox, proofs: Vec::new() };
     Bench { engine: WorkerEngine::restore(config, now, outbox), now }
 }
 

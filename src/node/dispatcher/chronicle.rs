@@ -71,6 +71,9 @@ impl Chronicle {
             Notice::OutputsLost { task, job } => {
                 warn!("An output of task {task} is lost, and needed: job {job} makes it again");
             }
+            Notice::TaskOffloaded { task, from, to } => {
+                self.task_line(now, format_args!("[P2P] Offloaded task {task} from {from} to {to}"));
+            }
             Notice::TaskRetrying { task, attempt, outcome, wait } => self.task_line(
                 now,
                 format_args!("Task {task} {} (attempt {}); next try in at most {wait}", one_line(outcome), attempt.0),

@@ -33,6 +33,7 @@ mod live;
 mod log_files;
 mod logs;
 mod neighbourhood;
+mod notary;
 mod options;
 mod outlet;
 mod ports;
@@ -132,11 +133,11 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         numbers: shell::Numbers::default(),
         joiners: joining::Joiners::default(),
         neighbourhood: neighbourhood::Neighbourhood::new(node, clock),
-        roster: roster::RosterDesk::new(),
         granter: granting::Granter::new(has_links.then(|| Arc::clone(&identity)), clock),
         enrolled: enrolled.clone(),
         examining: tokio::sync::Mutex::new(()),
         discovery_port: has_links.then_some(options.discovery_port),
+        roster: Arc::new(roster::RosterDesk::new()),
         refusals: refusals::Refusals::new("connections were refused"),
         knocks: refusals::Refusals::new("workers asked to join"),
     });
@@ -152,6 +153,7 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         chronicle: chronicle::Chronicle::default(),
         release: release::Release::new(),
         ports: ports::Ports::default(),
+        notary: notary::Notary::new(Arc::clone(&identity), Arc::clone(&shell.roster)),
         members,
     };
     let endpoint = Arc::new(endpoint);

@@ -52,6 +52,8 @@ pub(super) struct RosterDesk {
     /// Counts changes of places.
     moves: watch::Sender<u64>,
     newest: watch::Sender<Signature>,
+    /// Which change of it that is.
+    epoch: Mutex<Option<RosterEpoch>>,
 }
 
 /// Where one worker listens.
@@ -66,7 +68,12 @@ struct Place {
 impl RosterDesk {
     pub(super) fn new() -> Self {
         let (moves, newest) = (watch::Sender::new(0), watch::Sender::new(None));
-        Self { places: Mutex::default(), moves, newest }
+        Self { places: Mutex::default(), moves, newest, epoch: Mutex::default() }
+    }
+
+    /// Which change of the roster the newest is; `None` before there is one.
+    pub(super) fn epoch(&self) -> Option<RosterEpoch> {
+        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sees the newest roster, beginning with the one that there is.
@@ -167,7 +174,10 @@ pub(super) async fn keep(
         }
         let roster = Roster { epoch, issued_at, entries: entries.clone() };
         match Signed::sign(&identity, &roster) {
-            Ok(signed) => drop(desk.newest.send_replace(Some(Arc::new(signed.to_bytes())))),
+            Ok(signed) => {
+                *desk.epoch.lock().unwrap_or_else(PoisonError::into_inner) = Some(epoch);
+                desk.newest.send_replace(Some(Arc::new(signed.to_bytes())));
+            }
             Err(error) => tracing::error!("No roster was signed: failed to {error}"),
         }
         let renewal = Instant::now() + ROSTER_RENEWAL.as_duration();

@@ -49,8 +49,6 @@ pub(super) struct Shell {
     pub(super) joiners: Joiners,
     /// Who hears whom by beacon.
     pub(super) neighbourhood: Neighbourhood,
-    /// Who belongs, for the workers.
-    pub(super) roster: RosterDesk,
     /// What workers are granted of each other.
     pub(super) granter: Granter,
     /// Which keys are enrolled.
@@ -59,6 +57,8 @@ pub(super) struct Shell {
     pub(super) examining: tokio::sync::Mutex<()>,
     /// Where beacons go; `None` where there are none, and no direct links.
     pub(super) discovery_port: Option<u16>,
+    /// Who belongs, for the workers.
+    pub(super) roster: Arc<RosterDesk>,
     /// What is told of those who were not let in, and of those who ask to be.
     pub(super) refusals: Refusals,
     pub(super) knocks: Refusals,

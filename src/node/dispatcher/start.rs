@@ -15,7 +15,7 @@ use super::log_files::LogFiles;
 use super::progress::StoreProgress;
 use crate::blob::BlobStore;
 use crate::engine::dispatcher::{DispatcherConfig, DispatcherEngine};
-use crate::model::limits::{HEARTBEAT_INTERVAL, SUSPECT_AFTER};
+use crate::model::limits::{BACKLOG, HEARTBEAT_INTERVAL, SUSPECT_AFTER};
 use crate::model::selector::{Part, Selector};
 use crate::model::{JobId, Millis, NodeId};
 use crate::node::{Clock, NodeError, boot};
@@ -117,6 +117,7 @@ fn config(options: &DispatcherOptions, node: NodeId) -> DispatcherConfig {
         suspect_after,
         lost_after,
         restart_grace: lost_after,
+        backlog: BACKLOG,
     }
 }
 

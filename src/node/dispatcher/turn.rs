@@ -15,6 +15,7 @@ use super::event::{Arrival, Event, Question, TURN_EVENTS};
 use super::files::Files;
 use super::live::Live;
 use super::log_files::LogFiles;
+use super::notary::Notary;
 use super::ports::Ports;
 use super::progress::StoreProgress;
 use super::release::{Hold, Lane, Release};
@@ -41,6 +42,7 @@ pub(super) struct Turns {
     pub(super) ports: Ports,
     /// The keys that are enrolled.
     pub(super) members: watch::Sender<Arc<Enrolled>>,
+    pub(super) notary: Notary,
 }
 
 /// Something to be done once its records are written or synced.
@@ -147,7 +149,10 @@ impl Turns {
                 self.ports.close(link);
                 self.engine.handle_link(now, link, LinkChange::Down);
             }
-            Event::FromWorker { link, message } => self.engine.handle_message(now, link, Inbound::Worker(message)),
+            Event::FromWorker { link, message } => {
+                let message = self.notary.open(&self.engine, link, message);
+                self.engine.handle_message(now, link, message);
+            }
             Event::FromGuard(link) => self.engine.handle_message(now, link, Inbound::Guard),
             Event::Asked { link, request, question, replies } => {
                 self.ports.ask(link, request, replies);
@@ -203,7 +208,13 @@ impl Turns {
         if !forgotten.is_empty() {
             after_sync.push(Due::DeleteLogs(forgotten));
         }
-        let messages = effects.messages.into_iter().map(send).collect();
+        let mut messages = effects.messages;
+        for (_, message) in &mut messages {
+            if let Outbound::ToWorker(DispatcherMessage::Grant(granted)) = message {
+                self.notary.sign(&self.engine, granted);
+            }
+        }
+        let messages = messages.into_iter().map(send).collect();
         if let Some(append) = self.release.take(!effects.records.is_empty(), messages, after_sync)
             && let Err(error) = self.store.append(append.batch, effects.records, append.durability)
         {

@@ -54,8 +54,9 @@ impl Shell {
         effects.orders.into_iter().for_each(|order| self.carry_out(now, order));
         for notice in effects.notices {
             self.note_draining(&notice);
-            log(notice);
+            self.log(notice);
         }
+        self.say_to_peers(now, effects.to_peers);
         Ok(())
     }
 
@@ -91,6 +92,7 @@ impl Shell {
                 self.reports.forget(id);
                 self.moved.remove(&id);
                 self.stock.recorded(id);
+                self.stock.is_through(id);
                 // Nobody waits for its outputs any more, and the dispatcher would be asked for ever.
                 self.offers.remove(&id).inspect(AbortHandle::abort);
                 // Dropping the sender tells the stream that the result is recorded.
@@ -181,6 +183,16 @@ impl Shell {
         }
     }
 
+    /// Tells what is worth a log line.
+    fn log(&self, notice: WorkerNotice) {
+        let line = |task, from: &str, to: &str| tracing::debug!("[P2P] Offloaded task {task} from {from} to {to}");
+        match notice {
+            WorkerNotice::HandedOver { id, to } => line(id.task, self.name.as_str(), &self.peer_name(to)),
+            WorkerNotice::TookOver { id, from } => line(id.task, &self.peer_name(from), self.name.as_str()),
+            other => tell(other),
+        }
+    }
+
     /// Sends stored output ahead of the report that will name it.
     fn upload(&mut self, id: AttemptId, bytes: u64) {
         self.reports.log_started(id);
@@ -199,7 +211,7 @@ impl Shell {
     }
 }
 
-fn log(notice: WorkerNotice) {
+fn tell(notice: WorkerNotice) {
     match notice {
         WorkerNotice::Started(id) => tracing::debug!("Task {id} started"),
         WorkerNotice::Ended { id, outcome } => tracing::debug!("Task {id} {outcome}"),
@@ -211,5 +223,7 @@ fn log(notice: WorkerNotice) {
         WorkerNotice::Returned(count) => tracing::debug!("Gave {count} assignments back unstarted"),
         WorkerNotice::Draining => tracing::info!("Draining: finishing what runs, taking no new work"),
         WorkerNotice::Resumed => tracing::info!("Taking work again"),
+        // Told with the names of both.
+        WorkerNotice::HandedOver { .. } | WorkerNotice::TookOver { .. } => {}
     }
 }

@@ -15,6 +15,7 @@ use super::StopWishes;
 use super::connector::{Connector, Pauses};
 use super::dial::Dialler;
 use super::files::{Giver, Stock, StockConfig};
+use super::hand_over::Porter;
 use super::join::{Applicant, ApprovalAsked};
 use super::last_words::Briefer;
 use super::mesh::{Door, Mesh, MeshConfig};
@@ -25,9 +26,8 @@ use crate::blob::BlobStore;
 use crate::engine::worker::{WorkerConfig, WorkerEngine};
 use crate::exec::{ExecConfig, ExecEvent, Executor, Guard, GuardConfig, Presence};
 use crate::model::limits::HEARTBEAT_INTERVAL;
-use crate::model::messages::EndedAttempt;
 use crate::model::node::WorkerProfile;
-use crate::model::records::DiskSpace;
+use crate::model::records::{DiskSpace, Unsettled};
 use crate::model::{InstanceId, NodeId};
 use crate::node::{Clock, NodeError, Shutdown};
 use crate::store::{Outbox, Progress, StoreError};
@@ -178,14 +178,16 @@ impl Setup {
         let (reach, reached) = watch::channel(Reached::default());
         let (failed_in, failed) = mpsc::channel(1);
         let (outbox, unsettled) = self.open_outbox(&first, reach, failed_in)?;
-        let config = WorkerConfig { capacity: self.profile.capacity.clone(), heartbeat_interval: HEARTBEAT_INTERVAL };
+        let config = WorkerConfig { profile: self.profile.clone(), heartbeat_interval: HEARTBEAT_INTERVAL };
         let engine = WorkerEngine::restore(config, self.clock.now(), unsettled);
         let briefer = self.briefer(parts, first.dispatcher);
         let wires = Wires { events: parts.events.clone(), live: parts.live.clone(), mesh: parts.mesh.clone(), briefer };
         let keeper = ResultKeeper::new(outbox);
         let stock = self.stock(parts)?;
-        let mut shell = Shell::new(self.clock, engine, parts.executor.clone(), keeper, &first, wires, stock);
-        let mut inbox = Inbox { events, exec, reached, failed, stop: self.stop.clone() };
+        let porter = Porter::new(Arc::clone(&self.identity), parts.instance);
+        let mut shell = Shell::new(self.clock, engine, parts.executor.clone(), keeper, &first, wires, stock, porter);
+        let links = parts.mesh.changes();
+        let mut inbox = Inbox { events, exec, reached, links, failed, stop: self.stop.clone() };
         let ended = shell.run(&mut inbox, Event::Up(first)).await;
         if matches!(ended, Ok(LoopEnd::Stopped)) && !shell.hurried {
             let _ = tokio::time::timeout(LAST_OUTPUT, async { while shell.tasks.join_next().await.is_some() {} }).await;
@@ -203,8 +205,8 @@ impl Setup {
         up: &Up,
         reach: watch::Sender<Reached>,
         failed: mpsc::Sender<StoreError>,
-    ) -> Result<(Option<Outbox>, Vec<EndedAttempt>), NodeError> {
-        let Some(folder) = &mut self.folder else { return Ok((None, Vec::new())) };
+    ) -> Result<(Option<Outbox>, Unsettled), NodeError> {
+        let Some(folder) = &mut self.folder else { return Ok((None, Unsettled::default())) };
         if let Err(error) = folder.adopt_name(&up.welcome.name) {
             // The key is what counts; the folder's name is for people.
             tracing::warn!("The folder {} keeps its name: failed to {error}", folder.path().display());

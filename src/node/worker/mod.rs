@@ -24,6 +24,7 @@ mod examine;
 mod files;
 mod files_turn;
 mod gossip;
+mod hand_over;
 mod holding;
 mod join;
 pub mod last_words;

@@ -76,6 +76,11 @@ impl ResultKeeper {
             let kept = |record: &OutboxRecord| matches!(record, OutboxRecord::Kept(ended) if ended.fence == fence);
             if let Some(at) = self.waiting.iter().rposition(kept) {
                 self.waiting.remove(at);
+                let proved =
+                    |record: &OutboxRecord| matches!(record, OutboxRecord::Proved(taken) if taken.attempt == *settled);
+                if let Some(at) = self.waiting.iter().rposition(proved) {
+                    self.waiting.remove(at);
+                }
                 return;
             }
         }
@@ -188,11 +193,11 @@ mod tests {
         keeper.flush().expect("appended");
         keeper.close().expect("written");
         let (outbox, found) = open();
-        assert_eq!(found.into_iter().map(OutboxRecord::Kept).collect::<Vec<_>>(), [kept(1)]);
+        assert_eq!(found.results.into_iter().map(OutboxRecord::Kept).collect::<Vec<_>>(), [kept(1)]);
         let mut keeper = ResultKeeper::new(Some(outbox));
         keeper.take(Timestamp(9), vec![OutboxRecord::Settled(attempt(1))]).expect("taken");
         keeper.close().expect("written");
-        assert_eq!(open().1, []);
+        assert_eq!(open().1.results, []);
     }
 
     #[test]

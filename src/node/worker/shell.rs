@@ -15,6 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::StopWishes;
 use super::files::{Staged, Stock};
 use super::files_turn::Staging;
+use super::hand_over::Porter;
 use super::holding::Holding;
 use super::last_words::Briefer;
 use super::mesh::Mesh;
@@ -86,6 +87,8 @@ pub(super) enum Event {
         /// What.
         message: PeerMessage,
     },
+    /// Something changed about the direct links.
+    Links,
     /// Outputs that only this worker had are with the dispatcher, or are not, and why.
     HandedOver(Result<u64, String>),
     /// The outbox has come on, or its disk has become full or has room again.
@@ -122,6 +125,8 @@ pub(super) struct Inbox {
     pub(super) exec: mpsc::Receiver<ExecEvent>,
     /// How far the outbox is.
     pub(super) reached: watch::Receiver<Reached>,
+    /// Changes of the direct links.
+    pub(super) links: watch::Receiver<u64>,
     /// The outbox failed.
     pub(super) failed: mpsc::Receiver<StoreError>,
     /// The user.
@@ -190,6 +195,8 @@ pub(super) struct Shell {
     pub(super) offers: BTreeMap<AttemptId, AbortHandle>,
     /// Whether outputs stay here until they are asked for.
     pub(super) holding: Holding,
+    /// For what goes to peers, and comes from them.
+    pub(super) porter: Porter,
     /// Attached attempts whose results are not recorded yet.
     pub(super) attached: BTreeMap<AttemptId, oneshot::Sender<()>>,
     /// Streams and uploads underway.
@@ -208,6 +215,7 @@ impl Shell {
         first: &Up,
         wires: Wires,
         stock: Stock,
+        porter: Porter,
     ) -> Self {
         Self {
             clock,
@@ -226,6 +234,7 @@ impl Shell {
             moved: BTreeMap::new(),
             offers: BTreeMap::new(),
             holding: Holding::default(),
+            porter,
             attached: BTreeMap::new(),
             tasks: JoinSet::new(),
             stopping: false,
@@ -274,6 +283,7 @@ impl Shell {
             Some(event) = inbox.exec.recv() => Event::Exec(event),
             Some(error) = inbox.failed.recv() => Event::Fatal(error.into()),
             Ok(()) = inbox.reached.changed() => Event::Outbox(*inbox.reached.borrow_and_update()),
+            Ok(()) = inbox.links.changed() => Event::Links,
             () = room => Event::Room,
             () = self.clock.sleep_until(deadline) => Event::Timeout,
             () = inbox.stop.wanted.raised(), if !self.stopping => Event::Stop(inbox.stop.grace),
@@ -309,7 +319,8 @@ impl Shell {
                     self.queue(WorkerMessage::Ended(vec![ended]));
                 }
             }
-            Event::Peer { from, message } => self.heard_peer(from, message),
+            Event::Peer { from, message } => self.heard_peer(now, from, message),
+            Event::Links => self.look_at_links(now),
             Event::HandedOver(handed) => self.handed_over(handed),
             Event::Outbox(reached) => self.keeper.progressed(now, reached),
             Event::Room => {}
@@ -323,13 +334,6 @@ impl Shell {
             Event::Fatal(error) => return Err(error),
         }
         Ok(None)
-    }
-
-    /// A peer's word. How it stands is known to the mesh by now, and nothing follows from it yet.
-    fn heard_peer(&self, from: NodeId, message: PeerMessage) {
-        match message {
-            PeerMessage::Status(status) => tracing::trace!(peer = from.short(), ?status, "a peer says how it stands"),
-        }
     }
 
     /// Takes nothing new; everything else follows from the engine.

@@ -248,20 +248,7 @@ impl Known<'_> {
     ) -> Result<(TaskGrant, HandOver), GrantError> {
         let hash = grant.hash();
         let grant = self.task(grant)?;
-        // With the key that the dispatcher named: what a receiver signs to hand it on is not believed here.
-        let statement = hand_over.open(grant.worker).map_err(GrantError::HandOver)?;
-        if statement.grant != hash {
-            return Err(GrantError::OtherGrant);
-        }
-        if statement.receiver != receiver {
-            return Err(GrantError::ForAnother(statement.receiver));
-        }
-        if receiver == grant.worker {
-            return Err(GrantError::ToItself);
-        }
-        if statement.fence != grant.fences[1] {
-            return Err(GrantError::WrongFence);
-        }
+        let statement = handed(hash, &grant, hand_over, receiver)?;
         self.is_listed(grant.worker)?;
         self.is_listed(receiver)?;
         Ok((grant, statement))
@@ -287,6 +274,47 @@ impl Known<'_> {
     fn is_listed(&self, worker: NodeId) -> Result<(), GrantError> {
         if self.roster.has_worker(worker) { Ok(()) } else { Err(GrantError::NotOnRoster(worker)) }
     }
+}
+
+/// What a hand-over to `receiver` proves to the `dispatcher` itself, whoever shows it and however late: that it granted
+/// this attempt, and that the worker it granted it to gave it to `receiver`.
+///
+/// # Errors
+/// Why it proves nothing.
+pub fn proved(
+    dispatcher: NodeId,
+    grant: &Signed<TaskGrant>,
+    hand_over: &Signed<HandOver>,
+    receiver: NodeId,
+) -> Result<(TaskGrant, HandOver), GrantError> {
+    let hash = grant.hash();
+    let grant = grant.open(dispatcher).map_err(GrantError::Grant)?;
+    let statement = handed(hash, &grant, hand_over, receiver)?;
+    Ok((grant, statement))
+}
+
+/// Opens the hand-over of an opened grant to `receiver`.
+fn handed(
+    hash: Digest,
+    grant: &TaskGrant,
+    hand_over: &Signed<HandOver>,
+    receiver: NodeId,
+) -> Result<HandOver, GrantError> {
+    // With the key that the dispatcher named: what a receiver signs to hand it on is not believed here.
+    let statement = hand_over.open(grant.worker).map_err(GrantError::HandOver)?;
+    if statement.grant != hash {
+        return Err(GrantError::OtherGrant);
+    }
+    if statement.receiver != receiver {
+        return Err(GrantError::ForAnother(statement.receiver));
+    }
+    if receiver == grant.worker {
+        return Err(GrantError::ToItself);
+    }
+    if statement.fence != grant.fences[1] {
+        return Err(GrantError::WrongFence);
+    }
+    Ok(statement)
 }
 
 impl Granted {

@@ -27,7 +27,7 @@ use crate::model::outcome::Cause;
 use crate::model::views::{
     Explanation, JobView, StatusView, TaskTotals, TaskView, Usage, WorkerLack, WorkerState, WorkerView,
 };
-use crate::model::{Outcome, TaskState, Timestamp};
+use crate::model::{NodeName, Outcome, TaskState, Timestamp};
 use crate::node::hardware::Hardware;
 
 /// A job.
@@ -84,6 +84,7 @@ pub(crate) struct Task<'a> {
     state: TaskState,
     attempt: Option<u32>,
     worker: Option<&'a str>,
+    handed_over_by: Option<&'a str>,
     exit_code: Option<i32>,
     signal: Option<i32>,
     cause: Option<Cause>,
@@ -110,6 +111,7 @@ impl<'a> From<&'a TaskView> for Task<'a> {
             state: view.state,
             attempt: last.map(|attempt| attempt.id.attempt.0),
             worker: last.map(|attempt| attempt.worker.as_str()),
+            handed_over_by: last.and_then(|attempt| attempt.handed_over_by.as_ref()).map(NodeName::as_str),
             exit_code,
             signal,
             cause: view.outcome.as_ref().and_then(Outcome::cause),
@@ -340,6 +342,7 @@ pub(crate) mod tests {
             stdout_bytes: 10,
             stderr_bytes: 0,
             files: None,
+            handed_over_by: None,
         };
         TaskView {
             task: TaskId::new(5, 3),
@@ -403,6 +406,7 @@ pub(crate) mod tests {
             "index": 3,
             "state": "failed",
             "attempt": 2,
+            "handed_over_by": null,
             "worker": "worker-01",
             "exit_code": 7,
             "signal": null,

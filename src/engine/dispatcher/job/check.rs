@@ -3,7 +3,7 @@
 //! Invariant: reads everything, changes nothing. Absent: what jobs have in common with each other (`jobs`, `audit`).
 
 use super::Job;
-use crate::engine::dispatcher::task::Stage;
+use crate::engine::dispatcher::task::{Hold, Stage};
 use crate::model::views::TaskTotals;
 
 impl Job {
@@ -11,7 +11,7 @@ impl Job {
     pub(in crate::engine::dispatcher) fn check(&self) {
         let mut apart = 0;
         let mut by_object = TaskTotals::default();
-        let mut doubled = 0;
+        let (mut doubled, mut ahead) = (0, 0);
         for (worker, apart_here) in &self.apart {
             assert!(
                 !apart_here.ready.is_empty(),
@@ -29,6 +29,7 @@ impl Job {
                 Stage::Running(live) => {
                     by_object.running += 1;
                     doubled += u64::from(live.is_doubled());
+                    ahead += live.iter().filter(|attempt| attempt.hold == Hold::Backlog).count() as u64;
                     let numbered = live.iter().all(|attempt| attempt.no.0 <= task.counts.attempts);
                     assert!(numbered, "a live attempt has a number that was not given out");
                     let settled = live.is_doubled() || live.iter().any(|attempt| attempt.ending.is_some());
@@ -49,6 +50,7 @@ impl Job {
         assert_eq!(self.totals.waiting, by_object.waiting, "waiting tasks are miscounted");
         assert_eq!(self.totals.running, by_object.running, "running tasks are miscounted");
         assert_eq!(self.doubled, doubled, "tasks with two attempts are miscounted");
+        assert_eq!(self.waiting_ahead, ahead, "attempts that wait on workers are miscounted");
         let running = self.uncertain.iter().all(|position| self.live(position).is_some());
         assert!(running, "a task that does not run is to be started a second time");
         let may_double = (self.uncertain.is_empty() && doubled == 0) || self.may_double();

@@ -4,8 +4,9 @@
 
 use super::super::placement::WorkerKey;
 use super::super::submit::is_attended;
-use super::super::task::{Attempt, Live, Stage};
+use super::super::task::{Attempt, Hold, Live, Stage};
 use super::Job;
+use crate::model::Millis;
 use crate::model::records::TaskCounts;
 
 impl Job {
@@ -73,7 +74,24 @@ impl Job {
         let Stage::Running(live) = &mut task.stage else { return None };
         let attempt = live.part_with(worker)?;
         self.doubled -= 1;
+        self.waiting_ahead -= u64::from(attempt.hold == Hold::Backlog);
         Some((task.counts, attempt))
+    }
+
+    /// An attempt takes another part of its worker's room than before.
+    pub(in super::super) fn set_hold(&mut self, position: u64, worker: WorkerKey, hold: Hold) {
+        let Some(attempt) = self.attempt_on_mut(position, worker) else {
+            unreachable!("an attempt takes room that is not live")
+        };
+        let before = std::mem::replace(&mut attempt.hold, hold);
+        self.waiting_ahead += u64::from(hold == Hold::Backlog);
+        self.waiting_ahead -= u64::from(before == Hold::Backlog);
+    }
+
+    /// A task of it has kept a slot busy for so long.
+    pub(in super::super) fn learn_pace(&mut self, took: Millis) {
+        // The latest counts for an eighth, so that a few odd ones do not swing it.
+        self.pace = Some(self.pace.map_or(took, |pace| Millis((pace.0 * 7 + took.0) / 8)));
     }
 
     /// What is counted about a running task is this from now on.

@@ -14,12 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::placement::{ClassId, Turn, WorkerKey};
-use super::task::{Attempt, Live, Stage, Task};
+use super::task::{Attempt, Hold, Live, Stage, Task};
 use super::watch::WatcherId;
 use crate::model::outcome::Cancellation;
 use crate::model::records::{SubmittedJob, TaskCounts};
 use crate::model::views::TaskTotals;
-use crate::model::{IntervalSet, JobId, JobSpec, JobState, LinkId, Outcome, TaskId, TaskState, Timestamp};
+use crate::model::{IntervalSet, JobId, JobSpec, JobState, LinkId, Millis, Outcome, TaskId, TaskState, Timestamp};
 
 /// One job.
 #[derive(Debug)]
@@ -42,6 +42,10 @@ pub(super) struct Job {
     pub(super) in_second_line: bool,
     /// How many tasks have two live attempts.
     doubled: u64,
+    /// Its attempts that wait in the backlog of a worker.
+    waiting_ahead: u64,
+    /// How long its tasks take, by those that have ended; `None` while none has.
+    pub(super) pace: Option<Millis>,
     /// Tasks with something to say; those `Stage::Ready` are in a ready set as well.
     pub(super) tasks: BTreeMap<u64, Task>,
     /// Tasks without a row of their own in the store: `RestChanged` speaks of them.
@@ -123,6 +127,8 @@ impl Job {
             uncertain: IntervalSet::new(),
             in_second_line: false,
             doubled: 0,
+            waiting_ahead: 0,
+            pace: None,
             tasks: BTreeMap::new(),
             rest: positions,
             again: IntervalSet::new(),
@@ -203,7 +209,10 @@ impl Job {
     pub(super) fn shown_totals(&self) -> TaskTotals {
         let open = if self.open_dependencies.is_empty() && !self.in_doubt { self.headroom() } else { 0 };
         let ready = self.totals.ready.min(open);
-        TaskTotals { ready, waiting: self.totals.waiting + self.totals.ready - ready, ..self.totals }
+        let waiting = self.totals.waiting + self.totals.ready - ready;
+        // What waits on a worker is as ready as what waits here: what runs has a process.
+        let ahead = self.waiting_ahead.min(self.totals.running);
+        TaskTotals { ready: ready + ahead, waiting, running: self.totals.running - ahead, ..self.totals }
     }
 
     /// Its state.
@@ -215,6 +224,7 @@ impl Job {
     pub(super) fn state_of(&self, position: u64) -> TaskState {
         match self.tasks.get(&position).map(|task| &task.stage) {
             Some(Stage::Waiting { .. }) => TaskState::Waiting,
+            Some(Stage::Running(live)) if live.iter().all(|attempt| attempt.hold == Hold::Backlog) => TaskState::Ready,
             Some(Stage::Running(_)) => TaskState::Running,
             Some(Stage::Ready { .. }) => {
                 if self.may_start() {
@@ -285,6 +295,7 @@ impl Job {
             Stage::Running(live) => {
                 self.totals.running -= 1;
                 self.doubled -= u64::from(live.is_doubled());
+                self.waiting_ahead -= live.iter().filter(|attempt| attempt.hold == Hold::Backlog).count() as u64;
                 self.uncertain.remove(position);
             }
             Stage::Ready { avoid } => {
@@ -318,6 +329,7 @@ impl Job {
     pub(super) fn run(&mut self, position: u64, counts: TaskCounts, attempt: Attempt) {
         self.last_attempt = self.last_attempt.max(counts.attempts);
         self.totals.running += 1;
+        assert!(attempt.hold != Hold::Backlog, "an attempt waits on a worker before it was handed out");
         self.put(position, counts, Stage::Running(Live::one(attempt)));
     }
 

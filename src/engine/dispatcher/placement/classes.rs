@@ -106,13 +106,13 @@ impl Placement {
     }
 
     /// Whether this seated worker could ever run such a task.
-    pub(super) fn could_hold(&self, id: ClassId, worker: WorkerKey) -> bool {
+    pub(in super::super) fn could_hold(&self, id: ClassId, worker: WorkerKey) -> bool {
         let class = self.class(id);
         class.requirement.avoid != Some(worker) && self.base(class).holders.contains(&worker)
     }
 
     /// Seated workers that could ever run such a task.
-    pub(super) fn holders(&self, id: ClassId) -> impl Iterator<Item = WorkerKey> {
+    pub(in super::super) fn holders(&self, id: ClassId) -> impl Iterator<Item = WorkerKey> {
         let class = self.class(id);
         let avoid = class.requirement.avoid;
         self.base(class).holders.iter().copied().filter(move |worker| avoid != Some(*worker))

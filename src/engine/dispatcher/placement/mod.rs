@@ -136,6 +136,26 @@ impl Placement {
         None
     }
 
+    /// The first turn of all.
+    pub(super) fn first_turn(&self) -> Option<Turn> {
+        [self.eager.first(), self.blocked.first()].into_iter().flatten().min().map(|(turn, _)| *turn)
+    }
+
+    /// Classes with jobs in line, in the order of their turns: at most so many.
+    pub(super) fn in_line(&self, most: usize) -> Vec<ClassId> {
+        let mut standing: Vec<(Turn, ClassId)> = self.eager.iter().take(most).copied().collect();
+        standing.extend(self.blocked.iter().take(most));
+        standing.sort_unstable();
+        standing.truncate(most);
+        standing.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Whether a task of this class may wait on this worker for what comes free: not where it is kept from that.
+    pub(super) fn may_wait_on(&self, id: ClassId, worker: WorkerKey) -> bool {
+        let open = self.seats.get(&worker).is_some_and(|seat| seat.open);
+        open && self.could_hold(id, worker) && self.reserved_from(id, worker).is_none()
+    }
+
     fn grant(
         &mut self,
         (turn, id): (Turn, ClassId),

@@ -63,7 +63,8 @@ impl Placement {
         roomiest.filter(|worker| self.could_hold(id, *worker)).chain(holders).next()
     }
 
-    fn turn_of(&self, id: ClassId) -> Option<Turn> {
+    /// The turn of the first job in line.
+    pub(in super::super) fn turn_of(&self, id: ClassId) -> Option<Turn> {
         self.class(id).line.first().copied()
     }
 

@@ -104,6 +104,21 @@ impl Placement {
         self.grown.insert(worker, None);
     }
 
+    /// Whether any open worker has a free slot.
+    pub(in super::super) fn has_vacancy(&self) -> bool {
+        self.vacant > 0
+    }
+
+    /// Open workers with free slots, and how many each has.
+    pub(in super::super) fn vacant(&self) -> impl Iterator<Item = (WorkerKey, u32)> {
+        self.seats.iter().filter(|(_, seat)| seat.is_vacant()).map(|(worker, seat)| (*worker, seat.room.slots()))
+    }
+
+    /// Whether a task with this demand fits on a worker beside what it has.
+    pub(in super::super) fn has_room(&self, worker: WorkerKey, demand: &Demand) -> bool {
+        self.seats.get(&worker).is_some_and(|seat| seat.room.fits(demand))
+    }
+
     /// Changes a worker's room and keeps its ranks in step.
     pub(super) fn with_room<T>(&mut self, worker: WorkerKey, change: impl FnOnce(&mut Room) -> T) -> T {
         let Some(seat) = self.seats.get_mut(&worker) else { unreachable!("no seat for worker {worker:?}") };

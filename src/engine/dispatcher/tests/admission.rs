@@ -111,7 +111,7 @@ fn a_known_worker_may_come_back_under_another_name() {
 
 #[test]
 fn no_more_workers_are_let_in_than_the_maximum_until_one_leaves() {
-    let mut scene = Scene::with(DispatcherConfig { max_workers: 2, ..DispatcherConfig::default() });
+    let mut scene = Scene::with(DispatcherConfig { max_workers: 2, ..without_backlog() });
     scene.worker("a", slots(1));
     scene.worker("b", slots(1));
     let third = scene.profile(Some("c"), slots(1));
@@ -125,7 +125,7 @@ fn no_more_workers_are_let_in_than_the_maximum_until_one_leaves() {
 
 #[test]
 fn the_place_of_a_worker_that_is_away_with_work_in_hand_is_kept() {
-    let mut scene = Scene::with(DispatcherConfig { max_workers: 1, ..DispatcherConfig::default() });
+    let mut scene = Scene::with(DispatcherConfig { max_workers: 1, ..without_backlog() });
     scene.worker("a", slots(1));
     scene.submit(single());
     scene.loses_its_link("a");

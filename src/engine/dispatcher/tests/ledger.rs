@@ -143,6 +143,13 @@ impl Ledger {
 
     fn write_rarer(&mut self, record: &Record) {
         match record {
+            Record::AttemptHandedOver { id, fence, receiver, .. } => {
+                let row = self.row(id.task);
+                assert!(row.live.iter().all(|live| live.worker != receiver.0), "{id} is handed to whoever has it");
+                let live = row.live.iter_mut().find(|live| live.id == *id).expect("a live attempt is handed over");
+                assert!(live.started_at.is_none(), "{id} is handed over after it started");
+                (live.fence, live.worker) = (*fence, receiver.0);
+            }
             Record::RowsChanged { job, from, state, outcome, .. } => {
                 assert_eq!(outcome.as_ref().map(crate::model::Outcome::state), state.is_terminal().then_some(*state));
                 for row in self.job(*job).rows.values_mut().filter(|row| row.state == *from) {

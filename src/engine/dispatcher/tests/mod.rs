@@ -5,11 +5,13 @@
 //! records as a store would, so that any scene can be restarted.
 
 mod admission;
+mod backlog;
 mod chaos;
 mod dependencies;
 mod doubling;
 mod endings;
 mod files;
+mod hand_over;
 mod joining;
 mod leases;
 mod ledger;
@@ -33,6 +35,7 @@ use crate::model::messages::{
     WorkerMessage,
 };
 use crate::model::node::WorkerProfile;
+use crate::model::offload::GrantedAttempt;
 use crate::model::outcome::{Cancellation, OutputSummary};
 use crate::model::records::{DiskSpace, Record, TaskCounts};
 use crate::model::requests::{FailureCode, Reply, Submission};
@@ -59,6 +62,10 @@ struct Played {
     /// Jobs that it was taught over its present link.
     learnt: Vec<JobId>,
     thanked: Vec<FencedAttempt>,
+    /// What it was told to give back, may hand on, and was asked for.
+    retracted: Vec<FencedAttempt>,
+    granted: Vec<GrantedAttempt>,
+    asked: Vec<FencedAttempt>,
     closed: Option<String>,
 }
 
@@ -82,6 +89,11 @@ struct Scene {
     said: Vec<(LinkId, DispatcherMessage, bool)>,
     links: u64,
     requests: u64,
+}
+
+/// Workers get what fits into their slots: most rules are seen best so.
+fn without_backlog() -> DispatcherConfig {
+    DispatcherConfig { backlog: Millis(0), ..DispatcherConfig::default() }
 }
 
 fn secs(s: u64) -> Millis {
@@ -131,7 +143,7 @@ const OK: Outcome = Outcome::Exited(0);
 
 impl Scene {
     fn new() -> Self {
-        Self::with(DispatcherConfig::default())
+        Self::with(without_backlog())
     }
 
     fn with(config: DispatcherConfig) -> Self {
@@ -287,6 +299,9 @@ impl Scene {
                     told_to_end: Vec::new(),
                     learnt: Vec::new(),
                     thanked: Vec::new(),
+                    retracted: Vec::new(),
+                    granted: Vec::new(),
+                    asked: Vec::new(),
                     closed: None,
                 };
                 self.workers.insert(who, played);
@@ -566,6 +581,9 @@ impl Played {
             DispatcherMessage::Cancel(list) => self.told_to_end.extend(list),
             DispatcherMessage::Recorded(list) => self.thanked.extend(list),
             DispatcherMessage::ForgetJobs(jobs) => self.learnt.retain(|job| !jobs.contains(job)),
+            DispatcherMessage::Retract(list) => self.retracted.extend(list),
+            DispatcherMessage::Grant(list) => self.granted.extend(list),
+            DispatcherMessage::Account(list) => self.asked.extend(list),
             DispatcherMessage::HeartbeatSeen { .. }
             | DispatcherMessage::Drain
             | DispatcherMessage::Resume

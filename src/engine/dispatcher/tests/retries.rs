@@ -22,7 +22,7 @@ fn a_failed_task_waits_a_while_and_is_tried_again() {
 
 #[test]
 fn a_task_fails_for_good_after_the_dispatchers_number_of_retries() {
-    let mut scene = Scene::with(DispatcherConfig { task_retries: 2, ..DispatcherConfig::default() });
+    let mut scene = Scene::with(DispatcherConfig { task_retries: 2, ..without_backlog() });
     scene.worker("a", slots(1));
     let job = scene.submit(single());
     for _ in 0..3 {

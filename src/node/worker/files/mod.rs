@@ -34,14 +34,19 @@ use crate::blob::{BlobError, BlobStore, Collected, Pins, Take, collect};
 use crate::exec::{Scratch, fill};
 use crate::model::files::{BlobRef, OutputFile, TreeEntry, TreeKind};
 use crate::model::limits::MAX_MANIFEST_BYTES;
+use crate::model::offload::HandOverProof;
+use crate::model::pieces::ReadPass;
 use crate::model::requests::Failure;
 use crate::model::spec::Workdir;
-use crate::model::{Content, Digest, JobId, JobSpec, NodeId, NodeName, Outcome, RawString, TaskId};
+use crate::model::{AttemptId, Content, Digest, JobId, JobSpec, NodeId, NodeName, Outcome, RawString, TaskId};
 use crate::node::Clock;
 use crate::node::serving::Uploads;
 use crate::node::worker::mesh::Mesh;
 use crate::transport::{Link, TransportError};
 use crate::wire::manifest;
+
+/// Attempts that others handed over, of which is remembered who: more than a worker can hold.
+const MOST_HANDED: usize = 4096;
 
 /// First pause before something is tried again that failed on a link that stands; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -67,6 +72,8 @@ pub(super) struct Stock {
     mesh: Mesh,
     uploads: Uploads,
     traffic: Traffic,
+    /// Attempts that another worker handed over: who, and by what right its files may be read for them.
+    handed: Arc<Mutex<BTreeMap<AttemptId, (NodeId, ReadPass)>>>,
     /// Workers that sent something else than they were asked for, by the job that it was for.
     banned: Arc<Mutex<BTreeMap<JobId, BTreeSet<NodeId>>>>,
 }
@@ -169,6 +176,7 @@ impl Stock {
             mesh,
             traffic: Traffic::default(),
             uploads,
+            handed: Arc::default(),
             banned: Arc::default(),
         }
     }
@@ -191,6 +199,27 @@ impl Stock {
             banned.pop_first();
         }
         banned.entry(job).or_default().insert(node);
+    }
+
+    /// `giver` hands an attempt over, with what shows that its inputs may be read for it.
+    pub(super) fn handed_over(&self, id: AttemptId, giver: NodeId, proof: &HandOverProof) {
+        let (grant, hand_over) = (proof.grant.0.clone(), Some(proof.statement.0.clone()));
+        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        if handed.len() >= MOST_HANDED {
+            // Of those that are remembered for nothing, because they were not taken, it is likely one.
+            handed.pop_first();
+        }
+        handed.insert(id, (giver, ReadPass::Task { grant, hand_over, manifest: None }));
+    }
+
+    /// Who handed an attempt over, and by what right its files may be read.
+    fn giver_of(&self, id: AttemptId) -> Option<(NodeId, ReadPass)> {
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Nothing more is fetched for an attempt.
+    pub(super) fn is_through(&self, id: AttemptId) {
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
     fn banned(&self, job: JobId) -> Vec<NodeId> {

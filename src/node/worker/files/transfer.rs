@@ -92,6 +92,13 @@ impl Stock {
             pass: None,
             damaged: 0,
         };
+        if let Some((giver, pass)) = self.giver_of(id) {
+            // It may have what its attempt needs, and can be asked while the dispatcher cannot.
+            transfer.pass = Some(pass);
+            let places = IntervalSet::from_range(0, transfer.blobs.len().saturating_sub(1) as u64);
+            let holders = Holders { here: IntervalSet::new(), peers: vec![(giver, places)], share: (0, 1) };
+            transfer.engine.handle_holders(self.clock.now(), holders);
+        }
         let ended = transfer.run(&mut heard, &mut consulted).await;
         transfer.account(moved);
         if ended.is_ok() {

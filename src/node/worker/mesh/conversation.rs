@@ -159,6 +159,7 @@ impl Shared {
         standing.heard_at = Instant::now();
         let is_news = match message {
             PeerMessage::Status(status) => standing.status.replace(*status) != Some(*status),
+            PeerMessage::Offer(_) | PeerMessage::Answer(_) => false,
         };
         drop(state);
         if is_news {
