@@ -426,7 +426,7 @@ fn a_row_that_contradicts_its_job_is_named_instead_of_restored() {
     for (bad, column) in [
         (vec![changed(TaskId::new(1, 77), TaskState::Succeeded, 1, 5)], "the row 1.77 of table tasks, column task "),
         (vec![changed(TaskId::new(1, 77), TaskState::Ready, 1, 5)], "the row 1.77 of table tasks, column task "),
-        (vec![assigned(attempt(1, 0, 1), 5), running(3)], "the row 1.0 of table tasks, column attempts "),
+        (vec![assigned(attempt(1, 0, 2), 5), running(1)], "the row 1.0 of table tasks, column attempts "),
     ] {
         let mut desk = Desk::new();
         let reader = desk.write([submitted(1, Items::Single)].into_iter().chain(bad));
@@ -454,6 +454,25 @@ fn an_attempt_given_back_is_as_if_it_had_never_been() {
     ]);
     let task = reader.tasks(&of("1"), ADMIN).expect("lists").remove(0);
     assert_eq!((task.state, task.counts.attempts, task.attempts.len()), (TaskState::Ready, 0, 0));
+}
+
+#[test]
+fn both_live_attempts_of_a_task_are_restored_and_it_ended_by_the_one_that_brought_a_result() {
+    let mut desk = Desk::new();
+    let (first, second) = (attempt(1, 0, 1), attempt(1, 0, 2));
+    let reader = desk.write([submitted(1, Items::Single), assigned(first, 10), assigned(second, 20)]);
+    let restored = reader.recall(JobId(1)).expect("reads").expect("is there");
+    let live: Vec<AttemptId> = restored.tasks[0].live.iter().map(|attempt| attempt.id).collect();
+    assert_eq!(live, [first, second]);
+    let superseded = Outcome::Cancelled(Cancellation::Superseded);
+    let reader = desk.write([
+        ended(second, superseded, KeptOutput::Nothing, 30),
+        ended(first, Outcome::Exited(0), KeptOutput::Nothing, 30),
+        changed(first.task, TaskState::Succeeded, 2, 30),
+    ]);
+    let task = reader.tasks(&of("1"), ADMIN).expect("lists").remove(0);
+    assert_eq!((task.attempts.len(), task.outcome.clone()), (2, Some(Outcome::Exited(0))));
+    assert_eq!(task.decisive().map(|attempt| attempt.id), Some(first));
 }
 
 #[test]

@@ -108,6 +108,9 @@ fn with_tasks(connection: &Connection, mut job: RestoredJob) -> Result<RestoredJ
                     continue;
                 }
                 let live = if state == TaskState::Running { live(connection, task)? } else { Vec::new() };
+                if live.iter().any(|attempt| attempt.id.attempt.0 > counts.attempts) {
+                    return Err(bad_task(task, "attempts"));
+                }
                 job.tasks.push(RestoredTask { task, state, counts, not_before, live });
             }
         }

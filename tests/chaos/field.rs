@@ -179,8 +179,14 @@ impl<'a> Field<'a> {
         true
     }
 
-    /// Nobody ends who was not told to.
+    /// Nobody ends who was not told to; but a dispatcher that starts on a disk without any room says so and ends, and
+    /// is started again once there is some, as a service manager would do.
     fn check(&mut self) {
+        let refused = |node: &mut Node| !node.is_running() && node.log().contains("the disk is full");
+        if self.dispatcher.trouble.is_none() && self.dispatcher.node.as_mut().is_some_and(refused) {
+            self.dispatcher.node = None;
+            self.dispatcher.trouble = Some((Fault::DispatcherKilled, self.filled_until.unwrap_or_else(Instant::now)));
+        }
         for slot in self.workers.iter_mut().chain([&mut self.dispatcher]) {
             if let (Some(node), None) = (&mut slot.node, slot.trouble) {
                 assert!(node.is_running(), "a node has ended by itself; it said:\n{}", node.log());

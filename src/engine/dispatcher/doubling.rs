@@ -5,12 +5,12 @@
 //! other one, whichever that is, and no retry is used up by there having been two. A task that is `--exclusive`,
 //! `--no-retry` or heard by a client has one. Absent: when a worker is suspect (`leases`), and what is idle (placement).
 
-use super::losses::Loss;
+use super::losses::{Loss, lost_report};
 use super::placement::WorkerKey;
 use super::{DispatcherEngine, Notice};
 use crate::model::limits::KILL_GRACE;
 use crate::model::messages::CancelAttempt;
-use crate::model::outcome::{Cancellation, OutputSummary};
+use crate::model::outcome::Cancellation;
 use crate::model::records::Record;
 use crate::model::{AttemptId, AttemptNo, AttemptReport, JobId, Outcome, TaskId, Timestamp};
 
@@ -97,14 +97,7 @@ impl DispatcherEngine {
                 let cancel = CancelAttempt { id, fence: attempt.fence, grace: KILL_GRACE, why: why.clone() };
                 self.outbox.cancel(link, cancel, after_sync);
             }
-            let report = AttemptReport {
-                outcome: Outcome::Cancelled(why),
-                started_at: attempt.started_at,
-                ended_at: now,
-                peak_memory_bytes: 0,
-                output: OutputSummary::default(),
-                files: None,
-            };
+            let report = AttemptReport { outcome: Outcome::Cancelled(why), ..lost_report(now, &attempt) };
             self.outbox.record(Record::AttemptEnded { id, report });
             self.outbox.notice(Notice::AttemptOver { id });
         }

@@ -236,7 +236,8 @@ pub(super) fn lost_report(now: Timestamp, attempt: &Attempt) -> AttemptReport {
     AttemptReport {
         outcome: Outcome::Lost,
         started_at: attempt.started_at,
-        ended_at: now,
+        // A worker tells its starts in our time as well as it can: it may be ahead by half a round trip.
+        ended_at: now.max(attempt.started_at.unwrap_or(now)),
         peak_memory_bytes: 0,
         output: OutputSummary::default(),
         files: None,

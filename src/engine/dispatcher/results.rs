@@ -78,7 +78,10 @@ impl DispatcherEngine {
         }
     }
 
-    fn take_result(&mut self, now: Timestamp, key: WorkerKey, id: AttemptId, report: AttemptReport) {
+    fn take_result(&mut self, now: Timestamp, key: WorkerKey, id: AttemptId, mut report: AttemptReport) {
+        // Both were told in our time as well as the worker could, perhaps by different corrections of its clock.
+        let heard = self.jobs.find_mut(id.task).and_then(|(job, position)| job.attempt_on(position, key)?.started_at);
+        report.ended_at = report.ended_at.max(report.started_at.or(heard).unwrap_or_default());
         if report.outcome == Outcome::Lost {
             // The worker itself has lost sight of it.
             return self.lose_attempt(now, key, id.task, &Loss::Gone(report));

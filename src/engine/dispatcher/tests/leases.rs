@@ -319,6 +319,31 @@ fn an_exclusive_task_that_its_worker_says_is_gone_need_not_wait() {
 }
 
 #[test]
+fn no_attempt_is_recorded_to_have_ended_before_it_started() {
+    for lost in [true, false] {
+        let mut scene = Scene::new();
+        scene.worker("a", slots(1));
+        let job = scene.submit(single());
+        let assignment = scene.workers["a"].holds[&task(job, 0)].clone();
+        let ahead = scene.now + Millis(20);
+        let started = StartedAttempt { id: assignment.id(), fence: assignment.fence, at: ahead };
+        scene.says("a", WorkerMessage::Started(vec![started]));
+        if lost {
+            scene.guard_reports("a");
+        } else {
+            let report = AttemptReport { started_at: None, ..scene.report(OK) };
+            let ended = EndedAttempt { id: assignment.id(), fence: assignment.fence, report };
+            scene.says("a", WorkerMessage::Ended(vec![ended]));
+        }
+        let ended = scene.records.iter().find_map(|record| match record {
+            Record::AttemptEnded { report, .. } => Some(report.ended_at),
+            _ => None,
+        });
+        assert_eq!(ended, Some(ahead));
+    }
+}
+
+#[test]
 fn a_lost_worker_is_shown_for_an_hour() {
     let mut scene = Scene::new();
     scene.worker("a", slots(1));
