@@ -111,6 +111,22 @@ fn a_dispatcher_without_room_refuses_an_input_and_says_what_to_do() {
 }
 
 #[test]
+fn a_dispatcher_makes_room_while_a_job_has_a_directory_and_keeps_what_is_in_it() {
+    let cluster = Cluster::new();
+    let _dispatcher = cluster.dispatcher_with(&["--file-quota", "4M"]);
+    let _worker = cluster.worker("worker-a");
+    let desk = Desk::of(cluster);
+    desk.sh("mkdir d && printf kept > d/listed");
+    desk.ok(["submit", "-q", "--in", "d", "cat d/listed"]);
+    for file in ["one", "two", "three"] {
+        noise(&desk, file, 3);
+        desk.ok(["run", "--in", file, "true"]);
+        desk.ok(["forget", desk.json(["list", "--all"])[0]["id"].to_string().trim_matches('"')]);
+    }
+    assert_eq!(desk.ok(["run", "--in", "d", "cat d/listed"]), "kept");
+}
+
+#[test]
 fn outputs_for_which_there_is_no_room_fail_their_task_and_keep_a_failures_exit_code() {
     let cluster = Cluster::new();
     let _dispatcher = cluster.dispatcher_with(&["--p2p-enabled", "false", "--file-quota", "4M"]);

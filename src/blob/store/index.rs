@@ -35,6 +35,23 @@ pub(super) enum Victim {
     Arriving(BlobRef),
 }
 
+impl Victim {
+    pub(super) fn digest(&self) -> Digest {
+        match self {
+            Self::Whole(digest) => *digest,
+            Self::Arriving(blob) => blob.digest,
+        }
+    }
+}
+
+/// What was not pinned when it was looked at.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) victim: Victim,
+    pub(super) bytes: u64,
+    used: u64,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pub(super) whole: HashMap<Digest, Whole>,
@@ -106,16 +123,36 @@ impl Index {
         Some(arriving.partial)
     }
 
-    /// What is neither pinned nor live, the least recently used first.
-    pub(super) fn victims(&self, is_live: &dyn Fn(Digest) -> bool) -> Vec<(Victim, u64)> {
-        let free = |digest: &Digest| !self.pins.contains_key(digest) && !is_live(*digest);
-        let whole = self.whole.iter().filter(|(digest, _)| free(digest));
-        let arriving = self.arriving.iter().filter(|(blob, _)| free(&blob.digest));
-        let mut found: Vec<_> = whole
-            .map(|(digest, whole)| (whole.used, Victim::Whole(*digest), whole.bytes))
-            .chain(arriving.map(|(blob, arriving)| (arriving.used, Victim::Arriving(*blob), blob.bytes)))
+    /// Keeps a blob, whether it is here or not yet. That is a use of it.
+    pub(super) fn pin(&mut self, digest: Digest) {
+        *self.pins.entry(digest).or_insert(0) += 1;
+        let used = self.next_use();
+        if let Some(whole) = self.whole.get_mut(&digest) {
+            whole.used = used;
+        }
+    }
+
+    /// What is not pinned, the least recently used first.
+    pub(super) fn unpinned(&self) -> Vec<Candidate> {
+        let is_free = |digest: &Digest| !self.pins.contains_key(digest);
+        let whole = self.whole.iter().filter(|(digest, _)| is_free(digest));
+        let arriving = self.arriving.iter().filter(|(blob, _)| is_free(&blob.digest));
+        let mut found: Vec<Candidate> = whole
+            .map(|(digest, whole)| (Victim::Whole(*digest), whole.bytes, whole.used))
+            .chain(arriving.map(|(blob, arriving)| (Victim::Arriving(*blob), blob.bytes, arriving.used)))
+            .map(|(victim, bytes, used)| Candidate { victim, bytes, used })
             .collect();
-        found.sort_unstable_by_key(|(used, ..)| *used);
-        found.into_iter().map(|(_, victim, bytes)| (victim, bytes)).collect()
+        found.sort_unstable_by_key(|candidate| candidate.used);
+        found
+    }
+
+    /// Whether it is still there, not pinned, and neither used nor pinned meanwhile: what somebody has named since then
+    /// may be live by now.
+    pub(super) fn is_as_found(&self, candidate: &Candidate) -> bool {
+        let used = match &candidate.victim {
+            Victim::Whole(digest) => self.whole.get(digest).map(|whole| whole.used),
+            Victim::Arriving(blob) => self.arriving.get(blob).map(|arriving| arriving.used),
+        };
+        used == Some(candidate.used) && !self.pins.contains_key(&candidate.victim.digest())
     }
 }

@@ -197,7 +197,7 @@ impl BlobStore {
         let digests: Vec<_> = digests.into_iter().collect();
         let mut index = self.index();
         for digest in &digests {
-            *index.pins.entry(*digest).or_insert(0) += 1;
+            index.pin(*digest);
         }
         Pins { inner: self.inner.clone(), digests }
     }

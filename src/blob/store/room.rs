@@ -1,6 +1,7 @@
 //! Making room: what was used least recently goes, unless somebody needs it.
 //!
-//! Invariant: nothing that is pinned or live is ever removed here. Absent: what is live, which the caller says.
+//! Invariant: nothing that is pinned or live is ever removed here, nor what was pinned or used while it was asked what
+//! is live. Absent: what is live, which the caller says.
 
 use super::index::Victim;
 use super::{BlobStore, Index};
@@ -62,22 +63,29 @@ impl BlobStore {
         if wanted == 0 {
             return 0;
         }
-        let mut index = self.index();
+        let unpinned = self.index().unpinned();
         let mut freed = 0;
-        let mut removed = Vec::new();
-        for (victim, bytes) in index.victims(is_live) {
+        for candidate in unpinned {
             if freed >= wanted {
                 break;
             }
-            match victim {
-                Victim::Whole(digest) => removed.extend(self.inner.remove_whole(&mut index, digest)),
-                Victim::Arriving(blob) => removed.extend(self.inner.remove_arriving(&mut index, blob)),
+            // Asked without the lock: whoever answers may read from this very store.
+            if is_live(candidate.victim.digest()) {
+                continue;
             }
-            freed += bytes;
+            let mut index = self.index();
+            if !index.is_as_found(&candidate) {
+                continue;
+            }
+            let removed: Vec<_> = match candidate.victim {
+                Victim::Whole(digest) => self.inner.remove_whole(&mut index, digest),
+                Victim::Arriving(blob) => self.inner.remove_arriving(&mut index, blob).into_iter().collect(),
+            };
+            // The files go without the lock.
+            drop(index);
+            drop(removed);
+            freed += candidate.bytes;
         }
-        // The files go without the lock.
-        drop(index);
-        drop(removed);
         freed
     }
 }

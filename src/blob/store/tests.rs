@@ -396,6 +396,22 @@ fn room_is_made_for_what_fits_and_refused_for_what_does_not() {
 }
 
 #[test]
+fn what_is_live_may_be_read_from_the_store_and_what_is_pinned_meanwhile_stays() {
+    let (_folder, store) = store(3000);
+    let blobs: Vec<_> = (0..3).map(|seed| store.insert_bytes(&bytes(seed, 1000)).unwrap()).collect();
+    let live = |digest: Digest| {
+        // As the files that a manifest lists are read.
+        let listed = store.read(blobs[0], 1000).is_ok() && digest == blobs[0].digest;
+        // Somebody needed it for a moment, and it may be written down by now that it is needed.
+        drop(store.pin([blobs[1].digest]));
+        listed
+    };
+    store.make_room(1000, &live).unwrap();
+    let left: Vec<_> = blobs.iter().map(|blob| store.has(blob.digest)).collect();
+    assert_eq!(left, [true, true, false]);
+}
+
+#[test]
 fn arriving_blobs_are_collected_too_and_begin_anew() {
     let ((_a, sender), (_b, receiver)) = (store(NO_QUOTA), store(1 << 20));
     let blob = sender.insert_bytes(&bytes(1, 3 << 20)).unwrap();

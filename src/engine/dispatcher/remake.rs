@@ -16,6 +16,7 @@ use super::losses::Loss;
 use super::placement::{Requirement, WorkerKey};
 use super::requests::failure;
 use super::roster::Presence;
+use super::submit::OWN_KEYS;
 use super::task::Stage;
 use super::{DispatcherEngine, LostInput, Notice};
 use crate::model::files::{InputSource, InputSpec};
@@ -101,7 +102,8 @@ impl DispatcherEngine {
         let submitted = Arc::new(SubmittedJob {
             job: id,
             owner: lost.owner,
-            idempotency_key: format!("octaskly: {} for {}", lost.producer, lost.attempt),
+            // No two jobs have the same, be it that this one fails and the same attempt asks again.
+            idempotency_key: format!("{OWN_KEYS}job {id} of start {} makes {} again", self.epoch.0, lost.producer),
             spec,
             at: now,
         });

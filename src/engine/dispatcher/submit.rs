@@ -20,6 +20,9 @@ use crate::model::requests::{Failure, FailureCode, Reply, Submission};
 use crate::model::spec::{DependencyCondition, OutputMode, StdinSource, Workdir};
 use crate::model::{Items, JobId, JobSpec, JobState, LinkId, RawString, TaskState, Timestamp};
 
+/// How the keys begin of jobs that the dispatcher submits by itself. No client may take such a key.
+pub(super) const OWN_KEYS: &str = "octaskly: ";
+
 /// Most jobs that may wait or run at once: what a gigabyte of memory holds of single tasks.
 const MAX_ACTIVE_JOBS: u64 = 1_000_000;
 
@@ -33,6 +36,9 @@ pub fn check_submission(submission: &Submission) -> Result<(), Failure> {
     let invalid = |text: String| Err(failure(FailureCode::Invalid, text));
     if submission.idempotency_key.len() > MAX_IDEMPOTENCY_KEY_BYTES {
         return invalid(format!("the idempotency key has more than {MAX_IDEMPOTENCY_KEY_BYTES} bytes"));
+    }
+    if submission.idempotency_key.starts_with(OWN_KEYS) {
+        return invalid(format!("idempotency keys that begin with {OWN_KEYS:?} are the dispatcher's own"));
     }
     let count = spec.items.count();
     if count == 0 {

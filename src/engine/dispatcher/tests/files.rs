@@ -260,8 +260,29 @@ fn nobody_but_the_worker_that_has_the_attempt_has_anything_made_again() {
 }
 
 #[test]
-fn a_client_cannot_submit_a_making() {
+fn an_attempt_that_did_not_hear_that_its_input_is_remade_has_it_made_anew_after_that_failed() {
     let mut scene = Scene::new();
+    scene.worker("a", slots(4));
+    let first = scene.submit(making(1));
+    scene.makes("a", task(first, 1));
+    let next = scene.submit(taking(first, 1));
+    for failed in 1..=2 {
+        assert_eq!(scene.lacks("a", task(next, 1), task(first, 1), &[]), REMADE);
+        let remakes = scene.remakes_of(task(first, 1));
+        assert_eq!(remakes.len(), failed);
+        scene.cancel(job(remakes[failed - 1]));
+        scene.ends("a", task(remakes[failed - 1], 1), Outcome::Cancelled(Cancellation::Requested(None)));
+        assert_eq!(scene.on("a"), [task(next, 1)]);
+    }
+}
+
+#[test]
+fn a_client_cannot_submit_a_making_nor_take_its_key() {
+    let mut scene = Scene::new();
+    let mut submission = scene.submission(single());
+    submission.idempotency_key = "octaskly: job 2 of start 1 makes 1.0 again".to_owned();
+    let call = Call::Submit { submission, ended_dependencies: BTreeMap::new() };
+    assert_eq!(scene.failure("admin", call), FailureCode::Invalid);
     let submission = scene.submission(JobSpec { remakes: Some(TaskId::new(1, 0)), ..single() });
     let call = Call::Submit { submission, ended_dependencies: BTreeMap::new() };
     assert_eq!(scene.failure("admin", call), FailureCode::Invalid);

@@ -90,6 +90,11 @@ impl Ledger {
                     started_at: None,
                     last_attempt: 0,
                 };
+                let key = &submitted.idempotency_key;
+                assert!(
+                    !self.jobs.values().any(|job| job.submitted.idempotency_key == *key),
+                    "two jobs of key {key:?}"
+                );
                 let before = self.jobs.insert(submitted.job, job);
                 assert!(before.is_none(), "two jobs of one number");
             }

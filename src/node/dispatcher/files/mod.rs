@@ -191,7 +191,7 @@ impl Files {
     fn make_room(&self, reader: &Reader, bytes: u64) -> Result<(), FilesError> {
         let live = OnceCell::new();
         let is_live = |digest: Digest| {
-            // Read when it comes to removing something, which is seldom.
+            // Read when it comes to removing something, which is seldom. The store asks without its lock.
             live.get_or_init(|| self.live_digests(reader)).as_ref().is_none_or(|live| live.contains(&digest))
         };
         Ok(self.store.make_room(bytes, &is_live)?)
