@@ -713,7 +713,7 @@ golden!(a_piece_answer_keeps_its_bytes, "piece_answer.hex", PieceAnswer, {
 });
 
 golden!(an_ask_for_holders_keeps_its_bytes, "holders_ask.hex", HoldersAsk, {
-    "Again": HoldersAsk::Again => HoldersAsk::Again,
+    "Again": HoldersAsk::Again { .. } => HoldersAsk::Again { empty: vec![NodeId([7; 32])] },
     "Fetched": HoldersAsk::Fetched => HoldersAsk::Fetched,
 });
 

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::compact::{as_array, blobs};
+use super::compact::{as_array, batch, blobs};
 use super::limits::BLOBS_A_STREAM;
 use super::requests::Failure;
 use super::{BlobRef, IntervalSet, NodeId, NodeName};
@@ -79,10 +79,14 @@ pub struct BlobHolders {
 }
 
 /// What a fetching worker says on the stream by which it asked who has some blobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HoldersAsk {
     /// Who has them now?
-    Again,
+    Again {
+        /// Workers that were named and have, by their own word, nothing of them.
+        #[serde(deserialize_with = "batch")]
+        empty: Vec<NodeId>,
+    },
     /// I have all of them.
     Fetched,
 }

@@ -61,7 +61,15 @@ impl Message for TaskFiles {
     }
 }
 
-impl Message for HoldersAsk {}
+impl Message for HoldersAsk {
+    fn check_bounds(&self) -> Result<(), WireError> {
+        match self {
+            Self::Again { empty } => at_most("workers", empty.len(), MAX_NAMED),
+            Self::Fetched => Ok(()),
+        }
+    }
+}
+
 impl Message for PieceAsk {
     fn check_bounds(&self) -> Result<(), WireError> {
         at_most("blobs", self.0.len(), BLOBS_A_STREAM)

@@ -40,6 +40,14 @@ impl Fetch {
         self.plan(now);
     }
 
+    /// Workers that were named and have nothing of these blobs, by their own word; at most `most` of them.
+    #[must_use]
+    pub fn empty_handed(&self, most: usize) -> Vec<NodeId> {
+        let open = self.sources.iter().filter_map(|(way, source)| Some((way.holder()?, source.open()?)));
+        let empty = open.filter(|(_, session)| session.has_nothing()).map(|(node, _)| node);
+        empty.take(most).collect()
+    }
+
     /// The dispatcher could not be asked.
     pub fn handle_no_holders(&mut self, now: Timestamp) {
         self.consult_again(now);

@@ -120,6 +120,11 @@ impl Session {
         self.has.extend(news);
     }
 
+    /// Whether it has said that it has nothing at all.
+    pub(super) fn has_nothing(&self) -> bool {
+        self.poll_pause > FIRST_POLL && self.has.values().all(IntervalSet::is_empty)
+    }
+
     /// Whether it has this piece, by its own word.
     pub(super) fn has(&self, (place, number): Piece) -> bool {
         self.has.get(&place).is_some_and(|has| has.contains(number))

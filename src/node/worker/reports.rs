@@ -59,6 +59,11 @@ pub(super) struct Reports {
 }
 
 impl Reports {
+    /// Whether any report waits here for what it promises.
+    pub(super) fn hold_any(&self) -> bool {
+        self.waiting.values().any(|waiting| waiting.report.is_some())
+    }
+
     /// The output of `id` is being uploaded.
     pub(super) fn log_started(&mut self, id: AttemptId) {
         self.waiting.entry(id).or_default().log = Promise::Underway;

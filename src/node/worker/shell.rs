@@ -315,6 +315,7 @@ impl Shell {
             Event::Staged { id, staged } => self.staged(now, id, staged),
             Event::Collected { id, ending, collected } => self.collected(now, id, *ending, collected),
             Event::Offered { id, refused } => {
+                self.offers.remove(&id);
                 if let Some(ended) = self.reports.files_ended(id, refused) {
                     self.queue(WorkerMessage::Ended(vec![ended]));
                 }
@@ -354,9 +355,11 @@ impl Shell {
         self.engine.stop(now, grace);
     }
 
-    /// Whether a stop is complete and its last words are on their way.
+    /// Whether a stop is complete and its last words are on their way: results wait for what they promise, and
+    /// the worker for them, unless it is in a hurry or nobody is there to take them.
     fn has_stopped(&self) -> bool {
-        self.engine.is_stopped() && (self.pending.is_empty() || self.outgoing.is_none())
+        let said = self.pending.is_empty() && (self.hurried || !self.reports.hold_any());
+        self.engine.is_stopped() && (said || self.outgoing.is_none())
     }
 
     /// Hands what is to be said to the link, as far as the link takes it.

@@ -60,7 +60,10 @@ pub(in crate::node::dispatcher) async fn guide(
         }
         send.send(&FilesReply::Holders(holders)).await?;
         match recv.recv::<HoldersAsk>(MAX_FRAME_UNAUTHENTICATED).await? {
-            Some(HoldersAsk::Again) => {}
+            Some(HoldersAsk::Again { empty }) => {
+                let contents: BTreeSet<Digest> = asked.owners.iter().map(|owner| owner.blob().digest).collect();
+                shell.files.note_gone_copies(&empty, &contents);
+            }
             Some(HoldersAsk::Fetched) => return note_fetched(shell, &worker, &asked).await,
             None => return Ok(()),
         }

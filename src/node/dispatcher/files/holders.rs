@@ -66,6 +66,11 @@ impl Copies {
             self.lacks.clear();
         }
         self.lacks.insert((node, digest));
+        self.copy_gone(node, digest);
+    }
+
+    /// A worker that fetched this content is said not to have it any more. What it holds for good stands.
+    fn copy_gone(&mut self, node: NodeId, digest: Digest) {
         if let Some(holders) = self.fetched.get_mut(&digest) {
             holders.retain(|holder| holder.node != node);
         }
@@ -107,6 +112,15 @@ impl Files {
     /// A worker says, or was found, not to have this content any more.
     pub(super) fn note_lack(&self, node: NodeId, digest: Digest) {
         self.lock().copies.lacking(node, digest);
+    }
+
+    /// Another worker says that these have nothing of the contents. Only what they once fetched is doubted: an output
+    /// that is written as theirs is not given up, and made again, on somebody else's word.
+    pub(super) fn note_gone_copies(&self, nodes: &[NodeId], digests: &BTreeSet<Digest>) {
+        let mut shared = self.lock();
+        for node in nodes {
+            digests.iter().for_each(|digest| shared.copies.copy_gone(*node, *digest));
+        }
     }
 
     /// The workers that have a content, those first that hold it for good. Blocks.
@@ -186,6 +200,16 @@ mod tests {
         assert_eq!(copies.of(digest(1), vec![worker(1)]), []);
         copies.fetched(&worker(1), digest(1));
         assert_eq!(copies.of(digest(1), vec![worker(1)]), [worker(1)], "named once");
+    }
+
+    #[test]
+    fn a_copy_that_is_gone_by_anothers_word_is_named_no_more_and_a_written_holder_is() {
+        let mut copies = Copies::default();
+        copies.fetched(&worker(2), digest(1));
+        copies.copy_gone(worker(1).node, digest(1));
+        copies.copy_gone(worker(2).node, digest(1));
+        assert_eq!(copies.of(digest(1), vec![worker(1)]), [worker(1)]);
+        assert!(copies.of(digest(1), Vec::new()).is_empty(), "with the holder lost nobody is left to wait for");
     }
 
     #[test]

@@ -6,12 +6,12 @@
 use tokio::sync::mpsc;
 
 use super::{FilesError, Stock};
-use crate::model::AttemptId;
 use crate::model::files::BlobRef;
 use crate::model::limits::MAX_FRAME;
 use crate::model::messages::{FilesReply, StreamPurpose};
 use crate::model::pieces::{BlobHolders, HoldersAsk};
 use crate::model::requests::Failure;
+use crate::model::{AttemptId, NodeId};
 use crate::transport::{FrameRecv, FrameSend, TransportError};
 
 /// What asking came to.
@@ -42,7 +42,7 @@ impl Consultation {
             while let Some(question) = asked.recv().await {
                 let asking = async {
                     match question {
-                        HoldersAsk::Again => Some(ask(&stock, id, &blobs, &mut stream).await),
+                        HoldersAsk::Again { empty } => Some(ask(&stock, id, &blobs, empty, &mut stream).await),
                         HoldersAsk::Fetched => {
                             if let Some((send, _)) = &mut stream {
                                 let _ = FrameSend::send(send, &HoldersAsk::Fetched).await;
@@ -55,7 +55,16 @@ impl Consultation {
                     // First what needs no waiting: the last word is said when nobody listens any more.
                     biased;
                     answer = asking => answer,
-                    () = answers.closed() => None,
+                    () = answers.closed() => match asked.try_recv() {
+                        // The answer that is on its way is not read, but the last word may still be said.
+                        Ok(HoldersAsk::Fetched) => {
+                            if let Some((send, _)) = &mut stream {
+                                let _ = FrameSend::send(send, &HoldersAsk::Fetched).await;
+                            }
+                            return;
+                        }
+                        _ => return,
+                    },
                 };
                 let Some(answer) = answer else { return };
                 let _ = answers.send(answer).await;
@@ -64,9 +73,9 @@ impl Consultation {
         (Self { questions }, consulted)
     }
 
-    /// Asks. The engine has one question open at a time.
-    pub(super) fn ask(&self) {
-        let _ = self.questions.try_send(HoldersAsk::Again);
+    /// Asks; `empty` are workers that were named and have nothing. The engine has one question open at a time.
+    pub(super) fn ask(&self, empty: Vec<NodeId>) {
+        let _ = self.questions.try_send(HoldersAsk::Again { empty });
     }
 
     /// All of them are here.
@@ -77,8 +86,8 @@ impl Consultation {
 
 type Stream = Option<(FrameSend, FrameRecv)>;
 
-async fn ask(stock: &Stock, id: AttemptId, blobs: &[BlobRef], stream: &mut Stream) -> Consulted {
-    match answer(stock, id, blobs, stream).await {
+async fn ask(stock: &Stock, id: AttemptId, blobs: &[BlobRef], empty: Vec<NodeId>, stream: &mut Stream) -> Consulted {
+    match answer(stock, id, blobs, empty, stream).await {
         Ok(FilesReply::Holders(holders)) => Consulted::Holders(holders),
         Ok(FilesReply::Refused(failure)) => Consulted::Refused(failure),
         Ok(FilesReply::Remade(text)) => Consulted::Remade(text),
@@ -93,11 +102,12 @@ async fn answer(
     stock: &Stock,
     id: AttemptId,
     blobs: &[BlobRef],
+    empty: Vec<NodeId>,
     stream: &mut Stream,
 ) -> Result<FilesReply, FilesError> {
     let (_, recv) = match stream {
         Some((send, recv)) => {
-            send.send(&HoldersAsk::Again).await?;
+            send.send(&HoldersAsk::Again { empty }).await?;
             (send, recv)
         }
         None => {

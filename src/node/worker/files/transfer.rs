@@ -18,7 +18,7 @@ use super::session::{QUESTIONS, Session, SessionEnd, SessionNews};
 use super::{FilesError, Stock};
 use crate::engine::transfer::{Fault, Fetch, FetchConfig, Holders, Notice, Order, Pieces, SessionNo, Way};
 use crate::model::files::{BlobRef, BlobWish, TransferPath};
-use crate::model::pieces::{BlobHolders, ReadPass};
+use crate::model::pieces::{BlobHolders, MAX_NAMED, ReadPass};
 use crate::model::{AttemptId, Digest, IntervalSet, NodeId, NodeName};
 
 /// News that waits to be heard; sessions wait while it is full.
@@ -133,7 +133,7 @@ impl Transfer<'_> {
     fn perform(&mut self) -> Result<(), FilesError> {
         for order in self.engine.take_orders() {
             match order {
-                Order::Consult => self.consultation.ask(),
+                Order::Consult => self.consultation.ask(self.engine.empty_handed(MAX_NAMED)),
                 Order::Open { session, way } => self.open(session, way),
                 Order::Ask { session, pieces } => {
                     // It takes more questions than a source may owe answers; one that has ended says so by itself.
