@@ -241,6 +241,11 @@ pub(super) fn touch(file: &File) -> io::Result<()> {
     Ok(nix::sys::stat::futimens(file, &TimeSpec::UTIME_OMIT, &TimeSpec::UTIME_NOW)?)
 }
 
+/// Whether a file could not be read for a reason that stays: its disk, or that it was cut short.
+pub(super) fn is_unreadable(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(nix::errno::Errno::EIO as i32)
+}
+
 /// Free bytes for this user, and all bytes, of the file system that `path` is on.
 pub(super) fn disk_space(path: &Path) -> io::Result<(u64, u64)> {
     let of = nix::sys::statvfs::statvfs(path)?;

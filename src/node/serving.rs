@@ -105,14 +105,23 @@ pub(super) async fn serve(
                 }
             },
         };
-        send.feed(&PieceAnswer::Has(here.news())).await?;
+        in_time(send.feed(&PieceAnswer::Has(here.news()))).await?;
         for PiecesAt { place, pieces } in &asked {
+            // Nothing of it is here under that size, however many pieces a reader makes of it.
+            if here.told.get(*place as usize).is_none_or(IntervalSet::is_empty) {
+                continue;
+            }
             for number in pieces.iter() {
                 give(store, blobs, uploads, (*place, number), send).await?;
             }
         }
-        send.send_data(&DataFrame::End).await?;
+        in_time(send.send_data(&DataFrame::End)).await?;
     }
+}
+
+/// Whoever does not read keeps nobody else from being served for longer than this takes.
+pub(super) async fn in_time(sending: impl Future<Output = Result<(), TransportError>>) -> Result<(), ServeError> {
+    Ok(timeout(PIECE_PATIENCE, sending).await.map_err(|_| ServeError::Gone)??)
 }
 
 /// Says no.
@@ -140,7 +149,7 @@ async fn give(
         Ok(Err(error)) => return Err(error.into()),
         Err(_stopping) => return Err(ServeError::Gone),
     };
-    timeout(PIECE_PATIENCE, send.feed_piece(place, number, &encoded)).await.map_err(|_| ServeError::Gone)??;
+    in_time(send.feed_piece(place, number, &encoded)).await?;
     uploads.sent.fetch_add(encoded.len() as u64, Ordering::Relaxed);
     Ok(())
 }

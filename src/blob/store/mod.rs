@@ -25,7 +25,7 @@ use self::partial::{Partial, Written};
 use super::BlobError;
 use super::copying::hash_of;
 use super::pieces::{EncodeFault, check_size, digest_of, encode, pieces_of, tree_bytes, verify};
-use super::sys::touch;
+use super::sys::{is_unreadable, touch};
 use crate::model::{BlobRef, Digest, IntervalSet};
 
 /// A store of blobs; clones are the same store. All calls block, and may be made from any number of threads.
@@ -278,6 +278,8 @@ impl BlobStore {
         };
         encoded.map_err(|fault| match fault {
             EncodeFault::Wrong => self.damaged(blob.digest),
+            // A sector that cannot be read, or a file that was cut: it is not here any more, and somebody else may have it.
+            EncodeFault::Io(error) if is_unreadable(&error) => self.damaged(blob.digest),
             EncodeFault::Io(error) => BlobError::reading(&self.inner.layout.files(blob.digest, false).0)(error),
         })
     }

@@ -61,7 +61,7 @@ impl Shell {
         }
         if self.holding.draining {
             // The link on which that was begun may have broken.
-            self.hand_over();
+            self.hand_over(false);
         }
     }
 
@@ -75,18 +75,18 @@ impl Shell {
         match notice {
             WorkerNotice::Draining => {
                 self.holding.draining = true;
-                self.hand_over();
+                self.hand_over(false);
             }
             WorkerNotice::Resumed => self.holding.draining = false,
             _ => {}
         }
     }
 
-    fn hand_over(&mut self) -> AbortHandle {
+    fn hand_over(&mut self, to_stop: bool) -> AbortHandle {
         let (stock, events) = (self.stock.clone(), self.wires.events.clone());
         self.tasks.spawn(async move {
             let handed = stock.hand_over().await.map_err(|error| error.to_string());
-            let _ = events.send(Event::HandedOver(handed)).await;
+            let _ = events.send(Event::HandedOver { to_stop, handed }).await;
         })
     }
 
@@ -111,7 +111,7 @@ impl Shell {
                 if held > 0 {
                     tracing::info!("Stopping: copying outputs that only this worker has to the dispatcher");
                 }
-                self.holding.handing_over = HandingOver::Underway(self.hand_over());
+                self.holding.handing_over = HandingOver::Underway(self.hand_over(true));
                 return false;
             }
         }
@@ -120,14 +120,15 @@ impl Shell {
     }
 
     /// What only this worker had was copied, or was not.
-    pub(super) fn handed_over(&mut self, handed: Result<u64, String>) {
+    pub(super) fn handed_over(&mut self, to_stop: bool, handed: Result<u64, String>) {
         match handed {
             Ok(0) => {}
             Ok(1) => tracing::info!("Copied 1 output that only this worker had to the dispatcher"),
             Ok(count) => tracing::info!("Copied {count} outputs that only this worker had to the dispatcher"),
             Err(error) => tracing::warn!("Outputs that only this worker has stay here: failed to {error}"),
         }
-        if let HandingOver::Underway(_) = self.holding.handing_over {
+        // One that a drain began does not know of all that the stop has to bring.
+        if let (true, HandingOver::Underway(_)) = (to_stop, &self.holding.handing_over) {
             self.holding.handing_over = HandingOver::Over;
         }
     }

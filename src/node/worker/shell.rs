@@ -90,7 +90,12 @@ pub(super) enum Event {
     /// Something changed about the direct links.
     Links,
     /// Outputs that only this worker had are with the dispatcher, or are not, and why.
-    HandedOver(Result<u64, String>),
+    HandedOver {
+        /// Whether the worker waits for it to stop.
+        to_stop: bool,
+        /// How many outputs were copied, or why not.
+        handed: Result<u64, String>,
+    },
     /// The outbox has come on, or its disk has become full or has room again.
     Outbox(Reached),
     /// The link takes more messages.
@@ -322,7 +327,7 @@ impl Shell {
             }
             Event::Peer { from, message } => self.heard_peer(now, from, message),
             Event::Links => self.look_at_links(now),
-            Event::HandedOver(handed) => self.handed_over(handed),
+            Event::HandedOver { to_stop, handed } => self.handed_over(to_stop, handed),
             Event::Outbox(reached) => self.keeper.progressed(now, reached),
             Event::Room => {}
             Event::Timeout => self.engine.handle_timeout(now),

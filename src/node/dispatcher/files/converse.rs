@@ -15,7 +15,7 @@ use crate::model::pieces::{MAX_PIECES_FRAME, PieceAnswer, PieceAsk, are_sane};
 use crate::model::requests::{Failure, FailureCode};
 use crate::model::{AttemptId, LinkId, NodeId};
 use crate::node::dispatcher::shell::Shell;
-use crate::node::serving;
+use crate::node::serving::{self, ServeError};
 use crate::transport::{FrameRecv, FrameSend, TransportError};
 use crate::wire::{DataFrame, WireError};
 
@@ -53,11 +53,11 @@ pub(in crate::node::dispatcher) async fn converse(
     let asks = async {
         while let Some(pieces) = recv.recv::<PieceAsk>(MAX_PIECES_FRAME).await? {
             if !are_sane(&pieces.0, &asked.blobs) {
-                return Err(TransportError::from(WireError::Malformed("no such pieces".to_owned())));
+                return Err(ServeError::from(TransportError::from(WireError::Malformed("no such pieces".to_owned()))));
             }
             ask.send(&pieces).await?;
         }
-        ask.finish().await
+        Ok(ask.finish().await?)
     };
     let passed = tokio::select! {
         passed = pass_on(&mut given, send) => passed,
@@ -68,14 +68,14 @@ pub(in crate::node::dispatcher) async fn converse(
 }
 
 /// Passes answers and pieces on, as they come.
-async fn pass_on(given: &mut FrameRecv, send: &mut FrameSend) -> Result<(), TransportError> {
+async fn pass_on(given: &mut FrameRecv, send: &mut FrameSend) -> Result<(), ServeError> {
     let mut is_first = true;
     loop {
-        let Some(reply) = given.recv::<PieceAnswer>(MAX_PIECES_FRAME).await? else { return send.finish().await };
+        let Some(reply) = given.recv::<PieceAnswer>(MAX_PIECES_FRAME).await? else { return Ok(send.finish().await?) };
         let goes_on = matches!(reply, PieceAnswer::Has(_));
-        send.send(&reply).await?;
+        serving::in_time(send.send(&reply)).await?;
         if !goes_on {
-            return send.finish().await;
+            return Ok(send.finish().await?);
         }
         if std::mem::take(&mut is_first) {
             // It is to no question, and nothing follows it.
@@ -83,12 +83,14 @@ async fn pass_on(given: &mut FrameRecv, send: &mut FrameSend) -> Result<(), Tran
         }
         loop {
             match given.recv_data().await? {
-                Some(frame @ (DataFrame::PieceBegins { .. } | DataFrame::Bytes(_))) => send.feed_data(&frame).await?,
+                Some(frame @ (DataFrame::PieceBegins { .. } | DataFrame::Bytes(_))) => {
+                    serving::in_time(send.feed_data(&frame)).await?;
+                }
                 Some(DataFrame::End) => {
-                    send.send_data(&DataFrame::End).await?;
+                    serving::in_time(send.send_data(&DataFrame::End)).await?;
                     break;
                 }
-                Some(_) | None => return Err(TransportError::FrameCut),
+                Some(_) | None => return Err(TransportError::FrameCut.into()),
             }
         }
     }

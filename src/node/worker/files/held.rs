@@ -60,11 +60,7 @@ impl Stock {
         let stock = self.clone();
         blocking(move || {
             let pins = stock.pin(&outputs);
-            for output in &outputs {
-                if let Some(gone) = stock.parts(&output.content)?.iter().find(|blob| !stock.store.has(blob.digest)) {
-                    return Err(BlobError::Missing { digest: gone.digest }.into());
-                }
-            }
+            stock.check_here(&outputs)?;
             stock.hold(id, pins);
             Ok(())
         })

@@ -281,12 +281,26 @@ impl Stock {
             if let Err(error) = directory.remove() {
                 tracing::warn!(path = %path.display(), %error, "failed to remove a task's directory");
             }
+            // Before anything that takes long: until then a fetch may have them removed to make room.
+            let kept = collected.map_err(FilesError::from).and_then(|collected| {
+                let pins = stock.pin(&collected.outputs);
+                stock.check_here(&collected.outputs)?;
+                Ok((collected, pins))
+            });
             store.sync()?;
-            let collected = collected?;
-            let pins = stock.pin(&collected.outputs);
-            Ok((collected, pins))
+            kept
         })
         .await
+    }
+
+    /// Whether every byte of these outputs is here. Blocks.
+    fn check_here(&self, outputs: &[OutputFile]) -> Result<(), FilesError> {
+        for output in outputs {
+            if let Some(gone) = self.parts(&output.content)?.iter().find(|blob| !self.store.has(blob.digest)) {
+                return Err(BlobError::Missing { digest: gone.digest }.into());
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the blobs of these outputs, and of what they list, from being collected.
