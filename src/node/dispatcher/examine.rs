@@ -27,7 +27,9 @@ use crate::transport::{Link, TransportError};
 /// How long a worker may take; it dials others, which takes up to two seconds for those that are silent.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// When this dispatcher speaks, beside its workers, that is after they were asked and before they count.
-const SPEAKS_AFTER: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(400)];
+/// What comes between the first beacon and the others does not count, for workers look at their interfaces anew then.
+const SPEAKS_AFTER: [Duration; 3] =
+    [Duration::from_millis(400), Duration::from_millis(350), Duration::from_millis(300)];
 
 /// What one worker answered, and what that says of its clock.
 struct Answered {
@@ -86,8 +88,12 @@ async fn ask(link: &Link) -> Result<Answered, TransportError> {
 /// Speaks beside the workers and says whom this dispatcher heard.
 async fn listen(hearing: Option<&Hearing>) -> BTreeSet<NodeId> {
     let Some(hearing) = hearing else { return BTreeSet::new() };
-    let (since, until) = (hearing.now(), Instant::now() + Duration::from_millis(1700));
-    for pause in SPEAKS_AFTER {
+    let until = Instant::now() + Duration::from_millis(1900);
+    let [first, rest @ ..] = SPEAKS_AFTER;
+    sleep(first).await;
+    hearing.speak_now();
+    let since = hearing.now();
+    for pause in rest {
         sleep(pause).await;
         hearing.speak_now();
     }

@@ -15,8 +15,10 @@ use crate::node::Clock;
 
 /// By when everybody has been asked; then all speak.
 const BEFORE_SPEAKING: Duration = Duration::from_millis(300);
-/// One beacon may be lost.
-const BETWEEN: Duration = Duration::from_millis(500);
+/// By when everybody has looked at its interfaces anew, which the first beacon does; only what comes later counts.
+const BEFORE_LISTENING: Duration = Duration::from_millis(100);
+/// Between two further beacons, of which one may be lost.
+const BETWEEN: Duration = Duration::from_millis(300);
 /// By when the last of them has arrived.
 const BEFORE_COUNTING: Duration = Duration::from_millis(900);
 
@@ -46,17 +48,15 @@ impl Examiner {
     /// Speaks, while all others do, and says who was heard.
     async fn listen(&self) -> Vec<crate::model::NodeId> {
         let Some(hearing) = &self.hearing else { return Vec::new() };
+        sleep(BEFORE_SPEAKING).await;
+        hearing.speak_now();
+        sleep(BEFORE_LISTENING).await;
         let since = hearing.now();
-        speak(hearing).await;
+        for _ in 0..2 {
+            sleep(BETWEEN).await;
+            hearing.speak_now();
+        }
+        sleep(BEFORE_COUNTING).await;
         hearing.heard_since(since).into_iter().take(MAX_NEIGHBOURS).collect()
     }
-}
-
-/// Two beacons, and the time for those of the others to come.
-async fn speak(hearing: &Hearing) {
-    for pause in [BEFORE_SPEAKING, BETWEEN] {
-        sleep(pause).await;
-        hearing.speak_now();
-    }
-    sleep(BEFORE_COUNTING).await;
 }
