@@ -163,6 +163,28 @@ fn a_failed_task_brings_what_it_made_and_its_exit_code_stays() {
 }
 
 #[test]
+fn what_was_cut_short_brings_nothing_by_itself_and_your_files_stay_as_they_were() {
+    let desk = Desk::new();
+    let (left, flag) = (|| desk.sh("ls -A"), desk.path("../flag"));
+    desk.write("res", "precious");
+    let script = format!("echo half > res; : > {}; sleep 600", flag.display());
+    let run = desk.start(["run", "--out", "res", &script]);
+    harness::soon("half of it is written", || flag.exists());
+    run.signal(nix::sys::signal::Signal::SIGINT);
+    let ran = run.finish(harness::SOON);
+    assert_eq!((ran.code, desk.read("res")), (Some(130), b"precious".to_vec()), "{ran:?}");
+    let limited = ["run", "--retries", "0", "--time-limit", "1s", "--out"];
+    let ran = desk.run(limited.iter().chain(&["res", "echo half > res; sleep 600"]));
+    assert_eq!((ran.code, desk.read("res")), (Some(124), b"precious".to_vec()), "{ran:?}");
+    let array = ["re{}", "echo half > re{}; sleep 600", ":::", "s", "t"];
+    let ran = desk.run(limited.iter().chain(&array));
+    assert_eq!((ran.code, desk.read("res")), (Some(1), b"precious".to_vec()), "an array: {ran:?}");
+    assert_eq!(left(), b"res\n");
+    desk.ok(["get", "1", "-C", "asked"]);
+    assert_eq!(desk.read("asked/res"), b"half\n", "whoever asks for it gets it");
+}
+
+#[test]
 fn a_success_without_its_output_is_a_failure_with_the_cause_transfer() {
     let desk = Desk::new();
     desk.run(["run", "--retries", "0", "--out", "never", "true"]).says_failure(125, "no output never");

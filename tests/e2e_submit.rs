@@ -96,6 +96,22 @@ fn explain_names_what_each_worker_lacks() {
 }
 
 #[test]
+fn explain_says_of_jobs_that_run_where_and_of_those_that_have_ended_how() {
+    let (cluster, _dispatcher, _worker) = Cluster::with_a_worker();
+    cluster.ok(["submit", "-q", "--label", "zone=moon", "true"]);
+    cluster.ok(["submit", "-q", "sleep 600"]);
+    soon("it runs", || cluster.job_state("2").as_deref() == Some("running"));
+    let why = cluster.ok(["explain", "2"]);
+    assert!(why.contains("2.0") && why.contains("running on worker-a"), "{why}");
+    let why = cluster.ok(["explain", "1", "2"]);
+    assert!(why.contains("zone=moon") && why.contains("running on worker-a"), "neither is left out: {why}");
+    cluster.ok(["cancel", "2"]);
+    soon("it has ended", || cluster.job_state("2").as_deref() == Some("cancelled"));
+    let why = cluster.ok(["explain", "2"]);
+    assert!(why.contains("has ended: cancelled"), "{why}");
+}
+
+#[test]
 fn logs_of_a_running_task_are_followed_to_its_end() {
     let (cluster, _dispatcher, _worker) = Cluster::with_a_worker();
     let gate = cluster.scratch().join("gate");

@@ -230,7 +230,9 @@ impl CliError {
             Self::Node(source) => return source.hint(),
             Self::Bench(source) => return source.hint(),
             Self::Bug { .. } => "please report this line and what led to it",
-            Self::NoOutput { .. } => "`octaskly show ID --tasks` shows what tasks have left; --out declares it",
+            Self::NoOutput { .. } => {
+                "`octaskly show ID.TASK`, as in show 5.0, shows what a task has left; --out declares it"
+            }
             Self::Twice { .. } => "bring them into folders of their own: octaskly get ID.TASK -C DIR",
             Self::TooManyItems { .. }
             | Self::Files(_)

@@ -79,6 +79,12 @@ impl Outcome {
         matches!(self, Self::Exited(0))
     }
 
+    /// Whether the command came to an end of its own, by which its files are as it meant to leave them: nobody cut it short.
+    #[must_use]
+    pub fn is_its_own(&self) -> bool {
+        matches!(self, Self::Exited(_) | Self::Signalled(_) | Self::OutputMissing(_))
+    }
+
     /// The terminal task state this outcome leads to when nothing is tried again.
     #[must_use]
     pub fn state(&self) -> TaskState {
@@ -282,6 +288,14 @@ mod tests {
     fn a_signal_that_no_system_has_makes_no_exit_code_that_overflows() {
         assert_eq!(Outcome::Signalled(9).exit_code(), 137);
         assert_eq!(Outcome::Signalled(i32::MAX).exit_code(), i32::MAX);
+    }
+
+    #[test]
+    fn what_was_cut_short_has_not_ended_by_itself() {
+        let own = [Outcome::Exited(0), Outcome::Exited(7), Outcome::Signalled(11), Outcome::OutputMissing("x".into())];
+        assert!(own.iter().all(Outcome::is_its_own));
+        let cut = [Outcome::Cancelled(Cancellation::Interrupted), Outcome::TimedOut(Millis(1)), Outcome::OutOfMemory];
+        assert!(!cut.iter().any(Outcome::is_its_own));
     }
 
     #[test]

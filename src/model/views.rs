@@ -269,7 +269,7 @@ pub struct WorkerView {
     pub traffic: FileTraffic,
 }
 
-/// Why a task does not run, worker by worker.
+/// Why a task does not run, worker by worker, or where it does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// Which task.
@@ -278,7 +278,7 @@ pub struct Explanation {
     pub state: TaskState,
     /// What it waits for when that is no worker's fault: a dependency, a backoff, `%MAX`, a task ahead.
     pub waits_for: Option<String>,
-    /// Each connected worker and what it lacks; empty when it could take the task now.
+    /// Each connected worker and what it lacks; empty when it could take the task now. Of a running task: where it is.
     pub workers: Vec<WorkerLack>,
 }
 

@@ -99,6 +99,21 @@ fn a_task_that_is_cancelled_while_its_inputs_come_leaves_nothing_behind() {
 }
 
 #[test]
+fn an_interrupted_get_leaves_nothing_half_done_in_the_folder() {
+    let desk = Desk::new();
+    desk.ok(["submit", "-q", "--wait", "--out", "big", &format!("head -c {} /dev/urandom > big", 400 * MIB)]);
+    for _ in 0..3 {
+        let get = desk.start(["get", "1", "-C", "here"]);
+        let begun = || fs::read_dir(desk.path("here")).is_ok_and(|mut entries| entries.next().is_some());
+        soon("it begins to arrive", begun);
+        get.signal(nix::sys::signal::Signal::SIGINT);
+        let ran = get.finish(LONG);
+        assert_eq!(ran.code, Some(130), "{ran:?}");
+        assert_eq!(desk.sh("ls -A here"), b"", "nothing is left");
+    }
+}
+
+#[test]
 fn a_dispatcher_without_room_refuses_an_input_and_says_what_to_do() {
     let cluster = Cluster::new();
     let _dispatcher = cluster.dispatcher_with(&["--file-quota", "4M"]);

@@ -1,4 +1,4 @@
-//! `octaskly explain`: why tasks do not run, worker by worker.
+//! `octaskly explain`: why tasks do not run, worker by worker, and where those are that do.
 
 use std::process::ExitCode;
 
@@ -39,7 +39,11 @@ fn lines(explanation: &Explanation) -> Vec<String> {
     let Explanation { task, state, waits_for, workers } = explanation;
     let mut lines = vec![match state {
         TaskState::Waiting | TaskState::Ready => format!("task {task} is {state} and not running"),
-        TaskState::Running => format!("task {task} is running"),
+        TaskState::Running if workers.is_empty() => format!("task {task} is running"),
+        TaskState::Running => {
+            let names: Vec<&str> = workers.iter().map(|worker| worker.worker.as_str()).collect();
+            format!("task {task} is running on {}", names.join(" and on "))
+        }
         ended => format!("task {task} has ended: {ended}"),
     }];
     if let Some(what) = waits_for {
@@ -86,5 +90,8 @@ mod tests {
         assert_eq!(shown[2], "  b can never take it: label: zone=a");
         let alone = Explanation { workers: vec![], ..explanation };
         assert!(lines(&alone)[1].contains("octaskly worker"));
+        let (state, waits_for) = (TaskState::Running, Some("its inputs".to_owned()));
+        let running = Explanation { state, waits_for, workers: vec![lack("a", &[], false)], ..alone };
+        assert_eq!(lines(&running), ["task 5.0 is running on a", "  it waits: its inputs"]);
     }
 }

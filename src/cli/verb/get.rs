@@ -6,9 +6,11 @@ use std::process::ExitCode;
 
 use super::Context;
 use super::bring::{Bringer, Broken, Declared, outputs};
+use super::interrupts::Interrupts;
 use crate::blob::matches_pattern;
 use crate::cli::args::GetArgs;
 use crate::cli::error::CliError;
+use crate::cli::exit;
 use crate::cli::output::{say, text};
 use crate::cli::resolve;
 use crate::cli::session::Session;
@@ -17,35 +19,45 @@ use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::{Part, Selector};
 use crate::model::views::TaskView;
 use crate::model::{JobId, RawString, TaskState};
+use crate::node::NodeError;
 
 /// Tasks looked at in one reply.
 const PAGE: u32 = 1000;
 
 /// Brings them; exit 0 when something came, 1 when there was nothing to bring.
 pub(super) fn perform(args: &GetArgs, context: &Context) -> Result<ExitCode, CliError> {
+    context.as_receiver(async {
+        let mut interrupts = Interrupts::listen().map_err(NodeError::Signals)?;
+        // Given up here, and not by the signal itself, it removes what is not whole.
+        tokio::select! {
+            brought = bring(args, context) => brought,
+            () = interrupts.first() => Ok(ExitCode::from(exit::INTERRUPTED)),
+        }
+    })
+}
+
+async fn bring(args: &GetArgs, context: &Context) -> Result<ExitCode, CliError> {
     let of = resolve::selector(std::slice::from_ref(&args.id))?;
     let wanted: Vec<RawString> = args.outputs.iter().map(|name| tidy(name.as_bytes())).collect();
     let destination = args.directory.as_deref().map_or(Path::new("."), Path::new);
-    context.as_client(async {
-        let mut session = context.connect(&args.connect).await?;
-        let mut getting = Getting { wanted, seen: Vec::new(), count: 0 };
-        for job in jobs(&session, &of).await? {
-            let declared = declared(&session, job).await?;
-            let mut bringer = Bringer::new(destination, declared);
-            getting.of_job(&mut session, &of, job, &mut bringer).await?;
-        }
-        session.close().await;
-        let missed = getting.wanted.iter().enumerate().find(|(place, _)| !getting.seen.contains(place));
-        if let Some((_, name)) = missed {
-            return Err(CliError::NoOutput { of: args.id.to_string_lossy().into_owned(), name: Some(name.clone()) });
-        }
-        if getting.count == 0 {
-            return Err(CliError::NoOutput { of: args.id.to_string_lossy().into_owned(), name: None });
-        }
-        let brought = text::count(getting.count, "output");
-        say::note(context.quiet(), &format!("brought {brought} to {}", shown(destination)));
-        Ok(ExitCode::SUCCESS)
-    })
+    let mut session = context.connect(&args.connect).await?;
+    let mut getting = Getting { wanted, seen: Vec::new(), count: 0 };
+    for job in jobs(&session, &of).await? {
+        let declared = declared(&session, job).await?;
+        let mut bringer = Bringer::new(destination, declared);
+        getting.of_job(&mut session, &of, job, &mut bringer).await?;
+    }
+    session.close().await;
+    let missed = getting.wanted.iter().enumerate().find(|(place, _)| !getting.seen.contains(place));
+    if let Some((_, name)) = missed {
+        return Err(CliError::NoOutput { of: args.id.to_string_lossy().into_owned(), name: Some(name.clone()) });
+    }
+    if getting.count == 0 {
+        return Err(CliError::NoOutput { of: args.id.to_string_lossy().into_owned(), name: None });
+    }
+    let brought = text::count(getting.count, "output");
+    say::note(context.quiet(), &format!("brought {brought} to {}", shown(destination)));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn shown(destination: &Path) -> String {

@@ -49,7 +49,7 @@ use super::resolve::Environment;
 use super::session::Session;
 use crate::telemetry::{self, LogOptions, Verbosity};
 
-/// How long a node that has ended waits for calls into the system that were underway.
+/// How long a node or `get` that has ended waits for calls into the system that were underway.
 const LAST_CALLS: Duration = Duration::from_secs(2);
 
 /// What every verb may need beside its own options.
@@ -88,6 +88,15 @@ impl Context {
         let done = runtime.block_on(work);
         // What is still read or looked up in the background is of no interest any more.
         runtime.shutdown_background();
+        done
+    }
+
+    /// The same for a command that writes files in the background: those that are not whole are removed at its end.
+    fn as_receiver<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+        self.start_client_log()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
+        let done = runtime.block_on(work);
+        runtime.shutdown_timeout(LAST_CALLS);
         done
     }
 

@@ -1,4 +1,4 @@
-//! Why tasks do not run.
+//! Why tasks do not run, and where those are that do.
 //!
 //! Says what the other rooms decided, in words; decides nothing.
 
@@ -7,7 +7,7 @@ use super::job::Job;
 use super::placement::ClassId;
 use super::requests::Target;
 use super::roster::Worker;
-use super::task::Stage;
+use super::task::{Live, Stage};
 use crate::model::limits::MAX_ROWS;
 use crate::model::requests::Failure;
 use crate::model::selector::Part;
@@ -15,21 +15,25 @@ use crate::model::views::{Explanation, WorkerLack};
 use crate::model::{LinkId, TaskState};
 
 impl DispatcherEngine {
-    /// Explains tasks; a whole job by its first task that does not run.
+    /// Explains tasks; a whole job by its first task that does not run, or, when there is none, by the first that does.
     pub(super) fn explain(&self, link: LinkId, parts: &[Part]) -> Result<Vec<Explanation>, Failure> {
         let targets = self.targets(link, parts)?;
-        let explained = targets.into_iter().filter_map(|target| match target {
+        let explained = targets.into_iter().map(|target| match target {
             Target::Job(id) => {
                 let job = self.jobs.at(id);
-                first_pending(job).map(|position| self.explain_task(job, position))
+                // One that has just ended is told by any of its tasks.
+                self.explain_task(job, first_pending(job).or_else(|| first_running(job)).unwrap_or(0))
             }
-            Target::Task(id, position) => Some(self.explain_task(self.jobs.at(id), position)),
+            Target::Task(id, position) => self.explain_task(self.jobs.at(id), position),
         });
         Ok(explained.take(MAX_ROWS as usize).collect())
     }
 
     fn explain_task(&self, job: &Job, position: u64) -> Explanation {
         let state = job.state_of(position);
+        if let Some(Stage::Running(live)) = job.tasks.get(&position).map(|task| &task.stage) {
+            return self.explain_running(job, position, live);
+        }
         let open = matches!(state, TaskState::Waiting | TaskState::Ready);
         let class = open.then(|| class_of(job, position)).flatten();
         Explanation {
@@ -37,6 +41,20 @@ impl DispatcherEngine {
             state,
             waits_for: open.then(|| self.waits_for(job, position)).flatten(),
             workers: class.map(|class| self.lacks(class)).unwrap_or_default(),
+        }
+    }
+
+    /// Where a task is that was handed to a worker, and whether its files are still on their way there.
+    fn explain_running(&self, job: &Job, position: u64, live: &Live) -> Explanation {
+        let names = live.iter().filter_map(|attempt| self.roster.get(attempt.worker)).map(|worker| &worker.name);
+        let workers: Vec<_> =
+            names.map(|name| WorkerLack { worker: name.clone(), lacks: Vec::new(), never: false }).collect();
+        let is_staged = job.spec().inputs.is_empty() || live.iter().any(|attempt| attempt.started_at.is_some());
+        Explanation {
+            task: job.task_id(position),
+            state: TaskState::Running,
+            waits_for: (!is_staged).then(|| "its inputs to be there, so that it can start".to_owned()),
+            workers,
         }
     }
 
@@ -104,6 +122,12 @@ fn first_pending(job: &Job) -> Option<u64> {
     let waiting = job.tasks.iter().find(|(_, task)| matches!(task.stage, Stage::Waiting { .. }));
     let apart = job.apart.values().filter_map(|apart| apart.ready.first()).min();
     job.ready.first().or(apart).or(waiting.map(|(position, _)| *position))
+}
+
+/// The first task of a job that a worker has.
+fn first_running(job: &Job) -> Option<u64> {
+    let running = job.tasks.iter().find(|(_, task)| matches!(task.stage, Stage::Running(_)));
+    running.map(|(position, _)| *position)
 }
 
 /// The demand class of a task that waits.

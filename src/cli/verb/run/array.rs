@@ -16,7 +16,7 @@ use crate::client::{Client, ClientError};
 use crate::model::requests::TaskFilter;
 use crate::model::selector::{Part, Selector};
 use crate::model::views::{JobView, TaskView};
-use crate::model::{IntervalSet, Items, JobId, TaskId, TaskState};
+use crate::model::{IntervalSet, Items, JobId, Outcome, TaskId, TaskState};
 use crate::wire::DataFrame;
 
 /// Tasks whose output is asked for in one request, and looked at in one reply.
@@ -131,7 +131,8 @@ impl Array<'_> {
         let fresh: Vec<&TaskView> = page.iter().filter(|task| !self.is_printed(task.task)).collect();
         // Files first: bringing them again after a broken link changes nothing, and printing again would.
         if let Some(bringer) = &mut self.bringer {
-            for task in &fresh {
+            // What was cut short may have left half of a file, which must not replace a whole one.
+            for task in fresh.iter().filter(|task| task.outcome.as_ref().is_some_and(Outcome::is_its_own)) {
                 bringer.bring(client, task, |_| true).await?;
             }
         }

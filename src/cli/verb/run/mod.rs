@@ -33,7 +33,7 @@ use crate::model::requests::{FailureCode, TaskFilter};
 use crate::model::selector::{Part, Selector};
 use crate::model::spec::StdinSource;
 use crate::model::views::JobView;
-use crate::model::{JobId, TaskId};
+use crate::model::{JobId, Outcome, TaskId};
 use crate::node::NodeError;
 
 /// How long a job that is of no use any more may take to be cancelled before we leave it behind.
@@ -129,7 +129,9 @@ impl Run {
             if single {
                 Live::new(&mut self.session, TaskId::new(job.0, 0), stdin, tag, quiet).until_the_end().await?;
                 let view = one(wait::until_ended(&mut self.session, vec![job]).await?, job)?;
-                if let Some(bringer) = &mut bringer {
+                // What was cut short may have left half of a file, which must not replace a whole one.
+                let is_whole = view.outcome.as_ref().is_some_and(Outcome::is_its_own);
+                if let Some(bringer) = bringer.as_mut().filter(|_| is_whole) {
                     bring_all(&mut self.session, job, bringer).await?;
                 }
                 Ok(view)

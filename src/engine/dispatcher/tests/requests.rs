@@ -209,6 +209,16 @@ fn an_explanation_says_what_is_no_workers_fault() {
 }
 
 #[test]
+fn a_job_all_of_whose_tasks_run_is_explained_by_where_they_do() {
+    let mut scene = Scene::new();
+    scene.worker("a", slots(4));
+    let id = scene.submit(array(2));
+    let [explained] = scene.explained(job(id)).try_into().expect("one for the job");
+    assert_eq!((explained.task, explained.state), (task(id, 1), TaskState::Running));
+    assert_eq!((explained.workers[0].worker.as_str(), explained.waits_for), ("a", None));
+}
+
+#[test]
 fn the_roster_shows_what_each_worker_has_and_uses() {
     let mut scene = Scene::new();
     scene.worker("b", slots(2));
