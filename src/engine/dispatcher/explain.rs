@@ -22,7 +22,7 @@ impl DispatcherEngine {
             Target::Job(id) => {
                 let job = self.jobs.at(id);
                 // One that has just ended is told by any of its tasks.
-                self.explain_task(job, first_pending(job).or_else(|| first_running(job)).unwrap_or(0))
+                self.explain_task(job, first_pending(job).or_else(|| first_handed_out(job)).unwrap_or(0))
             }
             Target::Task(id, position) => self.explain_task(self.jobs.at(id), position),
         });
@@ -31,7 +31,7 @@ impl DispatcherEngine {
 
     fn explain_task(&self, job: &Job, position: u64) -> Explanation {
         let state = job.state_of(position);
-        if let Some(Stage::Running(live)) = job.tasks.get(&position).map(|task| &task.stage) {
+        if let Some(live) = job.live(position).filter(|_| state == TaskState::Running) {
             return self.explain_running(job, position, live);
         }
         let open = matches!(state, TaskState::Waiting | TaskState::Ready);
@@ -44,7 +44,7 @@ impl DispatcherEngine {
         }
     }
 
-    /// Where a task is that was handed to a worker, and whether its files are still on their way there.
+    /// Where a task is that runs, and whether its files are still on their way there.
     fn explain_running(&self, job: &Job, position: u64, live: &Live) -> Explanation {
         let names = live.iter().filter_map(|attempt| self.roster.get(attempt.worker)).map(|worker| &worker.name);
         let workers: Vec<_> =
@@ -124,10 +124,10 @@ fn first_pending(job: &Job) -> Option<u64> {
     job.ready.first().or(apart).or(waiting.map(|(position, _)| *position))
 }
 
-/// The first task of a job that a worker has.
-fn first_running(job: &Job) -> Option<u64> {
-    let running = job.tasks.iter().find(|(_, task)| matches!(task.stage, Stage::Running(_)));
-    running.map(|(position, _)| *position)
+/// The first task of a job that a worker has: one that waits for room there before one that runs.
+fn first_handed_out(job: &Job) -> Option<u64> {
+    let stands = |state| job.tasks.keys().find(|position| job.state_of(**position) == state).copied();
+    stands(TaskState::Ready).or_else(|| stands(TaskState::Running))
 }
 
 /// The demand class of a task that waits.
