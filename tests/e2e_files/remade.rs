@@ -17,6 +17,8 @@ fn made_and_lost(jobs: &[&[&str]]) -> (Desk, [Node; 2]) {
     }
     first.kill();
     dispatcher.says("Worker worker-a is lost");
+    // Nobody waits for it to come back with what it holds.
+    desk.ok(["revoke", "worker-a"]);
     let second = desk.worker("worker-b");
     second.says("Joined the dispatcher");
     (desk, [dispatcher, second])

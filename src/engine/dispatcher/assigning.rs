@@ -101,6 +101,7 @@ impl DispatcherEngine {
             false => job.run(position, counts, attempt),
         }
         job.started_at.get_or_insert(now);
+        self.remakes.try_anew((task.job, position));
         if grant.second {
             self.note_second(task, no, grant.worker);
         }

@@ -111,6 +111,7 @@ impl DispatcherEngine {
     pub(super) fn leave(&mut self, key: WorkerKey) {
         assert_eq!(self.roster.at(key).presence, Presence::Lost, "a worker left that is reckoned with");
         let worker = self.roster.remove(key);
+        self.note_departure(worker.node, worker.silent_since);
         self.outbox.notice(Notice::WorkerLeft { worker: worker.name });
     }
 

@@ -101,7 +101,10 @@ impl DispatcherEngine {
             Some(super::task::Stage::Waiting { not_before, avoid }) if *not_before <= now => *avoid,
             _ => return,
         };
-        let (counts, _) = job.lift(position);
+        if self.waits_on(now, id, position) {
+            return;
+        }
+        let (counts, _) = self.jobs.at_mut(id).lift(position);
         self.requeue(now, id, position, counts, avoid);
         self.touch(id);
     }

@@ -18,18 +18,23 @@ use super::requests::failure;
 use super::roster::Presence;
 use super::submit::OWN_KEYS;
 use super::task::Stage;
+use super::timers::Timer;
 use super::{DispatcherEngine, LostInput, Notice};
 use crate::model::files::{InputSource, InputSpec};
 use crate::model::records::{Record, SubmittedJob};
 use crate::model::requests::{Failure, FailureCode, Reply};
 use crate::model::spec::{OutputMode, StdinSource};
 use crate::model::{
-    AttemptId, AttemptReport, JobId, JobSpec, JobState, Millis, Outcome, SealedSpec, TaskId, TaskState, Timestamp,
+    AttemptId, AttemptReport, JobId, JobSpec, JobState, Millis, NodeId, Outcome, SealedSpec, TaskId, TaskState,
+    Timestamp,
 };
 
 /// How long a task waits for a lost input before it is tried anyway. It is woken when the input is there; this is for
 /// a dispatcher that was restarted meanwhile and does not know any more what the task waits for.
 const REMAKE_PATIENCE: Millis = Millis::from_secs(30);
+/// How long a worker that was given up is expected back with its files, in times of `--heartbeat-timeout`: a process
+/// that crashed is started again within seconds, a machine within minutes, and an output may have taken hours.
+const RETURN_PATIENCE: u64 = 2;
 
 /// What is being made again, and for whom.
 #[derive(Debug, Default)]
@@ -38,6 +43,8 @@ pub(super) struct Remakes {
     jobs: BTreeMap<TaskId, JobId>,
     /// Tasks that wait for such a job, by job and position.
     waiting: BTreeMap<JobId, BTreeSet<(JobId, u64)>>,
+    /// When workers that left the roster lately were given up.
+    departed: BTreeMap<NodeId, Timestamp>,
 }
 
 impl Remakes {
@@ -51,6 +58,13 @@ impl Remakes {
     /// Whether a task waits for what is made again.
     fn is_awaited_by(&self, task: (JobId, u64)) -> bool {
         self.waiting.values().any(|tasks| tasks.contains(&task))
+    }
+
+    /// A task is tried: what an attempt before this one lacked is not what it waits for.
+    pub(super) fn try_anew(&mut self, task: (JobId, u64)) {
+        self.waiting.values_mut().for_each(|tasks| {
+            tasks.remove(&task);
+        });
     }
 }
 
@@ -80,15 +94,46 @@ impl DispatcherEngine {
     }
 
     /// Whether a worker that is not connected may still bring what it holds.
-    fn may_come_back(&self, now: Timestamp, node: crate::model::NodeId) -> bool {
+    ///
+    /// That its attempts are lost does not mean that its disk is.
+    fn may_come_back(&self, now: Timestamp, node: NodeId) -> bool {
         if self.registry.get(node).is_none() {
             return false;
         }
-        match self.roster.find(node) {
-            Some(key) => self.roster.at(key).presence != Presence::Lost,
+        let is_recent = |given_up: Timestamp| now < given_up + self.return_patience();
+        match self.roster.find(node).map(|key| self.roster.at(key)) {
+            Some(worker) => worker.presence != Presence::Lost || is_recent(worker.silent_since),
             // Right after a start nobody has had the time to come.
-            None => now < self.started_at + self.config.restart_grace,
+            None if now < self.started_at + self.config.restart_grace => true,
+            None => self.remakes.departed.get(&node).is_some_and(|given_up| is_recent(*given_up)),
         }
+    }
+
+    fn return_patience(&self) -> Millis {
+        Millis(self.config.lost_after.0.saturating_mul(RETURN_PATIENCE))
+    }
+
+    /// A worker leaves the roster that was given up at `given_up`.
+    pub(super) fn note_departure(&mut self, node: NodeId, given_up: Timestamp) {
+        let patience = self.return_patience();
+        self.remakes.departed.retain(|_, before| given_up < *before + patience);
+        self.remakes.departed.insert(node, given_up);
+    }
+
+    /// Whether a task whose wait is over waits on, for what is still being made again.
+    pub(super) fn waits_on(&mut self, now: Timestamp, id: JobId, position: u64) -> bool {
+        if !self.remakes.is_awaited_by((id, position)) {
+            return false;
+        }
+        // Not written down: after a restart nobody knows what it waits for, and it is tried.
+        let again = now + REMAKE_PATIENCE;
+        if let Some(Stage::Waiting { not_before, .. }) =
+            self.jobs.at_mut(id).tasks.get_mut(&position).map(|task| &mut task.stage)
+        {
+            *not_before = again;
+        }
+        self.timers.set(again, Timer::Wait(id, position));
+        true
     }
 
     /// Queues the job that makes the outputs of a task again.

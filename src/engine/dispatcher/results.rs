@@ -87,7 +87,13 @@ impl DispatcherEngine {
             return self.lose_attempt(now, key, id.task, &Loss::Gone(report));
         }
         if let Outcome::InputLost(_) = report.outcome {
-            return self.take_input_lost(now, key, id, report);
+            // One that has started had its inputs, and may have done its work, whatever its worker says.
+            let live = self.jobs.find_mut(id.task).and_then(|(job, position)| job.attempt_on(position, key));
+            let has_started = report.started_at.is_some() || live.is_some_and(|live| live.started_at.is_some());
+            return match has_started {
+                true => self.lose_attempt(now, key, id.task, &Loss::Gone(report)),
+                false => self.take_input_lost(now, key, id, report),
+            };
         }
         if self.is_futile(id.task, &report.outcome) {
             return self.lose_attempt(now, key, id.task, &Loss::Futile(report));

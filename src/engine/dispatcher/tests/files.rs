@@ -132,9 +132,10 @@ fn a_lost_input_is_made_again_by_a_job_of_its_own_and_its_task_is_not_touched() 
     let first = scene.submit(making(2));
     (1..=2).for_each(|index| scene.makes("a", task(first, index)));
     scene.guard_reports("a");
+    let next = scene.submit(taking(first, 2));
+    scene.pass(secs(120));
     let before = scene.counts(task(first, 2));
     scene.worker("b", slots(1));
-    let next = scene.submit(taking(first, 2));
     assert_eq!(scene.on("b"), [task(next, 1)]);
     scene.works_off_one("b");
     assert_eq!(scene.lacks("b", task(next, 2), task(first, 2), &["a"]), REMADE);
@@ -169,18 +170,78 @@ fn several_tasks_wait_for_one_making() {
     assert_eq!(scene.on("a"), jobs.map(|job| task(job, 1)));
 }
 
-#[test]
-fn a_holder_that_may_come_back_is_waited_for_until_it_is_lost_or_revoked() {
+/// What `a` made is needed on `b`: the jobs that make and take it.
+fn away(no_retry: bool) -> (Scene, JobId, JobId) {
     let mut scene = Scene::new();
     scene.worker("a", slots(4));
     scene.worker("b", slots(4));
-    let first = scene.submit(JobSpec { labels: on("a"), ..making(1) });
+    let first = scene.submit(JobSpec { labels: on("a"), no_retry, ..making(1) });
     scene.makes("a", task(first, 1));
     let next = scene.submit(JobSpec { labels: on("b"), ..taking(first, 1) });
-    scene.loses_its_link("a");
-    assert_eq!(scene.lacks("b", task(next, 1), task(first, 1), &["a"]), AGAIN);
-    scene.pass(secs(61));
+    (scene, first, next)
+}
+
+#[test]
+fn a_holder_is_waited_for_until_it_was_given_up_some_minutes_ago_or_is_revoked() {
+    for no_retry in [false, true] {
+        let (mut scene, first, next) = away(no_retry);
+        scene.loses_its_link("a");
+        assert_eq!(scene.lacks("b", task(next, 1), task(first, 1), &["a"]), AGAIN);
+        scene.pass(secs(61));
+        assert_eq!(scene.lacks("b", task(next, 1), task(first, 1), &["a"]), AGAIN, "given up, and it may come back");
+        scene.pass(secs(120));
+        let told = scene.lacks("b", task(next, 1), task(first, 1), &["a"]);
+        assert_eq!((told == REMADE, matches!(told, Reply::Failed(_))), (!no_retry, no_retry));
+    }
+    let (mut scene, first, next) = away(false);
+    scene.revoke("a", None);
     assert_eq!(scene.lacks("b", task(next, 1), task(first, 1), &["a"]), REMADE);
+}
+
+#[test]
+fn a_holder_whose_process_has_ended_or_was_stopped_has_some_minutes_to_be_started_again() {
+    let ends: [fn(&mut Scene); 2] = [
+        |scene| scene.guard_reports("a"),
+        |scene| {
+            scene.says("a", WorkerMessage::Stopping);
+            scene.loses_its_link("a");
+        },
+    ];
+    for end in ends {
+        let (mut scene, first, next) = away(false);
+        end(&mut scene);
+        assert_eq!(scene.lacks("b", task(next, 1), task(first, 1), &["a"]), AGAIN);
+        scene.pass(secs(119));
+        assert_eq!(scene.lacks("b", task(next, 1), task(first, 1), &["a"]), AGAIN);
+        scene.pass(secs(1));
+        assert_eq!(scene.lacks("b", task(next, 1), task(first, 1), &["a"]), REMADE);
+    }
+}
+
+#[test]
+fn a_task_is_not_tried_while_what_it_waits_for_is_still_being_made() {
+    let mut scene = Scene::new();
+    scene.worker("a", slots(4));
+    let first = scene.submit(making(1));
+    scene.makes("a", task(first, 1));
+    let next = scene.submit(taking(first, 1));
+    assert_eq!(scene.lacks("a", task(next, 1), task(first, 1), &[]), REMADE);
+    scene.gives_up("a", task(next, 1));
+    let remake = scene.remakes_of(task(first, 1))[0];
+    scene.pass(secs(200));
+    assert_eq!((scene.on("a"), scene.counts(task(next, 1)).attempts), (vec![task(remake, 1)], 1));
+    scene.makes("a", task(remake, 1));
+    assert_eq!(scene.on("a"), [task(next, 1)]);
+}
+
+#[test]
+fn an_attempt_that_has_started_is_not_believed_that_its_input_is_lost() {
+    let mut scene = Scene::new();
+    scene.worker("a", slots(4));
+    let only = scene.submit(JobSpec { no_retry: true, ..single() });
+    scene.starts("a", task(only, 0));
+    scene.gives_up("a", task(only, 0));
+    assert_eq!(scene.outcome(task(only, 0)), Some(Outcome::Lost), "it may have done its work");
 }
 
 #[test]
