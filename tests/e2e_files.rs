@@ -185,6 +185,17 @@ fn what_was_cut_short_brings_nothing_by_itself_and_your_files_stay_as_they_were(
 }
 
 #[test]
+fn an_output_that_cannot_be_put_down_is_kept_and_the_hint_says_how_to_get_it() {
+    let desk = Desk::new();
+    desk.sh("mkdir out");
+    let ran = desk.run(["run", "--out", "out", "echo made > out"]);
+    ran.says_failure_and_hint(125, "out");
+    assert!(ran.stderr_text().contains("octaskly get 1 -C DIR"), "{ran:?}");
+    desk.ok(["get", "1", "-C", "elsewhere"]);
+    assert_eq!(desk.read("elsewhere/out"), b"made\n");
+}
+
+#[test]
 fn a_success_without_its_output_is_a_failure_with_the_cause_transfer() {
     let desk = Desk::new();
     desk.run(["run", "--retries", "0", "--out", "never", "true"]).says_failure(125, "no output never");

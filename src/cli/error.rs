@@ -16,7 +16,7 @@ use crate::bench::BenchError;
 use crate::blob::BlobError;
 use crate::client::ClientError;
 use crate::model::requests::FailureCode;
-use crate::model::{NodeName, RawString, TaskId};
+use crate::model::{JobId, NodeName, RawString, TaskId};
 use crate::node::NodeError;
 use crate::telemetry::TelemetryError;
 use crate::trust::TrustError;
@@ -121,6 +121,9 @@ pub(crate) enum CliError {
         /// What was asked for by name.
         name: Option<RawString>,
     },
+    /// What a job made cannot be put down here; it is kept all the same.
+    #[error("{}", .0.line())]
+    NotBrought(Box<CliError>, JobId),
     /// Two tasks bring back the same path.
     #[error("tasks {first} and {second} both bring back {name:?}")]
     Twice {
@@ -233,6 +236,9 @@ impl CliError {
             Self::NoOutput { .. } => {
                 "`octaskly show ID.TASK`, as in show 5.0, shows what a task has left; --out declares it"
             }
+            Self::NotBrought(_, job) => {
+                return Some(format!("what it made is kept: octaskly get {job} -C DIR brings it to another folder"));
+            }
             Self::Twice { .. } => "bring them into folders of their own: octaskly get ID.TASK -C DIR",
             Self::TooManyItems { .. }
             | Self::Files(_)
@@ -275,6 +281,7 @@ impl CliError {
             | Self::Manifest(_)
             | Self::Unasked { .. }
             | Self::NoOutput { .. }
+            | Self::NotBrought(..)
             | Self::Twice { .. } => exit::FAILURE,
             Self::Bench(_)
             | Self::Telemetry(_)

@@ -149,7 +149,9 @@ impl Run {
                 // Nobody will see what the task still does.
                 let why = Cancellation::Requested(Some("its client could not go on".to_owned()));
                 let _ = tokio::time::timeout(PARTING, cancel(&handle, job, why)).await;
-                return Err(error);
+                // An embedded cluster takes what it has with it.
+                let is_kept = matches!(error, CliError::Files(_)) && !self.is_embedded;
+                return Err(if is_kept { CliError::NotBrought(Box::new(error), job) } else { error });
             }
         };
         if as_json {
