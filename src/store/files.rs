@@ -248,3 +248,48 @@ impl Live {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::{self, Safety};
+    use super::super::schema;
+    use super::*;
+    use crate::model::AttemptNo;
+
+    fn content(byte: u8) -> Content {
+        let blob = BlobRef { digest: Digest([byte; 32]), bytes: u64::from(byte) };
+        match byte % 2 {
+            0 => Content::Tree { manifest: blob, total_bytes: 99 },
+            _ => Content::File { blob, executable: byte > 4, modified_ns: None },
+        }
+    }
+
+    fn output(name: &str, byte: u8) -> OutputFile {
+        OutputFile { name: name.into(), content: content(byte) }
+    }
+
+    #[test]
+    fn a_task_has_the_outputs_of_its_last_attempt_and_they_are_found_by_name_and_kept_alive() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("jobs.db");
+        let (_file, connection) = file::open(&path, &schema::DISPATCHER, Safety::Scratch).expect("opens");
+        let brings = |task: u64, attempt, outputs: &[OutputFile]| {
+            let id = AttemptId { task: TaskId::new(1, task), attempt: AttemptNo(attempt) };
+            let files = TaskFiles { outputs: outputs.to_vec(), ..TaskFiles::default() };
+            brought(&connection, id, Some(&files)).expect("writes");
+        };
+        brings(1, 1, &[output("gone", 9), output("a", 7)]);
+        brings(1, 2, &[output("b", 2), output("a", 3)]);
+        brings(2, 1, &[output("a", 5)]);
+        let of_first = outputs_of(&connection, TaskId::new(1, 1)).expect("reads");
+        assert_eq!(of_first, [output("a", 3), output("b", 2)], "in order of their names");
+        let named = |task| outputs(&connection, JobId(1), task, &"a".into()).expect("reads");
+        assert_eq!(named(None), [(TaskIndex(1), output("a", 3)), (TaskIndex(2), output("a", 5))]);
+        assert_eq!(named(Some(TaskIndex(2))), [(TaskIndex(2), output("a", 5))]);
+        assert_eq!(contents(&connection, JobId(1), None).expect("reads").len(), 3);
+        let live = live(&connection).expect("reads");
+        assert_eq!(live.blobs, [2, 3, 5].map(|byte| Digest([byte; 32])).into());
+        assert_eq!(live.manifests.len(), 1, "a folder's manifest, whose files are live with it");
+        assert!(decoded(Some(b"not files")).is_err());
+    }
+}

@@ -20,6 +20,7 @@ use crate::client::files::{Luggage, Origin};
 use crate::exec::fill;
 use crate::model::files::{BlobRef, Content, InputSource, InputSpec, TreeEntry, TreeKind, tidy};
 use crate::model::paths::check_path;
+use crate::model::spec::CommandLine;
 use crate::model::{Item, ItemList, Items, JobId, RawString, TaskIndex};
 use crate::wire::manifest;
 
@@ -39,14 +40,15 @@ pub(super) struct Files {
     pub(super) of_last: Vec<usize>,
 }
 
-/// Reads and names the files that `inputs` name, for a job over `items`; `is_live`: outputs come back at its end.
+/// Reads and names the files that `inputs` name, for a job that runs `command` over `items`; `is_live`: outputs come
+/// back at its end.
 pub(super) fn files(
     inputs: &[OsString],
     outputs: &[OsString],
-    items: &Items,
+    (command, items): (&CommandLine, &Items),
     is_live: bool,
 ) -> Result<Files, CliError> {
-    let mut packing = Packing { items, files: Files::default(), known: BTreeMap::new() };
+    let mut packing = Packing { command, items, files: Files::default(), known: BTreeMap::new() };
     for text in inputs {
         packing.input(text)?;
     }
@@ -57,6 +59,7 @@ pub(super) fn files(
 }
 
 struct Packing<'a> {
+    command: &'a CommandLine,
     items: &'a Items,
     files: Files,
     /// Paths that were read, for those that many tasks name.
@@ -103,6 +106,15 @@ impl Packing<'_> {
         *self.items != Items::Single && fill(Some(&one), 1, &path) != fill(Some(&other), 2, &path)
     }
 
+    /// Whether the command takes an item for the path of something.
+    fn names_whole_item(&self) -> bool {
+        let words = match self.command {
+            CommandLine::Shell(line) => std::slice::from_ref(line),
+            CommandLine::Exec(argv) => argv,
+        };
+        words.iter().any(|word| word.as_bytes().windows(2).any(|pair| pair == b"{}"))
+    }
+
     /// A file or directory for each task.
     fn one_a_task(&mut self, text: &OsStr, path: &[u8], name: Option<&[u8]>) -> Result<(), CliError> {
         let refused = |error| CliError::value(Place::Option("--in"), text, error);
@@ -111,11 +123,14 @@ impl Packing<'_> {
         for path in self.filled(&template).ok_or_else(|| refused(ValueError::PathTooLong))? {
             contents.push(self.content(path.as_bytes())?);
         }
-        let name = match name {
-            Some(name) => self.valid(vec![given_name(name).map_err(refused)?]),
-            None => self.valid(own_templates(path)),
+        let (is_own, name) = match name {
+            Some(name) => (false, self.valid(vec![given_name(name).map_err(refused)?])),
+            None => (true, self.valid(own_templates(path))),
         };
         let name = name.ok_or_else(|| refused(ValueError::NeedsName))?;
+        if is_own && path == b"{}" && name.as_bytes() != b"{}" && self.names_whole_item() {
+            return Err(refused(ValueError::ItemElsewhere));
+        }
         self.add(name, InputSource::PerTask(contents));
         Ok(())
     }
@@ -382,3 +397,6 @@ fn replaced(template: &[u8]) -> Vec<u8> {
     }
     result
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,7 +114,7 @@ pub(crate) fn job(args: &TaskArgs, output: Output, environment: &Environment) ->
         return Err(CliError::Conflict("--in", "--cwd"));
     }
     let Files { inputs, outputs, luggage, producers, of_last } =
-        inputs::files(&args.inputs, &args.outputs, &spec.items, output == Output::Live)?;
+        inputs::files(&args.inputs, &args.outputs, (&spec.command, &spec.items), output == Output::Live)?;
     spec.inputs = inputs;
     spec.outputs = outputs;
     // Whoever takes an output waits for it.

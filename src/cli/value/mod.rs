@@ -168,6 +168,11 @@ pub(crate) enum ValueError {
     /// Every task would leave the same file.
     #[error("every task would bring back the same file")]
     SameForAll,
+    /// The command would look for a file where it is not put.
+    #[error(
+        "an item leads out of the task's directory, where its file is put under its last part: {{}} in the command is not that file"
+    )]
+    ItemElsewhere,
     /// Two tasks would leave the same file.
     #[error("two tasks would bring back {0:?}")]
     SameForTwo(String),
@@ -222,6 +227,7 @@ impl ValueError {
             Self::BadOutput(..) => {
                 "an output is a path beneath the task's directory; {/} is an item without its directory"
             }
+            Self::ItemElsewhere => "write {/} in the command, or a name: --in '{}=NAME'",
             Self::SameForAll | Self::SameForTwo(_) => "put {} or {#} into it: --out 'result-{#}.txt'",
             Self::AllJobs => "name the jobs: 5, 1-3,7 or last",
             Self::TaskForJob => "name the job alone: 5 instead of 5.3",

@@ -260,3 +260,42 @@ impl DispatcherEngine {
         assert!(matches!(self.links.get(&link), Some(Peer::Client { .. })), "a job was submitted by no client");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::files::{BlobRef, Content, InputSpec};
+    use crate::model::spec::{CommandLine, JobSpec};
+    use crate::model::{Digest, JobId, RawString};
+
+    fn content() -> Content {
+        Content::File { blob: BlobRef { digest: Digest([1; 32]), bytes: 1 }, executable: false, modified_ns: None }
+    }
+
+    fn fault(change: impl FnOnce(&mut JobSpec)) -> Option<String> {
+        let input = InputSpec { name: "in".into(), source: InputSource::Shared(content()) };
+        let command = CommandLine::Shell("true".into());
+        let mut spec = JobSpec { inputs: vec![input], outputs: vec!["out".into()], ..JobSpec::single(command) };
+        change(&mut spec);
+        files_fault(&spec)
+    }
+
+    #[test]
+    fn a_job_with_files_that_make_no_sense_is_refused_by_what_is_wrong() {
+        assert_eq!(fault(|_| {}), None);
+        let said = |change: &dyn Fn(&mut JobSpec), words: &str| {
+            let said = fault(change).expect("a fault");
+            assert!(said.contains(words), "{said}");
+        };
+        said(&|spec| spec.workdir = Workdir::Existing("/tmp".into()), "in a directory of its own");
+        said(&|spec| spec.inputs[0].name = "".into(), "cannot be put");
+        said(&|spec| spec.inputs[0].name = RawString(vec![b'a', 0]), "cannot be put");
+        said(&|spec| spec.inputs[0].name = RawString(vec![b'a'; MAX_PATH_BYTES + 1]), "cannot be put");
+        said(&|spec| spec.outputs.push("".into()), "no path of an output");
+        said(&|spec| spec.inputs[0].source = InputSource::PerTask(vec![content(); 2]), "2 contents for 1 tasks");
+        let of_another = |output: &str| InputSource::Output { job: JobId(7), index: None, output: output.into() };
+        said(&|spec| spec.inputs[0].source = of_another("x"), "does not wait for it");
+        said(&|spec| spec.inputs[0].source = of_another(""), "no output is called");
+        said(&|spec| spec.outputs = vec!["x".into(); MAX_INPUTS + 1], "name a directory instead");
+    }
+}
