@@ -207,3 +207,100 @@ impl Told {
         Some(std::mem::take(&mut self.count))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::handshake::{Credential, Hello, Intent};
+    use crate::model::peers::PeerWelcome;
+    use crate::model::{InstanceId, IntervalSet};
+    use crate::transport::{Alpn, Endpoint, Link, greet_peer};
+    use crate::trust::Identity;
+    use crate::wire::DataFrame;
+
+    /// A session whose source is played by the test.
+    struct Play {
+        session: Session,
+        send: FrameSend,
+        recv: FrameRecv,
+        their: (FrameSend, FrameRecv),
+        heard: mpsc::Receiver<(SessionNo, SessionNews)>,
+        /// Where the pieces come from.
+        source: BlobStore,
+        _folders: [tempfile::TempDir; 2],
+        _links: [Link; 2],
+        _endpoints: [Endpoint; 2],
+    }
+
+    async fn play() -> Play {
+        let keys = [(); 2].map(|()| Identity::ephemeral().unwrap());
+        let address = "127.0.0.1:0".parse().unwrap();
+        let endpoints = [0, 1].map(|at| Endpoint::bind(&keys[at], address, &[Alpn::Peer][..at]).unwrap());
+        let (software, instance) = ("1.0.0".to_owned(), InstanceId(1));
+        let (intent, credential) = (Intent::Peer, Credential::None);
+        let hello =
+            Hello { protocol_oldest: 1, protocol_newest: 1, software: software.clone(), instance, intent, credential };
+        let dial = async {
+            let link = endpoints[0].connect(endpoints[1].local_addr(), keys[1].id(), Alpn::Peer).await.unwrap();
+            (greet_peer(&link, &hello).await.unwrap(), link)
+        };
+        let take = async {
+            let visitor = endpoints[1].accept().await.unwrap();
+            visitor.welcome_peer(PeerWelcome { protocol: 1, software, instance }).await.unwrap()
+        };
+        let ((_greeted, link), (their_link, ..)) = tokio::join!(dial, take);
+        let (mut send, recv) = link.open_bi().await.unwrap();
+        send.send(&PieceAsk(Vec::new())).await.unwrap();
+        let mut their = their_link.accept_bi().await.unwrap();
+        assert!(matches!(their.1.recv(100).await, Ok(Some(PieceAsk(_)))));
+        let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let [source, store] = [0, 1].map(|at| BlobStore::open(&folders[at].path().join("files"), u64::MAX).unwrap());
+        let blob = source.insert_bytes(&vec![5; (2 << 20) + 9]).unwrap();
+        let (news, heard) = mpsc::channel(64);
+        let session = Session { number: SessionNo(1), store, blobs: vec![blob], news };
+        let (_folders, _links, _endpoints) = (folders, [link, their_link], endpoints);
+        Play { session, send, recv, their, heard, source, _folders, _links, _endpoints }
+    }
+
+    /// Plays a source that answers one question with piece `sent` where `named` was asked for.
+    async fn answer(their: &mut (FrameSend, FrameRecv), source: &BlobStore, blob: BlobRef, named: u64, sent: u64) {
+        let (send, recv) = their;
+        let all = vec![PiecesAt { place: 0, pieces: IntervalSet::from_range(0, 2) }];
+        send.send(&PieceAnswer::Has(all)).await.unwrap();
+        let asked = recv.recv::<PieceAsk>(1000).await.unwrap().unwrap();
+        assert_eq!(asked.0[0].pieces, IntervalSet::from_range(named, named));
+        send.send(&PieceAnswer::Has(Vec::new())).await.unwrap();
+        send.feed_piece(0, named, &source.encode(blob, sent).unwrap()).await.unwrap();
+        send.send_data(&DataFrame::End).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_piece_is_told_of_when_it_was_kept_and_one_that_is_another_ends_the_session_and_is_not() {
+        for (sent, is_good) in [(1, true), (0, false)] {
+            let Play { session, send, recv, mut their, mut heard, source, _folders, _links, _endpoints } = play().await;
+            let (questions, asked) = mpsc::channel(QUESTIONS);
+            questions.try_send(vec![(0, IntervalSet::from_range(1, 1))]).unwrap();
+            let blob = session.blobs[0];
+            let until_answered = async { while !matches!(heard.recv().await, Some((_, SessionNews::Answered))) {} };
+            let ended = tokio::select! {
+                (end, ()) = async { tokio::join!(session.talk(send, recv, asked), answer(&mut their, &source, blob, 1, sent)) } => Some(end),
+                () = until_answered => None,
+            };
+            let missing = session.store.missing(blob);
+            match ended {
+                None => assert!(is_good && !missing.contains(1)),
+                Some(end) => assert!(!is_good && missing.contains(1), "{end:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_source_cannot_have_ends_the_session() {
+        let Play { session, send, recv, mut their, _folders, _links, _endpoints, .. } = play().await;
+        let (_questions, asked) = mpsc::channel(QUESTIONS);
+        let more = vec![PiecesAt { place: 0, pieces: IntervalSet::from_range(0, 3) }];
+        their.0.send(&PieceAnswer::Has(more)).await.unwrap();
+        let end = session.talk(send, recv, asked).await;
+        assert!(matches!(end, SessionEnd::NotReached(_)), "{end:?}");
+    }
+}
