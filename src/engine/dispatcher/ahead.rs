@@ -99,7 +99,7 @@ impl DispatcherEngine {
         let worker = self.placement.holders(class).take(LOOKED_AT).find(able)?;
         while !self.backlogs.takes(worker, cost, &demand) {
             let last = self.backlogs.of(worker).rfind(|(_, entry)| !entry.retracting);
-            let Some((place, _)) = last.filter(|((other, _), _)| *other > priority) else { return None };
+            let (place, _) = last.filter(|((other, _), _)| *other > priority)?;
             self.retract(worker, place);
         }
         Some(worker)

@@ -20,7 +20,7 @@ use super::join::{Applicant, ApprovalAsked};
 use super::last_words::Briefer;
 use super::mesh::{Door, Mesh, MeshConfig};
 use super::outbox::{Reached, ResultKeeper};
-use super::shell::{Event, Inbox, LoopEnd, Shell, Up, Wires};
+use super::shell::{Event, Hands, Inbox, LoopEnd, Shell, Up, Wires};
 use super::ways::Knowledge;
 use crate::blob::BlobStore;
 use crate::engine::worker::{WorkerConfig, WorkerEngine};
@@ -183,9 +183,12 @@ impl Setup {
         let briefer = self.briefer(parts, first.dispatcher);
         let wires = Wires { events: parts.events.clone(), live: parts.live.clone(), mesh: parts.mesh.clone(), briefer };
         let keeper = ResultKeeper::new(outbox);
-        let stock = self.stock(parts)?;
-        let porter = Porter::new(Arc::clone(&self.identity), parts.instance);
-        let mut shell = Shell::new(self.clock, engine, parts.executor.clone(), keeper, &first, wires, stock, porter);
+        let hands = Hands {
+            executor: parts.executor.clone(),
+            stock: self.stock(parts)?,
+            porter: Porter::new(Arc::clone(&self.identity), parts.instance),
+        };
+        let mut shell = Shell::new(self.clock, engine, hands, keeper, &first, wires);
         let links = parts.mesh.changes();
         let mut inbox = Inbox { events, exec, reached, links, failed, stop: self.stop.clone() };
         let ended = shell.run(&mut inbox, Event::Up(first)).await;

@@ -30,7 +30,6 @@ mod join;
 pub mod last_words;
 mod life;
 mod logs;
-#[allow(dead_code, reason = "what asks peers for files and tasks is being built on it")]
 mod mesh;
 mod options;
 mod outbox;

@@ -176,6 +176,16 @@ pub(super) struct Wires {
     pub(super) briefer: Option<Briefer>,
 }
 
+/// What a shell does its work with.
+pub(super) struct Hands {
+    /// Starts and ends processes.
+    pub(super) executor: Executor,
+    /// Brings and keeps files.
+    pub(super) stock: Stock,
+    /// Hands attempts to peers and takes them.
+    pub(super) porter: Porter,
+}
+
 /// A worker that knows its dispatcher.
 pub(super) struct Shell {
     pub(super) clock: Clock,
@@ -215,13 +225,12 @@ impl Shell {
     pub(super) fn new(
         clock: Clock,
         engine: WorkerEngine,
-        executor: Executor,
+        hands: Hands,
         keeper: ResultKeeper,
         first: &Up,
         wires: Wires,
-        stock: Stock,
-        porter: Porter,
     ) -> Self {
+        let Hands { executor, stock, porter } = hands;
         Self {
             clock,
             engine,
