@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{CachedStatement, Connection, Row, Rows, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Rows, params};
 
 use super::rows::{fence_from, int, name_from, outcome_from, time_from, uint};
 use super::{StoreError, files};
 use crate::model::views::{AttemptView, TaskView};
-use crate::model::{AttemptId, AttemptNo, NodeName, TaskId};
+use crate::model::{AttemptId, AttemptNo, NodeId, NodeName, TaskId};
 
 /// How many tasks there may be between two that are shown for one pass to be cheaper than look-ups.
 const SPARSE: u64 = 8;
@@ -25,6 +25,16 @@ pub(super) fn of(connection: &Connection, task: TaskId) -> Result<Vec<AttemptVie
     let mut select = between(connection)?;
     let rows = select.query(params![int(task.job.0), int(task.index.0), int(task.index.0)])?;
     read(connection, rows, &mut names, task)
+}
+
+/// Whether an attempt was given to this worker, and if so whether it has ended.
+pub(super) fn given_to(connection: &Connection, id: AttemptId, worker: NodeId) -> Result<Option<bool>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT ended_at IS NOT NULL FROM attempts JOIN workers USING (worker)
+         WHERE job = ?1 AND task = ?2 AND attempt = ?3 AND node = ?4 ORDER BY fence DESC LIMIT 1",
+    )?;
+    let key = params![int(id.task.job.0), int(id.task.index.0), id.attempt.0, worker.0];
+    Ok(select.query_row(key, |row| row.get(0)).optional()?)
 }
 
 /// Gives `tasks`, which are of one job and in order of their indices, `step` apart where they are neighbours, their attempts.

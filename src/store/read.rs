@@ -130,6 +130,15 @@ impl Reader {
         restore::job(&*self.snapshot()?, job)
     }
 
+    /// Whether the attempt `id` was given to the worker with this key, and if so whether it has ended. Goes by the
+    /// key, because a name may have another owner by now.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn given_to(&self, id: AttemptId, worker: NodeId) -> Result<Option<bool>, StoreError> {
+        attempts::given_to(&self.connection, id, worker)
+    }
+
     /// The attempts of a task in order.
     ///
     /// # Errors

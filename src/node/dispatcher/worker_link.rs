@@ -19,7 +19,7 @@ use super::roster::Signature;
 use super::shell::Shell;
 use crate::model::limits::{CLIENT_GONE_AFTER, MAX_FRAME};
 use crate::model::messages::{DispatcherMessage, StreamPurpose, WorkerMessage};
-use crate::model::{AttemptId, LinkId, NodeName};
+use crate::model::{AttemptId, LinkId, NodeId, NodeName};
 use crate::store::StoreError;
 use crate::transport::{CloseCode, FrameRecv, FrameSend, Link, TransportError};
 
@@ -161,7 +161,10 @@ async fn take_streams(shell: &Arc<Shell>, id: LinkId, link: &Link, name: &NodeNa
                 Err(error) => return error,
             },
             opened = link.accept_uni() => match opened {
-                Ok(recv) => drop(streams.spawn(upload(Arc::clone(shell), name.clone(), recv))),
+                Ok(recv) => {
+                    let worker = Holder { node: link.peer(), name: name.clone() };
+                    drop(streams.spawn(upload(Arc::clone(shell), worker, recv)));
+                }
                 Err(error) => return error,
             },
             Some(_) = streams.join_next() => {}
@@ -228,11 +231,12 @@ async fn about_files(
         return;
     };
     let name = worker.name.clone();
-    let is_recorded = match standing(shell, id, &name).await {
+    let is_recorded = match standing(shell, id, worker.node).await {
         Ok(Standing::Live) => false,
-        Ok(Standing::Ended) => true,
-        Ok(Standing::NotIts) => {
-            warn!("Worker {name} asks for files of task {id}, which it was not given");
+        Ok(Standing::Ended) if matches!(about, StreamPurpose::BlobOffer { .. }) => true,
+        // Whoever is done needs no inputs any more.
+        Ok(Standing::NotIts | Standing::Ended) => {
+            warn!("Worker {name} asks for files of task {id}, which it does not have");
             let _ = files::refuse_stranger(id, &about, &mut send).await;
             return;
         }
@@ -260,7 +264,7 @@ async fn about_files(
 /// Leaves an attached attempt's stream for its client, for as long as one may come.
 async fn attached(shell: Arc<Shell>, link: Link, name: NodeName, stream: WorkerStream) {
     let id = stream.id;
-    match standing(&shell, id, &name).await {
+    match standing(&shell, id, link.peer()).await {
         Ok(Standing::Live) => {}
         Ok(Standing::Ended) if shell.live.is_awaited(id.task) => {}
         Ok(Standing::Ended) => return,
@@ -280,12 +284,13 @@ async fn attached(shell: Arc<Shell>, link: Link, name: NodeName, stream: WorkerS
 }
 
 /// Receives the stored output of an ended attempt.
-async fn upload(shell: Arc<Shell>, name: NodeName, mut recv: FrameRecv) {
+async fn upload(shell: Arc<Shell>, worker: Holder, mut recv: FrameRecv) {
+    let Holder { node, name } = worker;
     let Some(StreamPurpose::LogUpload { id, bytes }) = purpose(&mut recv).await else { return };
     if !shell.history.disk().is_enough() {
         return warn!("The output of task {id} from {name} was not kept: the disk is full");
     }
-    let kept = match standing(&shell, id, &name).await {
+    let kept = match standing(&shell, id, node).await {
         Ok(Standing::Live) => shell.log_files.receive(id, bytes, &mut recv).await,
         // Its result is recorded already, and its output with it; read it to its end, as its sender expects.
         Ok(Standing::Ended) => {
@@ -315,12 +320,11 @@ enum Standing {
     NotIts,
 }
 
-async fn standing(shell: &Shell, id: AttemptId, worker: &NodeName) -> Result<Standing, StoreError> {
+async fn standing(shell: &Shell, id: AttemptId, worker: NodeId) -> Result<Standing, StoreError> {
     // No flush: the order to run it left only after its row was written.
-    let attempts = shell.history.read(move |reader| reader.attempts(id.task)).await?;
-    Ok(match attempts.iter().rev().find(|attempt| attempt.id == id && attempt.worker == *worker) {
-        Some(attempt) if attempt.ended_at.is_none() => Standing::Live,
-        Some(_) => Standing::Ended,
+    Ok(match shell.history.read(move |reader| reader.given_to(id, worker)).await? {
+        Some(false) => Standing::Live,
+        Some(true) => Standing::Ended,
         None => Standing::NotIts,
     })
 }
