@@ -5,6 +5,7 @@
 //! not exist for him.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags, Transaction};
 
@@ -12,7 +13,7 @@ use super::files::Live;
 use super::{StoreError, attempts, file, files, jobs, lookup, restore, tasks};
 use crate::model::files::{Content, OutputFile};
 use crate::model::outcome::KeptOutput;
-use crate::model::records::RestoredJob;
+use crate::model::records::{RestoredJob, SubmittedJob};
 use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::{Part, Selector};
 use crate::model::views::{AttemptView, JobView, TaskView};
@@ -128,6 +129,14 @@ impl Reader {
     /// When the file is damaged or cannot be read.
     pub fn recall(&self, job: JobId) -> Result<Option<RestoredJob>, StoreError> {
         restore::job(&*self.snapshot()?, job)
+    }
+
+    /// What was submitted as a job, ended or not.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn submitted(&self, job: JobId) -> Result<Option<Arc<SubmittedJob>>, StoreError> {
+        restore::submitted(&self.connection, job)
     }
 
     /// Whether the attempt `id` was given to the worker with this key, and if so whether it has ended. Goes by the

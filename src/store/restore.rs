@@ -52,12 +52,21 @@ pub(super) fn state(connection: &Connection, epoch: Epoch) -> Result<RestoredSta
 
 /// One job, ended or not.
 pub(super) fn job(connection: &Connection, number: JobId) -> Result<Option<RestoredJob>, StoreError> {
+    alone(connection, number)?.map(|job| with_tasks(connection, job)).transpose()
+}
+
+/// What was submitted as this job; costs the same however many tasks it has.
+pub(super) fn submitted(connection: &Connection, number: JobId) -> Result<Option<Arc<SubmittedJob>>, StoreError> {
+    Ok(alone(connection, number)?.map(|job| job.submitted))
+}
+
+/// A job without its tasks.
+fn alone(connection: &Connection, number: JobId) -> Result<Option<RestoredJob>, StoreError> {
     let mut select = connection.prepare_cached(
         "SELECT spec, owner, idempotency_key, submitted_at, started_at, cancelling, cancelling_text, last_attempt,
             rest_state FROM jobs JOIN specs USING (job) WHERE job = ?1",
     )?;
-    let job = select.query_row([int(number.0)], |row| Ok(job_row(number, row))).optional()?.transpose()?;
-    job.map(|job| with_tasks(connection, job)).transpose()
+    select.query_row([int(number.0)], |row| Ok(job_row(number, row))).optional()?.transpose()
 }
 
 fn job_row(number: JobId, row: &Row<'_>) -> Result<RestoredJob, StoreError> {

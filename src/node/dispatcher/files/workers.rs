@@ -35,6 +35,7 @@ pub(super) async fn refusal(
     id: AttemptId,
 ) -> Result<FilesReply, FilesError> {
     match why {
+        Unavailable::Stranger(_) if takes_outputs(shell, id).await? => Ok(changed(id)),
         Unavailable::Stranger(blob) => Ok(FilesReply::Refused(not_its(blob, id))),
         Unavailable::Lost(content) => missing(shell, link, id, content, Vec::new()).await,
         Unavailable::Away(content, holders) => missing(shell, link, id, content, holders).await,
@@ -58,14 +59,17 @@ async fn missing(
         for input in &spec.spec().inputs {
             if let InputSource::Output { job, index, .. } = &input.source
                 && let Some((producer, name)) = reader.made_by(*job, *index, digest)?
-                && let Some(recalled) = reader.recall(*job)?
+                && let Some(submitted) = reader.submitted(*job)?
             {
-                return Ok(Some((producer, name, recalled.submitted)));
+                return Ok(Some((producer, name, submitted)));
             }
         }
         Ok(None)
     };
     let Some((producer, name, submitted)) = shell.history.read_fresh(look_up).await? else {
+        if !contents_of(shell, id).await?.contains(&content) && takes_outputs(shell, id).await? {
+            return Ok(changed(id));
+        }
         // A user brought it, and the dispatcher keeps what users bring as long as a job needs it.
         return Ok(FilesReply::Refused(lost(content, id)));
     };
@@ -88,6 +92,21 @@ async fn missing(
         Some(Reply::Failed(failure)) => FilesReply::Refused(told(failure)),
         _ => return Err(FilesError::Stopping),
     })
+}
+
+/// Whether an input of `id` is an output of another job, which may be made again while it is fetched.
+async fn takes_outputs(shell: &Shell, id: AttemptId) -> Result<bool, FilesError> {
+    let files = shell.files.clone();
+    let look_up = move |reader: &Reader| {
+        let Some(spec) = files.spec(reader, id.task.job)? else { return Ok(false) };
+        Ok(spec.spec().inputs.iter().any(|input| matches!(input.source, InputSource::Output { .. })))
+    };
+    Ok(shell.history.read(look_up).await?)
+}
+
+/// What a worker is told that fetches what an input was before it was made again: to ask anew what it is.
+fn changed(id: AttemptId) -> FilesReply {
+    FilesReply::Remade(format!("an input of task {id} was made again meanwhile, and is another file now"))
 }
 
 /// A failure whose hint travels in its text: what a worker is told becomes the end of an attempt.
