@@ -44,7 +44,10 @@ impl DispatcherEngine {
             match strays.remove(&attempt) {
                 Some(one) if self.may_wait_on(key, task, &one) => adopted.push((one, Hold::Backlog)),
                 Some(one) if room.take_these(&demand, &one.gpus) => adopted.push((one, Hold::Slot)),
-                Some(one) if self.is_roomless(key, task) => adopted.push((one, Hold::Beside)),
+                // While nobody was there to hear of it, it may have ended and something else has begun.
+                Some(one) if self.is_roomless(key, task) || self.could_wait(task) => {
+                    adopted.push((one, Hold::Beside));
+                }
                 Some(one) => {
                     strays.insert(attempt, one);
                     self.lose_attempt(now, key, task, &Loss::WorkerLost);
@@ -90,6 +93,11 @@ impl DispatcherEngine {
         let known = position.and_then(|position| job.attempt_on(position, key));
         let unstarted = one.started_at.is_none() && known.is_some_and(|attempt| attempt.started_at.is_none());
         unstarted && job.spec().may_wait_on_worker()
+    }
+
+    /// Whether workers start attempts of this task by themselves, from what waits there.
+    fn could_wait(&self, task: TaskId) -> bool {
+        self.jobs.at(task.job).spec().may_wait_on_worker()
     }
 
     /// Whether the attempt of a task that a worker has takes nothing from its room.

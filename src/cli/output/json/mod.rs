@@ -84,6 +84,8 @@ pub(crate) struct Task<'a> {
     state: TaskState,
     attempt: Option<u32>,
     worker: Option<&'a str>,
+    /// Only there when a worker handed it on.
+    #[serde(skip_serializing_if = "Option::is_none")]
     handed_over_by: Option<&'a str>,
     exit_code: Option<i32>,
     signal: Option<i32>,
@@ -406,7 +408,6 @@ pub(crate) mod tests {
             "index": 3,
             "state": "failed",
             "attempt": 2,
-            "handed_over_by": null,
             "worker": "worker-01",
             "exit_code": 7,
             "signal": null,
