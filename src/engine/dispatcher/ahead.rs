@@ -125,6 +125,18 @@ impl DispatcherEngine {
         }
     }
 
+    /// Wants everything back that waits on workers, so that nothing new is started.
+    pub(super) fn retract_all(&mut self) {
+        let laden: Vec<(WorkerKey, Place)> = self
+            .roster
+            .iter()
+            .flat_map(|(key, _)| self.backlogs.of(key).map(move |(place, entry)| (key, place, entry)))
+            .filter(|(.., entry)| !entry.retracting)
+            .map(|(key, place, _)| (key, place))
+            .collect();
+        laden.into_iter().for_each(|(worker, place)| self.retract(worker, place));
+    }
+
     /// Wants an attempt back that waits on a worker.
     fn retract(&mut self, worker: WorkerKey, place: Place) {
         let Some((_, entry)) = self.backlogs.of(worker).find(|(at, _)| *at == place) else { return };

@@ -214,6 +214,9 @@ impl DispatcherEngine {
         self.enter(now);
         self.disk = disk;
         self.outbox.notice(Notice::DiskChanged { disk });
+        if !disk.is_enough() {
+            self.retract_all();
+        }
         self.settle(now);
     }
 
