@@ -93,7 +93,7 @@ fn a_lan_is_built_whole_or_not_at_all_and_leaves_nothing_behind() {
         let name = format!("half-{}", std::process::id());
         let there = |name: &str| script(&["list"]).lines().any(|line| line.split(' ').next() == Some(name));
         for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
-            let mut building = Command::new("bash").args([SCRIPT, "up", &name, "100"]).spawn().expect("bash starts");
+            let mut building = Command::new("bash").args([SCRIPT, "up", &name, "200"]).spawn().expect("bash starts");
             soon("its first host is there", || there(&name));
             kill(Pid::from_raw(building.id().try_into().expect("an id")), signal).expect("it builds");
             assert_eq!(building.wait().expect("its status").code(), Some(code));

@@ -50,7 +50,7 @@ const AHEAD_PIECES: usize = 256;
 pub const OPENING_PATIENCE: Millis = Millis::from_secs(2);
 /// A source that owes something sends some of it within this time, or has failed.
 pub const STALL_PATIENCE: Millis = Millis::from_secs(3);
-/// Below this many bytes a second, over [`rate::WINDOW`], a source has failed while another is faster.
+/// Below this many bytes a second, over five seconds, a source has failed while another is faster.
 pub const SLOW: u64 = 256 * 1024;
 /// Failures in a row after which a worker is reached through the dispatcher.
 pub const FAILURES_TO_RELAY: u32 = 2;
