@@ -121,6 +121,8 @@ fn enough_failures_end_the_whole_job() {
     _ = cluster.run(["wait", &job]);
     let shown = cluster.json(["show", &job]);
     let tasks = &shown[0]["tasks"];
-    assert_eq!(tasks["failed"], 3, "{shown}");
-    assert_eq!(tasks["cancelled"], 47, "{shown}");
+    let count = |state: &str| tasks[state].as_u64().expect("a number");
+    // What waits on the worker may start before it hears that it is not wanted any more.
+    assert!((3..25).contains(&count("failed")), "{shown}");
+    assert_eq!(count("failed") + count("cancelled"), 50, "{shown}");
 }
