@@ -116,7 +116,8 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
 
     let (events, queue) = mpsc::channel(EVENT_QUEUE);
     let has_links = options.p2p_enabled && !options.embedded;
-    let (epoch, members) = (engine.epoch(), watch::Sender::new(Arc::default()));
+    // The first roster names everybody: whoever is missing on one loses its links.
+    let (epoch, members) = (engine.epoch(), watch::Sender::new(Arc::new(turn::enrolled(&engine))));
     let enrolled = members.subscribe();
     let shell = Arc::new(Shell {
         events,

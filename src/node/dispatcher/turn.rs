@@ -74,11 +74,16 @@ impl Hold for Due {
     }
 }
 
+/// Who is enrolled by now.
+pub(super) fn enrolled(engine: &DispatcherEngine) -> Enrolled {
+    let workers = engine.enrolled_workers().map(|(node, name)| Member { node, name: name.clone() }).collect();
+    Enrolled { workers, clients: engine.enrolled_clients() }
+}
+
 impl Turns {
     /// Runs until it is told to stop, or the store fails.
     pub(super) async fn run(mut self) -> Result<(), NodeError> {
         let mut waiting = Vec::with_capacity(TURN_EVENTS);
-        self.tell_members();
         loop {
             let wake = self.engine.poll_timeout();
             // While the disk is behind, nobody is heard; and then nobody must be called silent either.
@@ -236,9 +241,7 @@ impl Turns {
 
     /// Tells who is enrolled by now.
     fn tell_members(&self) {
-        let workers = self.engine.enrolled_workers();
-        let workers = workers.map(|(node, name)| Member { node, name: name.clone() }).collect();
-        let enrolled = Enrolled { workers, clients: self.engine.enrolled_clients() };
+        let enrolled = enrolled(&self.engine);
         self.members.send_if_modified(|known| {
             let is_news = **known != enrolled;
             *known = Arc::new(enrolled);
