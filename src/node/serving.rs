@@ -20,6 +20,8 @@ use crate::wire::{DataFrame, WireError};
 
 /// A reader that asks nothing for so long is taken for one that is not there any more.
 const ASK_PATIENCE: Duration = Duration::from_secs(60);
+/// Whoever has waited for a turn for so long is told to come again: readers take a longer silence for a stall.
+const TURN_PATIENCE: Duration = Duration::from_secs(1);
 /// A reader that has not taken a piece by then is not waited for.
 const PIECE_PATIENCE: Duration = Duration::from_secs(30);
 /// What has come in is looked for again after this time.
@@ -55,7 +57,7 @@ impl Uploads {
     /// A turn to send; `None` when too many wait for one.
     async fn turn(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+        let turn = timeout(TURN_PATIENCE, Arc::clone(&self.turns).acquire_owned()).await.ok()?.ok()?;
         Some((place, turn))
     }
 }

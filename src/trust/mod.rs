@@ -12,7 +12,6 @@ mod error;
 pub mod grants;
 pub mod home;
 mod identity;
-pub mod ledger;
 pub mod pins;
 mod private;
 pub mod roster;

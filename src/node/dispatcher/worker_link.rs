@@ -26,6 +26,10 @@ use crate::transport::{CloseCode, FrameRecv, FrameSend, Link, TransportError};
 /// Messages that leave in one write.
 const WRITE_AT_ONCE: usize = 256;
 
+/// An attempt that was handed over may be asked about on one stream before that is told on another: so long is waited.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked meanwhile.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(50);
 /// A stream says what it is for within this time, or is closed.
 const PURPOSE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -231,7 +235,7 @@ async fn about_files(
         return;
     };
     let name = worker.name.clone();
-    let is_recorded = match standing(shell, id, worker.node).await {
+    let is_recorded = match settled_standing(shell, id, worker.node).await {
         Ok(Standing::Live) => false,
         Ok(Standing::Ended) if matches!(about, StreamPurpose::BlobOffer { .. }) => true,
         // Whoever is done needs no inputs any more.
@@ -318,6 +322,17 @@ enum Standing {
     Ended,
     /// It was never given it.
     NotIts,
+}
+
+/// What an attempt is to a worker, once what that says at about this time was heard.
+async fn settled_standing(shell: &Shell, id: AttemptId, worker: NodeId) -> Result<Standing, StoreError> {
+    let until = tokio::time::Instant::now() + HAND_OVER_PATIENCE;
+    loop {
+        match standing(shell, id, worker).await? {
+            Standing::NotIts if tokio::time::Instant::now() < until => tokio::time::sleep(HAND_OVER_LOOK).await,
+            known => return Ok(known),
+        }
+    }
 }
 
 async fn standing(shell: &Shell, id: AttemptId, worker: NodeId) -> Result<Standing, StoreError> {

@@ -6,8 +6,8 @@
 //! than the grant. So a worker that was taken over can make no other run
 //! anything of its own, and a node that was thrown out gets nothing. Every
 //! check is a function of what was shown, who showed it and the time, and every
-//! refusal a variant of its own. Absent: what was handed over before (`ledger`
-//! remembers), and the bytes of tasks and files.
+//! refusal a variant of its own. Absent: what was handed over before (the
+//! engines remember), and the bytes of tasks and files.
 
 use std::collections::BTreeSet;
 
@@ -124,9 +124,6 @@ pub enum GrantError {
     /// A worker handed the attempt to itself.
     #[error("honour the hand-over: giver and receiver are one")]
     ToItself,
-    /// The attempt was handed over before, to another node or another start.
-    #[error("honour the hand-over: the attempt was handed to node {} before", .0.short())]
-    HandedOverBefore(NodeId),
     /// The node is not on the roster as a worker.
     #[error("honour the grant: node {} is on no roster", .0.short())]
     NotOnRoster(NodeId),
@@ -136,9 +133,6 @@ pub enum GrantError {
     /// The known roster ran out.
     #[error("honour the grant: the known roster ran out {0} ago")]
     RosterExpired(Millis),
-    /// More hand-overs are remembered than there is room for.
-    #[error("honour the hand-over: too many are remembered")]
-    TooManyRemembered,
 }
 
 /// What a node knows when it is shown a grant.

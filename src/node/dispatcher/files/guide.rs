@@ -63,6 +63,11 @@ pub(in crate::node::dispatcher) async fn guide(
             Some(HoldersAsk::Again { empty }) => {
                 let contents: BTreeSet<Digest> = asked.owners.iter().map(|owner| owner.blob().digest).collect();
                 shell.files.note_gone_copies(&empty, &contents);
+                let node = worker.node;
+                if shell.history.read(move |store| store.given_to(id, node)).await? != Some(false) {
+                    // It has ended, or is another worker's by now: no further grant.
+                    return Ok(send.finish().await?);
+                }
             }
             Some(HoldersAsk::Fetched) => return note_fetched(shell, &worker, &asked).await,
             None => return Ok(()),

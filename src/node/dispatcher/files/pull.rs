@@ -37,10 +37,20 @@ pub(super) struct Sending {
 /// Pieces on their way from one holder.
 struct Reading {
     holder: Holder,
-    /// For each blob that was asked for: its place in what was asked of this dispatcher.
-    wishes: Vec<(u32, BlobRef, IntervalSet)>,
+    wishes: Vec<Due>,
     _send: FrameSend,
     recv: FrameRecv,
+}
+
+/// Pieces of one blob that a holder was asked for.
+struct Due {
+    /// Its place in what was asked of this dispatcher.
+    place: u32,
+    blob: BlobRef,
+    /// The content that it belongs to, which is what its holder is known by.
+    owner: Digest,
+    /// Those that have not come.
+    pieces: IntervalSet,
 }
 
 /// Why nothing can be sent now.
@@ -108,25 +118,27 @@ impl Sending {
 impl Reading {
     async fn pass_on(mut self, files: &Files, out: &mut FrameSend) -> Result<(), FilesError> {
         let name = self.holder.name.clone();
-        let mut left: u64 = self.wishes.iter().map(|(.., pieces)| pieces.len()).sum();
+        let mut left: u64 = self.wishes.iter().map(|due| due.pieces.len()).sum();
         while left > 0 {
             let piece = timeout(HOLDER_PATIENCE, self.recv.recv_piece()).await;
             let piece = piece.map_err(|_| FilesError::Silent(name.clone()))?;
             let piece = piece.map_err(|error| FilesError::Holder(name.clone(), error))?;
             let Some(piece) = piece else { return Err(FilesError::Short(name)) };
             let not_asked = FilesError::NotAsked { blob: piece.blob, number: piece.number };
-            let Some((place, blob, pieces)) = self.wishes.get_mut(piece.blob as usize) else { return Err(not_asked) };
-            if !pieces.remove(piece.number) {
+            let Some(due) = self.wishes.get_mut(piece.blob as usize) else { return Err(not_asked) };
+            if !due.pieces.remove(piece.number) {
                 return Err(not_asked);
             }
             left -= 1;
-            let (blob, number, encoded) = (*blob, piece.number, piece.encoded);
+            let (place, owner, blob, number, encoded) = (due.place, due.owner, due.blob, piece.number, piece.encoded);
             let verified = blocking(move || Ok(open_piece(blob, number, &encoded).map(|_| encoded)?)).await;
             let encoded = verified.inspect_err(|error| {
-                tracing::warn!("Worker {name} sent a damaged piece of {}: failed to {error}", blob.digest.short());
-                files.note_lack(self.holder.node, blob.digest);
+                if let FilesError::Blob(error) = error {
+                    tracing::warn!("Worker {name} sent a damaged piece of {}: failed to {error}", blob.digest.short());
+                    files.note_lack(self.holder.node, owner);
+                }
             })?;
-            out.feed_piece(*place, number, &encoded).await?;
+            out.feed_piece(place, number, &encoded).await?;
         }
         Ok(())
     }
@@ -136,7 +148,7 @@ impl Reading {
 struct Errand {
     holder: Holder,
     link: Link,
-    wishes: Vec<(u32, BlobWish)>,
+    wishes: Vec<(u32, BlobWish, Digest)>,
     /// The contents that these belong to.
     owners: Vec<Digest>,
 }
@@ -168,7 +180,8 @@ async fn read(shell: &Shell, wanted: &[(u32, BlobWish, Content)]) -> Result<Vec<
 async fn errands(shell: &Shell, wanted: &[(u32, BlobWish, Content)]) -> Result<Vec<Errand>, Unavailable> {
     let mut errands: Vec<Errand> = Vec::new();
     for (place, wish, owner) in wanted {
-        let (wish, digest) = ((*place, wish.clone()), owner.blob().digest);
+        let digest = owner.blob().digest;
+        let wish = (*place, wish.clone(), digest);
         if let Some(errand) = errands.iter_mut().find(|errand| errand.owners.contains(&digest)) {
             errand.wishes.push(wish);
             continue;
@@ -197,10 +210,10 @@ async fn reachable(shell: &Shell, content: Content) -> Result<(Holder, Link), Un
 }
 
 /// Asks one holder.
-async fn open(holder: Holder, link: &Link, wishes: Vec<(u32, BlobWish)>) -> Result<Reading, FilesError> {
+async fn open(holder: Holder, link: &Link, wishes: Vec<(u32, BlobWish, Digest)>) -> Result<Reading, FilesError> {
     let name = holder.name.clone();
     let broken = |error| FilesError::Holder(name.clone(), error);
-    let asked: Vec<BlobWish> = wishes.iter().map(|(_, wish)| wish.clone()).collect();
+    let asked: Vec<BlobWish> = wishes.iter().map(|(_, wish, _)| wish.clone()).collect();
     let asking = async {
         let (mut send, mut recv) = link.open_bi().await.map_err(broken)?;
         send.send(&StreamPurpose::BlobRead { wishes: asked }).await.map_err(broken)?;
@@ -212,7 +225,8 @@ async fn open(holder: Holder, link: &Link, wishes: Vec<(u32, BlobWish)>) -> Resu
     };
     let answered = timeout(HOLDER_PATIENCE, asking).await;
     let (send, recv) = answered.map_err(|_| FilesError::Silent(name.clone()))??;
-    let wishes = wishes.into_iter().map(|(place, wish)| (place, wish.blob, wish.pieces)).collect();
+    let due = |(place, BlobWish { blob, pieces }, owner)| Due { place, blob, owner, pieces };
+    let wishes = wishes.into_iter().map(due).collect();
     Ok(Reading { holder, wishes, _send: send, recv })
 }
 

@@ -10,8 +10,14 @@ use crate::model::AttemptId;
 use crate::model::files::{BlobRef, BlobWish};
 
 impl Stock {
-    /// Has all of `blobs` here; adds to `moved` what had to come.
-    pub(super) async fn fetch(&self, id: AttemptId, blobs: &[BlobRef], moved: &mut Moved) -> Result<(), FilesError> {
+    /// Has all of `blobs` here, which `manifest` lists if there is one; adds to `moved` what had to come.
+    pub(super) async fn fetch(
+        &self,
+        id: AttemptId,
+        blobs: &[BlobRef],
+        manifest: Option<BlobRef>,
+        moved: &mut Moved,
+    ) -> Result<(), FilesError> {
         loop {
             let released = self.under_way.released.notified();
             tokio::pin!(released);
@@ -27,7 +33,7 @@ impl Stock {
             }
             let wishes = missing.into_iter().filter(|wish| claim.digests.contains(&wish.blob.digest)).collect();
             for some in BlobWish::by_stream(wishes) {
-                self.transfer(id, some, moved).await?;
+                self.transfer(id, some, manifest, moved).await?;
             }
         }
     }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{FilesError, Stock, blocking};
+use super::{FilesError, Pause, Stock, blocking};
 use crate::blob::{BlobError, Pins};
 use crate::model::files::{BlobRef, Content, OutputFile};
 use crate::model::limits::{MAX_BATCH, MAX_FRAME};
@@ -146,9 +146,24 @@ impl Stock {
         if !self.holds {
             return made;
         }
-        self.hand_over().await?;
-        let store = self.store.clone();
-        blocking(move || Ok(store.make_room(bytes, &|_| false)?)).await
+        // One at a time: whoever waited may find that there is room now.
+        let _emptying = self.emptying.lock().await;
+        let room = || {
+            let store = self.store.clone();
+            blocking(move || Ok(store.make_room(bytes, &|_| false)?))
+        };
+        match room().await {
+            Err(FilesError::Blob(BlobError::Full { .. })) => {}
+            made => return made,
+        }
+        let mut pause = Pause::new();
+        while let Err(error) = self.hand_over().await {
+            if !error.is_passing() {
+                return Err(error);
+            }
+            pause.wait().await;
+        }
+        room().await
     }
 
     /// Brings everything that only this worker has to the dispatcher, and lets go of it; says how much that was.

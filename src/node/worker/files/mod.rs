@@ -63,6 +63,8 @@ pub(super) struct Stock {
     link: watch::Receiver<Option<Link>>,
     under_way: Arc<UnderWay>,
     held: held::Held,
+    /// Held by whoever makes room at the cost of outputs that are only here.
+    emptying: Arc<tokio::sync::Mutex<()>>,
     /// Whether outputs may stay here at all: the store outlives this process.
     holds: bool,
     clock: Clock,
@@ -170,6 +172,7 @@ impl Stock {
             link,
             under_way: Arc::default(),
             held: held::Held::default(),
+            emptying: Arc::default(),
             holds: lasts,
             clock,
             own,
@@ -212,9 +215,13 @@ impl Stock {
         handed.insert(id, (giver, ReadPass::Task { grant, hand_over, manifest: None }));
     }
 
-    /// Who handed an attempt over, and by what right its files may be read.
-    fn giver_of(&self, id: AttemptId) -> Option<(NodeId, ReadPass)> {
-        self.handed.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    /// Who handed an attempt over, and by what right its files, and those that `manifest` lists, may be read.
+    fn giver_of(&self, id: AttemptId, manifest: Option<BlobRef>) -> Option<(NodeId, ReadPass)> {
+        let (giver, mut pass) = self.handed.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()?;
+        if let ReadPass::Task { manifest: shown, .. } = &mut pass {
+            *shown = manifest;
+        }
+        Some((giver, pass))
     }
 
     /// Nothing more is fetched for an attempt.

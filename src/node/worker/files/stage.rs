@@ -124,12 +124,12 @@ impl Stock {
     ) -> Result<(), FilesError> {
         let blob = content.blob();
         pins.push(self.store.pin([blob.digest]));
-        self.fetch(id, &[blob], moved).await?;
-        if let Content::Tree { .. } = content {
-            let (stock, content) = (self.clone(), *content);
+        self.fetch(id, &[blob], None, moved).await?;
+        if let Content::Tree { manifest, .. } = content {
+            let (stock, content, manifest) = (self.clone(), *content, *manifest);
             let parts = blocking(move || stock.parts(&content)).await?;
             pins.push(self.store.pin(parts.iter().map(|blob| blob.digest)));
-            self.fetch(id, &parts, moved).await?;
+            self.fetch(id, &parts, Some(manifest), moved).await?;
         }
         Ok(())
     }

@@ -67,11 +67,12 @@ struct Transfer<'a> {
 }
 
 impl Stock {
-    /// Has the pieces of `wishes` come, from wherever they are; adds to `moved` what did.
+    /// Has the pieces of `wishes`, which `manifest` lists if there is one, come from wherever they are; adds to `moved` what did.
     pub(super) async fn transfer(
         &self,
         id: AttemptId,
         wishes: Vec<BlobWish>,
+        manifest: Option<BlobRef>,
         moved: &mut Moved,
     ) -> Result<(), FilesError> {
         let blobs: Vec<BlobRef> = wishes.iter().map(|wish| wish.blob).collect();
@@ -92,7 +93,7 @@ impl Stock {
             pass: None,
             damaged: 0,
         };
-        if let Some((giver, pass)) = self.giver_of(id) {
+        if let Some((giver, pass)) = self.giver_of(id, manifest) {
             // It may have what its attempt needs, and can be asked while the dispatcher cannot.
             transfer.pass = Some(pass);
             let places = IntervalSet::from_range(0, transfer.blobs.len().saturating_sub(1) as u64);
