@@ -194,7 +194,7 @@ by_scp() {
 
 rooms() {
   local bench
-  for bench in engine wire store transport spawn dispatch; do
+  for bench in engine wire store blob transport spawn dispatch; do
     say "cargo bench --bench $bench"
     printf '`cargo bench --bench %s`\n\n```text\n' "$bench"
     (cd "$root" && cargo bench --locked --bench "$bench" 2>"$work/cargo.log") | sed 's/[[:space:]]*$//' \
