@@ -155,3 +155,25 @@ fn the_roster_and_the_status_show_what_there_is() {
     let hardware = cluster.ok(["hwdetect"]);
     assert!(hardware.to_lowercase().contains("cpu") && hardware.to_lowercase().contains("memory"), "{hardware}");
 }
+
+#[test]
+fn beyond_log_space_the_oldest_output_goes_the_jobs_stay_and_logs_says_what_is_missing() {
+    let cluster = Cluster::new();
+    let mut dispatcher = cluster.dispatcher();
+    let _worker = cluster.worker("a");
+    for _job in 1..=3 {
+        cluster.ok(["submit", "--wait", "head -c 102400 /dev/zero | tr '\\0' x"]);
+    }
+    assert_eq!(cluster.ok(["logs", "1"]).len(), 102_400);
+    assert_eq!(dispatcher.stop(), Some(0));
+    let dispatcher = cluster.dispatcher_with(&["--log-space", "150K"]);
+    dispatcher.says("Removing stored output beyond --log-space: 2 jobs, from 1 to 2");
+    for job in ["1", "2"] {
+        soon("its output is gone", || cluster.ok(["logs", job]).is_empty());
+        let read = cluster.run(["logs", job]);
+        assert_eq!(read.code, Some(0), "{read:?}");
+        assert!(read.stderr_text().contains("here 102400 bytes were not kept"), "{read:?}");
+        assert_eq!(cluster.job_state(job).as_deref(), Some("succeeded"));
+    }
+    assert_eq!(cluster.ok(["logs", "3"]).len(), 102_400, "the newest output stays");
+}

@@ -19,7 +19,7 @@ use super::outlet::Outlet;
 use super::pump::{self, Client, PumpEnd};
 use super::requests::{Trouble, report};
 use super::shell::{Asker, Shell};
-use super::stored::{self, Sink, Stored};
+use super::stored::{self, Sink, Stored, written};
 use crate::model::requests::{FailureCode, JobFilter, Reply};
 use crate::model::selector::Selector;
 use crate::model::spec::{OutputMode, StdinSource};
@@ -219,11 +219,6 @@ impl Session<'_> {
     fn had(&self, id: AttemptId) -> u64 {
         self.client.total.saturating_sub(self.base(id, 0))
     }
-}
-
-/// Output bytes of an ended attempt.
-fn written(attempt: &AttemptView) -> u64 {
-    attempt.stdout_bytes.saturating_add(attempt.stderr_bytes)
 }
 
 impl Sink for Client {
