@@ -130,6 +130,41 @@ fn a_file_of_the_first_release_is_brought_to_the_present_with_all_that_is_in_it(
     assert_eq!((state.nodes, state.tokens), (vec![admin, gone], vec![token(1, &[2])]));
 }
 
+#[test]
+fn before_an_older_file_is_changed_a_copy_is_set_aside_that_its_own_program_can_still_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.sqlite");
+    let rows = |path: &Path| -> Vec<(String, u32)> {
+        let opened = rusqlite::Connection::open(path).expect("opens");
+        let mut tables =
+            opened.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").expect("SQL");
+        let names = tables.query_map([], |row| row.get::<_, String>(0)).expect("lists").map(|name| name.expect("text"));
+        let count = |name: &str| opened.query_row(&format!("SELECT count(*) FROM {name}"), [], |row| row.get(0));
+        names.map(|name| (name.clone(), count(&name).expect("counts"))).collect()
+    };
+    rusqlite::Connection::open(&path).expect("opens").execute_batch(FIRST_RELEASE).expect("is SQL");
+    let before = rows(&path);
+    at(&path, None).0.close().expect("closes");
+    let copy = directory.path().join("store.sqlite.schema-1");
+    assert_eq!(rows(&copy), before, "every table and row of it");
+    let version = |path: &Path| {
+        let opened = rusqlite::Connection::open(path).expect("opens");
+        opened.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0)).expect("a number")
+    };
+    assert_eq!(version(&copy), 1);
+    assert!(version(&path) > 1, "the file itself went on");
+    assert_eq!(std::fs::metadata(&copy).expect("is there").permissions().mode() & 0o077, 0, "nobody else reads it");
+    let copies = || {
+        std::fs::read_dir(directory.path())
+            .expect("lists")
+            .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().contains("schema-")))
+            .count()
+    };
+    at(&path, None).0.close().expect("closes");
+    assert_eq!(copies(), 1, "a file of today needs no copy");
+}
+
 /// Copies a store as it lies on the disk while it is open: what a power loss leaves.
 fn cut_off(path: &Path, to: &Path) {
     for suffix in ["", "-wal"] {
