@@ -14,7 +14,7 @@ use crate::harness::lan::Host;
 use crate::harness::{MARKER, await_nothing_left, marker};
 use crate::journal::{Journal, Lived};
 
-/// Longer than any lease, grace and backoff together.
+/// Within that long another job has ended, or none ever will: longer than any lease, grace and backoff together.
 const PATIENCE: Duration = Duration::from_secs(400);
 
 /// What a job's tasks promise.
@@ -50,7 +50,8 @@ impl<'a> Work<'a> {
     /// Submits one more array, and tries again what is owed.
     pub(crate) fn submit(&mut self, dice: &mut Dice) {
         let kind = [Kind::Plain, Kind::Plain, Kind::Exclusive, Kind::NoRetry, Kind::Files][dice.index(5)];
-        let seconds = [0.1, 0.5, 2.0, 5.0][dice.index(4)];
+        // About half of what the workers could do undisturbed.
+        let seconds = [0.1, 0.3, 1.0, 3.0][dice.index(4)];
         self.keys += 1;
         let (copy, options): (&str, &[&str]) = match kind {
             Kind::Plain => ("", &["--retries", "50"]),
@@ -95,10 +96,15 @@ impl<'a> Work<'a> {
             let jobs = host.json(["list", "--state", "waiting,ready,running", "--limit", "1000"]);
             jobs.as_array().into_iter().flatten().map(|job| job.to_string()).collect()
         };
+        // However much is left to do: what matters is that it goes on.
+        let (mut until, mut left) = (Instant::now() + PATIENCE, usize::MAX);
         loop {
             let open = open(self.host);
             if open.is_empty() {
                 break;
+            }
+            if open.len() < left {
+                (until, left) = (Instant::now() + PATIENCE, open.len());
             }
             let ran = self.host.run(["workers"]).stdout_text();
             assert!(Instant::now() < until, "not done: {open:?}\n{ran}");
