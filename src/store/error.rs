@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 /// What went wrong with a store. Each text completes "failed to …".
 #[derive(Debug, thiserror::Error)]
@@ -110,8 +111,11 @@ impl StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
+        let extended = error.sqlite_error().map(|error| error.extended_code);
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full(error),
+            // The index of the write-ahead log could not grow; SQLite has no word of its own for why.
+            Some(ErrorCode::SystemIoFailure) if extended == Some(SQLITE_IOERR_SHMSIZE) => Self::Full(error),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error),
             Some(
                 ErrorCode::SystemIoFailure
@@ -123,5 +127,20 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(error),
             _ => Self::Statement(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi::{SQLITE_FULL, SQLITE_IOERR_FSYNC};
+
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_for_the_index_of_the_log_is_called_full() {
+        let of = |code| StoreError::from(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None));
+        assert!(matches!(of(SQLITE_IOERR_SHMSIZE), StoreError::Full(_)));
+        assert!(matches!(of(SQLITE_FULL), StoreError::Full(_)));
+        assert!(matches!(of(SQLITE_IOERR_FSYNC), StoreError::Io(_)), "a disk that fails is another matter");
     }
 }

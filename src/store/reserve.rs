@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
+use rusqlite::ffi::SQLITE_IOERR_WRITE;
 
 use super::StoreError;
 use super::file::{StoreFile, private, sibling};
@@ -81,8 +81,7 @@ fn is_lack_of_room(beside: &Path, error: &StoreError) -> bool {
         StoreError::Full(_) => true,
         StoreError::Io(cause) => {
             let code = cause.sqlite_error().map(|error| error.extended_code);
-            let is_room = matches!(code, Some(SQLITE_IOERR_WRITE | SQLITE_IOERR_SHMSIZE));
-            is_room && has_no_room(&probe(beside))
+            code == Some(SQLITE_IOERR_WRITE) && has_no_room(&probe(beside))
         }
         _ => false,
     }
