@@ -274,7 +274,7 @@ impl Transfer<'_> {
     fn name(&self, way: Way) -> String {
         match way.holder() {
             None => DISPATCHER.to_owned(),
-            Some(node) => self.names.get(&node).map_or_else(|| node.short().to_string(), ToString::to_string),
+            Some(node) => self.names.get(&node).map_or_else(|| self.stock.name_of(node), ToString::to_string),
         }
     }
 
