@@ -46,6 +46,17 @@ fn came(lan: &Lan, name: &str) -> (u64, u64) {
     (bytes(all), bytes(of_it))
 }
 
+/// What `show` and its JSON say of the failure of a; c was held up and may have failed too.
+fn blamed(lan: &Lan) -> String {
+    let row = lan.host(1).json(["show", "last", "--tasks"])[0].clone();
+    let failed = row["failed_sources"].as_array().expect("a list");
+    let of_a = failed.iter().find(|source| source["name"] == "a").expect("a is named");
+    let why = of_a["why"].as_str().expect("a reason").to_owned();
+    let shown = lan.host(1).ok(["show", row["id"].as_str().expect("an id")]);
+    assert!(shown.contains(&format!("source a: {why}")), "{shown}");
+    why
+}
+
 #[test]
 fn a_source_that_lies_is_named_and_asked_no_more_and_the_task_gets_its_input_from_another() {
     on_a_lan_with(4, &RATE, |lan| {
@@ -54,6 +65,7 @@ fn a_source_that_lies_is_named_and_asked_no_more_and_the_task_gets_its_input_fro
         workers[1].says("; it is asked for nothing more of job ");
         assert_eq!((hostile.was_asked(), hostile.was_asked_through_the_dispatcher()), (1, 0));
         assert_eq!(came(lan, "a"), (12 * MIB, 0), "nothing of what it sent counts");
+        assert_eq!(blamed(lan), "it sent a damaged piece");
     });
 }
 
@@ -64,6 +76,7 @@ fn a_source_that_crawls_is_named_and_the_task_gets_its_input_from_another() {
         workers[1].says("[P2P] Source a of inputs of task ");
         workers[1].says(" KiB/s is too slow while another source is faster");
         assert_eq!(came(lan, "a").0, 40 * MIB);
+        assert!(blamed(lan).ends_with("is too slow while another source is faster"));
     });
 }
 
@@ -73,6 +86,7 @@ fn a_source_that_breaks_off_is_named_and_the_task_gets_its_input_from_another() 
         let (_serving, workers, _hostile) = with_a_hostile_source(lan, Manners::BreaksOff, 12);
         workers[1].says("[P2P] Source a of inputs of task ");
         assert_eq!(came(lan, "a"), (12 * MIB, 0), "half a piece is none");
+        assert_eq!(blamed(lan), "the connection broke");
     });
 }
 
@@ -90,6 +104,7 @@ fn a_source_that_stands_still_is_named_and_the_task_gets_its_input_from_another(
         assert_eq!(using.finish(PATIENCE).stdout_text(), sum);
         workers[0].signal(Signal::SIGCONT);
         workers[1].says("[P2P] Source a of inputs of task ");
+        assert!(!blamed(lan).is_empty());
         let (all, from_c) = came(lan, "c");
         assert!(all == 40 * MIB && from_c > 0, "{from_c} of {all} bytes came from c");
     });
