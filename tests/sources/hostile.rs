@@ -57,8 +57,7 @@ pub(crate) struct Hostile {
 #[derive(Debug, Default)]
 struct Asked {
     linked: Mutex<BTreeSet<NodeId>>,
-    straight: AtomicUsize,
-    through_the_dispatcher: AtomicUsize,
+    conversations: AtomicUsize,
 }
 
 impl Hostile {
@@ -86,14 +85,9 @@ impl Hostile {
         self.asked.linked.lock().expect("nobody fell over").len()
     }
 
-    /// In how many conversations another worker has asked it for pieces itself.
+    /// In how many conversations it was asked for pieces, straight or through the dispatcher.
     pub(crate) fn was_asked(&self) -> usize {
-        self.asked.straight.load(Ordering::SeqCst)
-    }
-
-    /// In how many it was asked through the dispatcher.
-    pub(crate) fn was_asked_through_the_dispatcher(&self) -> usize {
-        self.asked.through_the_dispatcher.load(Ordering::SeqCst)
+        self.asked.conversations.load(Ordering::SeqCst)
     }
 }
 
@@ -178,7 +172,7 @@ impl Played {
             let played = self.clone();
             tokio::spawn(async move {
                 if let Ok(Some(StreamPurpose::PieceRead { blobs })) = recv.recv(MAX_FRAME).await {
-                    let _ = played.serve(&blobs, &played.asked.through_the_dispatcher, &mut send, &mut recv).await;
+                    let _ = played.serve(&blobs, &mut send, &mut recv).await;
                 }
                 send.abandon();
             });
@@ -203,7 +197,7 @@ impl Played {
             tokio::spawn(async move {
                 match recv.recv(MAX_PEER_FRAME).await {
                     Ok(Some(PeerPurpose::Pieces { blobs, .. })) => {
-                        let served = played.serve(&blobs, &played.asked.straight, &mut send, &mut recv).await;
+                        let served = played.serve(&blobs, &mut send, &mut recv).await;
                         if served.is_ok() && played.manners == Manners::BreaksOff {
                             link.close(CloseCode::Done, "gone");
                         }
@@ -219,13 +213,7 @@ impl Played {
     }
 
     /// One conversation about pieces, up to the moment when it has done its worst.
-    async fn serve(
-        &self,
-        blobs: &[BlobRef],
-        asked: &AtomicUsize,
-        send: &mut FrameSend,
-        recv: &mut FrameRecv,
-    ) -> Result<(), TransportError> {
+    async fn serve(&self, blobs: &[BlobRef], send: &mut FrameSend, recv: &mut FrameRecv) -> Result<(), TransportError> {
         let everything = (0u32..).zip(blobs).filter_map(|(place, blob)| {
             let pieces = IntervalSet::from_range(0, pieces_of(*blob).checked_sub(1)?);
             Some(PiecesAt { place, pieces })
@@ -236,7 +224,7 @@ impl Played {
             send.send(&PieceAnswer::Has(Vec::new())).await?;
             for (place, number) in wanted.iter().flat_map(|at| at.pieces.iter().map(|number| (at.place, number))) {
                 if !std::mem::replace(&mut is_counted, true) {
-                    asked.fetch_add(1, Ordering::SeqCst);
+                    self.asked.conversations.fetch_add(1, Ordering::SeqCst);
                 }
                 let piece = self.store.encode(blobs[place as usize], number).expect("it made this file");
                 if self.misgive(place, number, piece, send).await? == Goes::Away {
