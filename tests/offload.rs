@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use harness::lan::{Host, on_a_lan};
-use harness::{Node, eventually, soon};
+use harness::{Node, SOON, eventually, soon};
 use nix::sys::signal::Signal;
 
 /// For how long the dispatcher stands still.
@@ -145,6 +145,81 @@ fn while_the_dispatcher_stands_still_a_free_worker_takes_over_what_waits_on_a_bu
         let shown = dispatcher.ok(["show", one]);
         assert!(shown.contains("b (from a)"), "{shown}");
         serving.says(&format!("[P2P] Offloaded task {one} from a to b"));
+    });
+}
+
+/// Blockers for worker b, one that runs and as many as may wait there, until the file is made that is returned.
+fn keep_b_busy(host: &Host) -> PathBuf {
+    let released = host.scratch().join("released");
+    let (busy, command) =
+        (host.scratch().join("busy"), format!("until [ -e {} ]; do sleep 0.1; done", released.display()));
+    let command = format!("touch {}; {command}", busy.display());
+    host.ok(["submit", "-q", "--label", "name=b", "--array", "1-3", &command]);
+    soon("b is busy", || busy.exists());
+    released
+}
+
+/// A file and a directory with another and a folder in it.
+fn inputs(host: &Host) -> [PathBuf; 2] {
+    let (file, tree) = (host.scratch().join("data"), host.scratch().join("tree"));
+    fs::create_dir_all(tree.join("sub")).expect("folders");
+    for (at, mib) in [(file.clone(), 3), (tree.join("one"), 2), (tree.join("sub/two"), 1)] {
+        let mut bytes = vec![0; mib << 20];
+        getrandom::fill(&mut bytes).expect("random bytes");
+        fs::write(at, &bytes).expect("it is written");
+    }
+    [file, tree]
+}
+
+#[test]
+fn while_the_dispatcher_stands_still_the_inputs_of_what_is_taken_over_come_from_the_giver() {
+    on_a_lan(3, |lan| {
+        let dispatcher = lan.host(1);
+        let serving = dispatcher.serves();
+        let _a = joined(dispatcher, lan.host(2), "a", "1");
+        let _b = joined(dispatcher, lan.host(3), "b", "1");
+        soon("the two are linked", || are_linked(dispatcher));
+        let released = keep_b_busy(dispatcher);
+        let [file, tree] = inputs(dispatcher);
+        let done = dispatcher.scratch().join("done");
+        fs::create_dir(&done).expect("a folder");
+        // Each leaves all that it read, under a name that says where it ran.
+        let command = format!(
+            "cat data tree/one tree/sub/two >{0}/.$OCTASKLY_INDEX && \
+             mv {0}/.$OCTASKLY_INDEX {0}/$OCTASKLY_WORKER.$OCTASKLY_INDEX; sleep 1",
+            done.display()
+        );
+        let named = [format!("{}=data", file.display()), format!("{}=tree", tree.display())];
+        let job = dispatcher.ok(["submit", "-q", "--in", &named[0], "--in", &named[1], "--array", "1-24", &command]);
+        let job = job.trim();
+        let by = |worker: &str| -> Vec<PathBuf> {
+            let files = fs::read_dir(&done).expect("a folder").flatten().map(|entry| entry.path());
+            let is_by = |path: &PathBuf| path.file_stem().is_some_and(|stem| stem == worker);
+            files.filter(is_by).collect()
+        };
+        soon("some have run on a", || by("a").len() >= 3);
+        assert!(by("b").is_empty(), "b was busy");
+        serving.signal(Signal::SIGSTOP);
+        fs::write(&released, "").expect("it is written");
+        let taken = eventually("b runs what waited on a", SOON * 2, || (by("b").len() >= 3).then_some(()));
+        serving.signal(Signal::SIGCONT);
+        taken.unwrap_or_else(|missed| panic!("{missed}"));
+
+        assert_eq!(dispatcher.start(["wait", job]).finish(SOON * 4).code, Some(0));
+        let whole: Vec<u8> = [file, tree.join("one"), tree.join("sub/two")]
+            .iter()
+            .flat_map(|at| fs::read(at).expect("it is there"))
+            .collect();
+        for ran in by("a").iter().chain(&by("b")) {
+            assert!(fs::read(ran).expect("it is there") == whole, "{} is not what its task was given", ran.display());
+        }
+        let rows = dispatcher.json(["show", job, "--tasks"]);
+        let handed: Vec<_> = rows.as_array().expect("rows").iter().filter(|row| row["handed_over_by"] == "a").collect();
+        let came: Vec<_> = handed.iter().flat_map(|row| row["transfers"].as_array().expect("a list")).collect();
+        let from_a = came.iter().filter(|row| row["path"] == "direct" && row["from"] == "a");
+        let bytes: u64 = from_a.map(|row| row["bytes"].as_u64().expect("bytes")).sum();
+        assert!(bytes >= 6 << 20, "all of it came from a once: {came:?}");
+        assert!(came.iter().all(|row| row["path"] != "dispatcher"), "{came:?}");
     });
 }
 

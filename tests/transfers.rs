@@ -3,80 +3,19 @@
 //! `scripts/lan.sh` makes the hosts.
 //!
 //! Nothing here asserts how long something takes. Absent: sources that lie or
-//! stall (`src/node/worker/files/`), and which piece comes from whom
+//! stall (`tests/sources.rs`), and which piece comes from whom
 //! (`src/engine/transfer/`).
 
 #![cfg(target_os = "linux")]
 
 mod harness;
 
-use std::collections::BTreeSet;
+use harness::files::{MIB, cluster, made, run_with, transfers, used};
+use harness::lan::{Host, on_a_lan, on_a_lan_with};
+use harness::soon;
 
-use harness::lan::{Host, Lan, on_a_lan, on_a_lan_with};
-use harness::{Node, soon};
-use serde_json::Value;
-
-const MIB: u64 = 1 << 20;
 /// What is said and acknowledged beside the bytes of files.
 const TALK: u64 = 2 * MIB;
-
-/// A worker that was let in by a token.
-fn joined(dispatcher: &Host, on: &Host, name: &str) -> Node {
-    let token = dispatcher.ok(["token", "create"]);
-    let worker = on.works_for(dispatcher.address, name, &["--token", token.trim(), "--verbose"]);
-    worker.says("Joined the dispatcher");
-    worker
-}
-
-/// A dispatcher on host 1 and the workers a, b, … on the hosts behind it, all linked.
-fn cluster(lan: &Lan, names: &[&str]) -> (Node, Vec<Node>) {
-    let dispatcher = lan.host(1);
-    let serving = dispatcher.serves();
-    let workers: Vec<Node> =
-        names.iter().enumerate().map(|(at, name)| joined(dispatcher, lan.host(at + 2), name)).collect();
-    let pairs = names.len() * (names.len() - 1) / 2;
-    soon("all workers are linked", || links(dispatcher) == pairs);
-    (serving, workers)
-}
-
-/// How many pairs of workers are linked, as one or the other says.
-fn links(dispatcher: &Host) -> usize {
-    let rows = dispatcher.json(["peers"]);
-    let text = |row: &Value, key: &str| row[key].as_str().expect("a text").to_owned();
-    let standing = rows.as_array().expect("rows").iter().filter(|row| row["link"] == "standing");
-    let ends = standing.map(|row| (text(row, "heard_by"), text(row, "name")));
-    let ends = ends.filter(|(one, other)| one != "dispatcher" && other != "dispatcher");
-    let pairs: BTreeSet<_> = ends.map(|(one, other)| (one.clone().min(other.clone()), one.max(other))).collect();
-    pairs.len()
-}
-
-/// Has `mib` MiB made by a job on worker `name`; returns the job's number and the digest.
-fn made(dispatcher: &Host, name: &str, mib: u64) -> (String, String) {
-    let script = format!("head -c {} /dev/urandom > made && sha256sum < made", mib * MIB);
-    let label = format!("name={name}");
-    let job = dispatcher.ok(["submit", "-q", "--label", &label, "--out", "made", &script]).trim().to_owned();
-    dispatcher.ok(["wait", &job]);
-    let sum = dispatcher.ok(["logs", &job]);
-    (job, sum)
-}
-
-/// The arguments of a job on worker `name` that says the digest of what `job` made.
-fn used(job: &str, name: &str) -> [String; 6] {
-    let words = ["--label", &format!("name={name}"), "--in", &format!("{job}:made"), "--", "sha256sum < made"];
-    words.map(str::to_owned)
-}
-
-fn run_with(dispatcher: &Host, arguments: &[String]) -> String {
-    dispatcher.ok([&["run".to_owned()], arguments].concat())
-}
-
-/// Bytes by the path they came, of the inputs of the last job.
-fn transfers(dispatcher: &Host) -> Vec<(String, String, u64)> {
-    let shown = dispatcher.json(["show", "last", "--tasks"])[0]["transfers"].clone();
-    let text = |row: &Value, key: &str| row[key].as_str().expect("a text").to_owned();
-    let rows = shown.as_array().cloned().unwrap_or_default();
-    rows.iter().map(|row| (text(row, "path"), text(row, "from"), row["bytes"].as_u64().expect("bytes"))).collect()
-}
 
 fn moved(host: &Host) -> u64 {
     let (received, sent) = host.carried();

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use octaskly::model::examination::{Examination, ExaminedNode, ExaminedPair, ProbedPeer, Reach, WorkerFindings};
 use octaskly::model::files::{
-    BlobRef, BlobWish, Content, FileTraffic, InputSource, InputSpec, OutputFile, TaskFiles, Transfer, TransferPath,
+    BlobRef, BlobWish, Content, FailedSource, FileTraffic, InputSource, InputSpec, OutputFile, TaskFiles, Transfer,
+    TransferPath,
 };
 use octaskly::model::handshake::{Answer, Credential, Hello, Intent, Refusal, RefusalCode, Waiting, Welcome};
 use octaskly::model::messages::{
@@ -695,6 +696,7 @@ fn task_files() -> TaskFiles {
         outputs: vec![OutputFile { name: "a.png".into(), content: file() }],
         transfers: vec![Transfer { blob: blob(7), from: "worker-02".to_owned(), path: TransferPath::Direct }],
         held: false,
+        failed_sources: Vec::new(),
     }
 }
 
@@ -753,18 +755,25 @@ golden!(task_files_keep_their_bytes, "task_files.hex", TaskFiles, {
         outputs: vec![OutputFile { name: vec![0xff].into(), content: tree() }],
         transfers: vec![Transfer { blob: blob(1), from: "worker-01".to_owned(), path: TransferPath::Local }],
         held: false,
+        failed_sources: Vec::new(),
     },
     "Direct": TaskFiles { .. } => task_files(),
     "Held": TaskFiles { .. } => TaskFiles { held: true, ..task_files() },
+    "Failed": TaskFiles { .. } => TaskFiles {
+        failed_sources: vec![FailedSource { name: "worker-03".to_owned(), why: "it sent a damaged piece".to_owned() }],
+        ..task_files()
+    },
     "Relay": TaskFiles { .. } => TaskFiles {
         outputs: Vec::new(),
         transfers: vec![Transfer { blob: blob(1), from: "worker-01".to_owned(), path: TransferPath::Relay }],
         held: false,
+        failed_sources: Vec::new(),
     },
     "Dispatcher": TaskFiles { .. } => TaskFiles {
         outputs: Vec::new(),
         transfers: vec![Transfer { blob: blob(1), from: "dispatcher".to_owned(), path: TransferPath::Dispatcher }],
         held: false,
+        failed_sources: Vec::new(),
     },
 });
 

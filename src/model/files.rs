@@ -166,14 +166,30 @@ pub struct TaskFiles {
     pub transfers: Vec<Transfer>,
     /// Whether its worker holds the outputs until somebody asks for them; otherwise the dispatcher has them already.
     pub held: bool,
+    /// Who failed while its inputs were fetched, each once; at most [`MAX_FAILED_SOURCES`].
+    pub failed_sources: Vec<FailedSource>,
+}
+
+/// Sources that one attempt names as failed.
+pub const MAX_FAILED_SOURCES: usize = 32;
+
+/// A worker from which inputs were asked for and did not come as they should have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedSource {
+    /// Its name.
+    pub name: String,
+    /// What it did, the worst of it.
+    pub why: String,
 }
 
 // What held nothing is written as it was before workers held anything: older stores and outboxes are full of it.
 impl Serialize for TaskFiles {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.held {
-            false => (&self.outputs, &self.transfers).serialize(serializer),
-            true => (&self.outputs, &self.transfers, true).serialize(serializer),
+        let Self { outputs, transfers, held, failed_sources } = self;
+        match (held, failed_sources.is_empty()) {
+            (false, true) => (outputs, transfers).serialize(serializer),
+            (true, true) => (outputs, transfers, true).serialize(serializer),
+            (held, false) => (outputs, transfers, held, failed_sources).serialize(serializer),
         }
     }
 }
@@ -185,7 +201,7 @@ impl<'de> Deserialize<'de> for TaskFiles {
             type Value = TaskFiles;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("outputs, transfers, and whether the worker holds the outputs")
+                f.write_str("outputs, transfers, whether the worker holds the outputs, and who failed")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<TaskFiles, A::Error> {
@@ -193,7 +209,8 @@ impl<'de> Deserialize<'de> for TaskFiles {
                 let outputs = list.next_element()?.ok_or_else(|| missing(0))?;
                 let transfers = list.next_element()?.ok_or_else(|| missing(1))?;
                 let held = list.next_element()?.unwrap_or(false);
-                Ok(TaskFiles { outputs, transfers, held })
+                let failed_sources = list.next_element()?.unwrap_or_default();
+                Ok(TaskFiles { outputs, transfers, held, failed_sources })
             }
         }
         deserializer.deserialize_seq(Fields)
@@ -288,6 +305,7 @@ as_array!(TreeEntry { path, kind });
 as_array!(OutputFile { name, content });
 as_array!(BlobWish { blob, pieces });
 as_array!(Transfer { blob, from, path });
+as_array!(FailedSource { name, why });
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use super::WireError;
 use super::frame::Message;
 use crate::model::examination::WorkerFindings;
-use crate::model::files::{BlobWish, TaskFiles};
+use crate::model::files::{BlobWish, MAX_FAILED_SOURCES, TaskFiles};
 use crate::model::handshake::{Answer, Hello};
 use crate::model::limits::{
     BLOBS_A_STREAM, MAX_ADDRESS_BYTES, MAX_BATCH, MAX_NEIGHBOURS, MAX_PEER_ADDRESSES, MAX_REASON_BYTES,
@@ -57,7 +57,10 @@ impl Message for StreamPurpose {
 impl Message for TaskFiles {
     fn check_bounds(&self) -> Result<(), WireError> {
         at_most("outputs", self.outputs.len(), MAX_BATCH)?;
-        at_most("transfers", self.transfers.len(), MAX_BATCH)
+        at_most("transfers", self.transfers.len(), MAX_BATCH)?;
+        at_most("failed sources", self.failed_sources.len(), MAX_FAILED_SOURCES)?;
+        let why = self.failed_sources.iter().map(|source| source.why.len());
+        at_most("bytes of a failure", why.max().unwrap_or(0), MAX_REASON_BYTES)
     }
 }
 

@@ -8,6 +8,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of it")]
 
+pub mod files;
 pub mod lan;
 
 use std::ffi::{OsStr, OsString};

@@ -11,7 +11,7 @@ use crate::cli::output::{Page, json, text};
 use crate::cli::resolve;
 use crate::cli::verb::describe;
 use crate::client::Client;
-use crate::model::files::{Transfer, TransferPath};
+use crate::model::files::{FailedSource, Transfer, TransferPath};
 use crate::model::limits::MAX_ROWS;
 use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::Selector;
@@ -249,6 +249,9 @@ fn file_lines(page: &mut Page, task: &TaskView) -> Result<(), CliError> {
         let Transfer { blob, from, path } = transfer;
         let (bytes, how) = (text::bytes(blob.bytes), way(*path));
         page.line(format!("  input       {} ({bytes}, {how} {})", blob.digest.short(), text::one_line(from)))?;
+    }
+    for FailedSource { name, why } in files.map_or(&[][..], |files| &files.failed_sources) {
+        page.line(format!("  failed      source {}: {}", text::one_line(name), text::one_line(why)))?;
     }
     Ok(())
 }

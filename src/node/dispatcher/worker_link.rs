@@ -238,9 +238,12 @@ async fn about_files(
     let is_recorded = match settled_standing(shell, id, worker.node).await {
         Ok(Standing::Live) => false,
         Ok(Standing::Ended) if matches!(about, StreamPurpose::BlobOffer { .. }) => true,
-        // Whoever is done needs no inputs any more.
-        Ok(Standing::NotIts | Standing::Ended) => {
-            warn!("Worker {name} asks for files of task {id}, which it does not have");
+        Ok(standing @ (Standing::NotIts | Standing::Ended)) => {
+            match standing {
+                // Whoever is done needs no inputs any more. It asked before that, while nobody was here to answer.
+                Standing::Ended => debug!("Worker {name} asked for files of task {id}, which has ended meanwhile"),
+                _ => warn!("Worker {name} asks for files of task {id}, which it does not have"),
+            }
             let _ = files::refuse_stranger(id, &about, &mut send).await;
             return;
         }

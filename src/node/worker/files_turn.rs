@@ -16,7 +16,7 @@ use super::shell::{Event, Shell};
 use crate::blob::{Collected, Pins};
 use crate::engine::worker::ExecFact;
 use crate::exec::{AttachedIo, Ending, Scratch};
-use crate::model::files::{OutputFile, TaskFiles};
+use crate::model::files::OutputFile;
 use crate::model::messages::{Assignment, EndedAttempt};
 use crate::model::{AttemptId, Outcome, RawString, SealedSpec, Timestamp};
 
@@ -51,8 +51,8 @@ impl Shell {
         };
         match staged {
             Ok(staged) => {
-                let (directory, transfers) = staged.into_parts();
-                self.moved.insert(id, TaskFiles { transfers, ..TaskFiles::default() });
+                let (directory, moved) = staged.into_parts();
+                self.moved.insert(id, moved);
                 self.run_now(now, staging.assignment, staging.spec, staging.attached, directory);
             }
             Err(outcome) => self.never_started(now, id, outcome),

@@ -23,6 +23,13 @@ pub(super) struct Moved<'a> {
     path: TransferPath,
 }
 
+/// A worker that failed as a source.
+#[derive(Debug, Serialize)]
+pub(super) struct Failed<'a> {
+    name: &'a str,
+    why: &'a str,
+}
+
 /// What the task has left, by the last attempt that moved files.
 pub(super) fn outputs(view: &TaskView) -> Vec<Output> {
     let files = view.files();
@@ -40,6 +47,13 @@ pub(super) fn outputs(view: &TaskView) -> Vec<Output> {
 pub(super) fn transfers(view: &TaskView) -> Vec<Moved<'_>> {
     let files = view.decisive().and_then(|attempt| attempt.files.as_deref());
     files.map_or(&[][..], |files| &files.transfers).iter().map(moved).collect()
+}
+
+/// Who failed while they came.
+pub(super) fn failed_sources(view: &TaskView) -> Vec<Failed<'_>> {
+    let files = view.decisive().and_then(|attempt| attempt.files.as_deref());
+    let failed = files.map_or(&[][..], |files| &files.failed_sources);
+    failed.iter().map(|source| Failed { name: &source.name, why: &source.why }).collect()
 }
 
 fn moved(transfer: &Transfer) -> Moved<'_> {

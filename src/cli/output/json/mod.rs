@@ -96,6 +96,9 @@ pub(crate) struct Task<'a> {
     peak_memory_bytes: Option<u64>,
     outputs: Vec<files::Output>,
     transfers: Vec<files::Moved<'a>>,
+    /// There only when there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed_sources: Vec<files::Failed<'a>>,
 }
 
 impl<'a> From<&'a TaskView> for Task<'a> {
@@ -123,6 +126,7 @@ impl<'a> From<&'a TaskView> for Task<'a> {
             peak_memory_bytes: last.map(|attempt| attempt.peak_memory_bytes).filter(|bytes| *bytes > 0),
             outputs: files::outputs(view),
             transfers: files::transfers(view),
+            failed_sources: files::failed_sources(view),
         }
     }
 }

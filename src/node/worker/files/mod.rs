@@ -224,6 +224,12 @@ impl Stock {
         Some((giver, pass))
     }
 
+    /// What the roster calls a worker, where nobody else has said it.
+    fn name_of(&self, node: NodeId) -> String {
+        let roster = self.mesh.roster();
+        roster.and_then(|roster| Some(roster.entry(node)?.name.to_string())).unwrap_or_else(|| node.short())
+    }
+
     /// Nothing more is fetched for an attempt.
     pub(super) fn is_through(&self, id: AttemptId) {
         self.handed.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);

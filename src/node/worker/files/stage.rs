@@ -3,11 +3,13 @@
 //! The one invariant: a directory comes out of here with every input of its
 //! task, or is removed.
 
+use std::collections::BTreeMap;
+
 use super::transfer::Moved;
 use super::{FilesError, Stock, blocking, source_name};
 use crate::blob::{Pins, place};
 use crate::exec::{Executor, Scratch, fill};
-use crate::model::files::{BlobRef, InputSource, OutputFile, Transfer, TransferPath};
+use crate::model::files::{BlobRef, InputSource, MAX_FAILED_SOURCES, OutputFile, TaskFiles, Transfer, TransferPath};
 use crate::model::limits::{MAX_BATCH, MAX_FRAME};
 use crate::model::messages::{FilesReply, StreamPurpose};
 use crate::model::{AttemptId, Content, JobSpec, NodeName, RawString, SealedSpec};
@@ -18,13 +20,13 @@ pub(in crate::node::worker) struct Staged {
     /// Removed when nobody takes it: its attempt may be ended at any time.
     directory: Option<Scratch>,
     /// How they came.
-    transfers: Vec<Transfer>,
+    moved: TaskFiles,
 }
 
 impl Staged {
     /// The directory, for whoever runs the attempt in it, and how its inputs came.
-    pub(in crate::node::worker) fn into_parts(mut self) -> (Option<Scratch>, Vec<Transfer>) {
-        (self.directory.take(), std::mem::take(&mut self.transfers))
+    pub(in crate::node::worker) fn into_parts(mut self) -> (Option<Scratch>, TaskFiles) {
+        (self.directory.take(), std::mem::take(&mut self.moved))
     }
 }
 
@@ -50,10 +52,12 @@ impl Stock {
     ) -> Result<Staged, FilesError> {
         let inputs = self.inputs(id, spec.spec()).await?;
         let (mut transfers, mut pins) = (Vec::new(), Vec::new());
+        let mut failed = BTreeMap::new();
         for (_, content) in &inputs {
             let mut moved = Moved::default();
             self.bring(id, content, &mut pins, &mut moved).await?;
             let (total, came) = (content.total_bytes(), moved.bytes());
+            failed.extend(moved.take_failed().map(|source| (source.name.clone(), source)));
             let mut note = |bytes: u64, from: String, path| {
                 if transfers.len() < MAX_BATCH {
                     let blob = BlobRef { digest: content.blob().digest, bytes };
@@ -72,7 +76,9 @@ impl Stock {
         }
         let directory = executor.new_directory().map_err(FilesError::Directory)?;
         let path = directory.path().to_owned();
-        let staged = Staged { directory: Some(directory), transfers };
+        let failed_sources = failed.into_values().take(MAX_FAILED_SOURCES).collect();
+        let moved = TaskFiles { transfers, failed_sources, ..TaskFiles::default() };
+        let staged = Staged { directory: Some(directory), moved };
         let store = self.store.clone();
         blocking(move || {
             // Held until everything is a copy.

@@ -17,7 +17,7 @@ use super::consult::{Consultation, Consulted};
 use super::session::{QUESTIONS, Session, SessionEnd, SessionNews};
 use super::{FilesError, Stock};
 use crate::engine::transfer::{Fault, Fetch, FetchConfig, Holders, Notice, Order, Pieces, SessionNo, Way};
-use crate::model::files::{BlobRef, BlobWish, TransferPath};
+use crate::model::files::{BlobRef, BlobWish, FailedSource, TransferPath};
 use crate::model::pieces::{BlobHolders, MAX_NAMED, ReadPass};
 use crate::model::{AttemptId, Digest, IntervalSet, NodeId, NodeName};
 
@@ -28,23 +28,34 @@ const MOST_DAMAGED: u32 = 3;
 /// What bytes from the dispatcher are said to come from.
 const DISPATCHER: &str = "dispatcher";
 
-/// Where the bytes of some blobs came from: by digest, whoever had them and the way.
+/// Where the bytes of some blobs came from: by whoever had them and the way; and who failed.
 #[derive(Debug, Default)]
-pub(super) struct Moved(BTreeMap<(String, TransferPath), u64>);
+pub(super) struct Moved {
+    came: BTreeMap<(String, TransferPath), u64>,
+    failed: Failed,
+}
+
+/// By the name of a source, how it failed first, or worst.
+type Failed = BTreeMap<String, String>;
 
 impl Moved {
     /// Bytes that came in all.
     pub(super) fn bytes(&self) -> u64 {
-        self.0.values().sum()
+        self.came.values().sum()
     }
 
     /// From whom how many came, and how.
     pub(super) fn parts(self) -> impl Iterator<Item = (String, TransferPath, u64)> {
-        self.0.into_iter().map(|((from, path), bytes)| (from, path, bytes))
+        self.came.into_iter().map(|((from, path), bytes)| (from, path, bytes))
+    }
+
+    /// Who failed since this was asked last.
+    pub(super) fn take_failed(&mut self) -> impl Iterator<Item = FailedSource> + use<> {
+        std::mem::take(&mut self.failed).into_iter().map(|(name, why)| FailedSource { name, why })
     }
 
     fn add(&mut self, from: String, path: TransferPath, bytes: u64) {
-        *self.0.entry((from, path)).or_insert(0) += bytes;
+        *self.came.entry((from, path)).or_insert(0) += bytes;
     }
 }
 
@@ -63,6 +74,7 @@ struct Transfer<'a> {
     names: BTreeMap<NodeId, NodeName>,
     /// What they are shown.
     pass: Option<ReadPass>,
+    failed: Failed,
     damaged: u32,
 }
 
@@ -91,6 +103,7 @@ impl Stock {
             consultation,
             names: BTreeMap::new(),
             pass: None,
+            failed: Failed::new(),
             damaged: 0,
         };
         if let Some((giver, pass)) = self.giver_of(id, manifest) {
@@ -228,6 +241,13 @@ impl Transfer<'_> {
     }
 
     fn note(&mut self, notice: Notice) -> Result<(), FilesError> {
+        if let Notice::Failed { way: way @ (Way::Direct(_) | Way::Relay(_)), fault } = notice {
+            let name = self.name(way);
+            match fault {
+                Fault::Damaged { .. } => drop(self.failed.insert(name, fault.to_string())),
+                _ => drop(self.failed.entry(name).or_insert_with(|| fault.to_string())),
+            }
+        }
         match notice {
             Notice::Relaying { holder, fault } => {
                 let name = self.name(Way::Direct(holder));
@@ -260,6 +280,7 @@ impl Transfer<'_> {
     }
 
     fn account(&self, moved: &mut Moved) {
+        moved.failed.extend(self.failed.clone());
         for (_, way, bytes) in self.engine.tally() {
             let (from, path) = match way {
                 Way::Dispatcher => (DISPATCHER.to_owned(), TransferPath::Dispatcher),
@@ -274,7 +295,7 @@ impl Transfer<'_> {
     fn name(&self, way: Way) -> String {
         match way.holder() {
             None => DISPATCHER.to_owned(),
-            Some(node) => self.names.get(&node).map_or_else(|| node.short().to_string(), ToString::to_string),
+            Some(node) => self.names.get(&node).map_or_else(|| self.stock.name_of(node), ToString::to_string),
         }
     }
 
