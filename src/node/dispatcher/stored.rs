@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -16,10 +15,6 @@ use crate::model::requests::FailureCode;
 use crate::model::{AttemptId, RawString};
 use crate::wire::data::DataFrame;
 use crate::wire::log::{LogFrames, LogReader};
-
-/// An upload stands before its result on the worker's link, but the two travel
-/// by different streams: the result may be seen first, by about this long.
-const UPLOAD_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Frames read from a file ahead of the client.
 const READ_AHEAD: usize = 4;
@@ -39,21 +34,16 @@ pub(super) trait Sink {
     async fn take(&mut self, frame: DataFrame<'_>) -> Result<(), Trouble>;
 }
 
-/// Finds the stored output of `id`; waits a moment for an upload that is still coming in.
+/// Finds the stored output of `id`. A result that promises an upload is reported when that is kept, so one that is
+/// not here has been removed.
 pub(super) async fn find(shell: &Shell, id: AttemptId) -> Result<Stored, Trouble> {
     match shell.history.read(move |reader| reader.kept_output(id)).await? {
         None | Some(KeptOutput::Nothing) => Ok(Stored::Nothing),
         Some(KeptOutput::Inline(log)) => Ok(Stored::Inline(log)),
-        Some(KeptOutput::Uploaded(_)) => {
-            let mut ends = shell.log_files.ends();
-            let arrived = async { while !shell.log_files.has(id) && ends.changed().await.is_ok() {} };
-            // An upload that was cut off by a full disk never comes.
-            let _ = tokio::time::timeout(UPLOAD_PATIENCE, arrived).await;
-            match shell.log_files.read(id) {
-                Ok(file) => Ok(file.map_or(Stored::Nothing, Stored::File)),
-                Err(error) => Err(unreadable(id, &error)),
-            }
-        }
+        Some(KeptOutput::Uploaded(_)) => match shell.log_files.read(id) {
+            Ok(file) => Ok(file.map_or(Stored::Nothing, Stored::File)),
+            Err(error) => Err(unreadable(id, &error)),
+        },
     }
 }
 
