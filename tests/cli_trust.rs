@@ -375,6 +375,7 @@ fn a_revoked_worker_and_a_revoked_client_are_out_at_once_and_for_good() {
     // A fresh key and a fresh token, and it is somebody new.
     fs::remove_dir_all(desk.home().join("clients/default")).expect("removed");
     assert_eq!(site.asks(&desk, &site.token(&["--role", "client"])).code, Some(0));
+    site.cluster.run(["revoke", "b"]).says_failure_and_hint(1, "b was revoked already");
     site.cluster.run(["revoke", "nobody"]).says_failure_and_hint(1, "no worker or client is called nobody");
     site.cluster.ok(["cancel", "all"]);
 }

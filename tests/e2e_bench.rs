@@ -37,6 +37,13 @@ fn without_a_dispatcher_a_cluster_of_one_is_measured_and_gone_afterwards() {
 }
 
 #[test]
+fn output_of_the_size_of_a_packet_or_two_can_be_read_back_right_after_the_end_of_its_task() {
+    let cluster = Cluster::new();
+    let figures = cluster.json(["bench", "transfer", "--size", "64K", "--rounds", "40", "--seconds", "20"]);
+    assert!(figures.as_array().is_some_and(|figures| !figures.is_empty()), "no byte is lost: {figures}");
+}
+
+#[test]
 fn a_bench_of_a_real_cluster_leaves_no_job_behind() {
     let (cluster, _dispatcher, _worker) = Cluster::with_a_worker();
     for (what, option, amount, figures) in

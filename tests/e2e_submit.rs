@@ -134,6 +134,39 @@ fn output_too_big_for_a_result_is_kept_all_the_same() {
 }
 
 #[test]
+fn a_task_of_the_last_job_is_named_without_its_number() {
+    let (cluster, _dispatcher, _worker) = Cluster::with_a_worker();
+    cluster.run(["show", "last.0"]).says_failure(1, "you have submitted no job yet");
+    cluster.ok(["submit", "-q", "--wait", "true"]);
+    let ended = cluster.run(["submit", "-q", "--wait", "--array", "1-3", "--out", "made", "echo {} | tee made"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(cluster.ok(["logs", "last.2"]), "2\n");
+    assert!(cluster.ok(["show", "last.1", "1"]).contains("2.1"), "what stands beside it is shown as well");
+    assert!(cluster.ok(["explain", "last.1,last.2"]).contains("task 2.2 has ended"));
+    let place = cluster.scratch().join("brought");
+    cluster.ok(["get", "-q", "last.1", "-C", &place.display().to_string()]);
+    assert_eq!(std::fs::read_to_string(place.join("made")).expect("an output"), "1\n");
+    cluster.run(["get", "1", ""]).says_failure(2, "it is empty");
+    cluster.run(["logs", "last.9"]).says_failure(1, "there is no task 2.9");
+    cluster.run(["logs", "last.1", "all"]).says_failure(2, "goes alone");
+    cluster.ok(["submit", "-q", "--wait", "--in", "last.2:made=taken", "cat taken"]);
+    assert_eq!(cluster.ok(["logs", "last.0"]), "2\n");
+}
+
+#[test]
+fn a_retry_that_no_worker_can_take_says_so_as_its_submission_did() {
+    let (cluster, _dispatcher, _worker) = Cluster::with_a_worker();
+    cluster.ok(["submit", "-q", "--label", "zone=moon", "true"]);
+    cluster.ok(["cancel", "1"]);
+    soon("it has ended", || cluster.job_state("1").as_deref() == Some("cancelled"));
+    let told = cluster.run(["retry", "1"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert!(told.stderr_text().contains("task 1.0 is queued, but no connected worker could ever run it"), "{told:?}");
+    cluster.ok(["submit", "-q", "--wait", "true"]);
+    assert_eq!(cluster.run(["retry", "2.0"]).stderr_text(), "", "what can run is no matter for a warning");
+}
+
+#[test]
 fn the_same_idempotency_key_queues_one_job() {
     let cluster = Cluster::new();
     let _dispatcher = cluster.dispatcher();

@@ -246,7 +246,25 @@ async fn messages_and_data_share_a_stream_in_order() {
     assert!(matches!(&output, DataFrame::Output { stream: OutputStream::Stderr, bytes: got } if **got == bytes));
     assert_eq!(recv.recv_data().await.unwrap(), Some(DataFrame::End));
     assert_eq!(recv.recv_data().await.unwrap(), None);
-    timeout(PATIENCE, send.delivered()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_sender_hears_that_all_is_kept_only_when_its_receiver_says_so() {
+    let (dispatcher, worker) = (listener(), node());
+    let (ours, theirs) = let_in(&worker, &dispatcher).await;
+    for is_kept in [true, false] {
+        let mut send = ours.link.open_uni().await.unwrap();
+        send.feed(&Numbered(1, Vec::new())).await.unwrap();
+        send.flush().await.unwrap();
+        let mut recv = theirs.link.accept_uni().await.unwrap();
+        assert_eq!(recv.recv::<Numbered>(MAX_FRAME).await.unwrap(), Some(Numbered(1, Vec::new())));
+        if is_kept {
+            recv.kept()
+        } else {
+            drop(recv)
+        }
+        assert_eq!(timeout(PATIENCE, send.until_kept()).await.unwrap().is_ok(), is_kept);
+    }
 }
 
 #[tokio::test]

@@ -283,17 +283,48 @@ async fn large_output_arrives_before_the_report_that_names_it() {
     let purpose = upload.recv::<StreamPurpose>(MAX_FRAME).await.expect("a purpose");
     let Some(StreamPurpose::LogUpload { id, bytes }) = purpose else { panic!("{purpose:?}") };
     assert_eq!(id, one.id);
-    let mut log = Vec::new();
-    while let Some(frame) = upload.recv_data().await.expect("a frame") {
-        frame.encode(&mut log);
-    }
-    assert_eq!(log.len() as u64, bytes);
+    let log = all_of(&mut upload, bytes).await;
+    upload.kept();
     let expected: String = (1..=100_000).map(|n| format!("{n}\n")).collect();
     assert!(text_of_log(&log) == expected, "the output differs");
     let ended = dispatcher.hears_end(one).await;
     assert_eq!(ended.report.output.kept, KeptOutput::Uploaded(bytes));
     assert_eq!(ended.report.output.stdout_bytes, expected.len() as u64);
     dispatcher.say(DispatcherMessage::Recorded(vec![one])).await;
+    worker.stops().await;
+}
+
+/// The log that an upload of so many bytes brings.
+async fn all_of(upload: &mut FrameRecv, bytes: u64) -> Vec<u8> {
+    let mut log = Vec::new();
+    while (log.len() as u64) < bytes {
+        upload.recv_data().await.expect("the stream").expect("a frame").encode(&mut log);
+    }
+    assert_eq!(log.len() as u64, bytes);
+    log
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_is_reported_when_its_output_is_kept_and_not_when_it_has_only_arrived() {
+    let stage = stage();
+    let worker = stage.worker();
+    let mut dispatcher = stage.joins().await;
+    // Small enough to be on its way as a whole before anybody reads it.
+    let large = dispatcher.assign(1, "seq 12000").await;
+    let mut upload = dispatcher.link.accept_uni().await.expect("a stream");
+    let purpose = upload.recv::<StreamPurpose>(MAX_FRAME).await.expect("a purpose");
+    let Some(StreamPurpose::LogUpload { bytes, .. }) = purpose else { panic!("{purpose:?}") };
+    all_of(&mut upload, bytes).await;
+    // Whoever ends later is heard first, as long as the output of the other is not kept.
+    let small = dispatcher.assign(2, "echo small").await;
+    let first = dispatcher.hear("an end", |message| match message {
+        WorkerMessage::Ended(ended) => ended.first().map(|it| it.id),
+        _ => None,
+    });
+    assert_eq!(first.await, small.id);
+    upload.kept();
+    assert_eq!(dispatcher.hears_end(large).await.report.output.kept, KeptOutput::Uploaded(bytes));
+    dispatcher.say(DispatcherMessage::Recorded(vec![large, small])).await;
     worker.stops().await;
 }
 
@@ -332,7 +363,8 @@ async fn output_that_was_refused_once_is_uploaded_by_the_next_try_on_the_same_li
     let mut upload = dispatcher.link.accept_uni().await.expect("another stream");
     let purpose = upload.recv::<StreamPurpose>(MAX_FRAME).await.expect("a purpose");
     let Some(StreamPurpose::LogUpload { bytes, .. }) = purpose else { panic!("{purpose:?}") };
-    while upload.recv_data().await.expect("a frame").is_some() {}
+    all_of(&mut upload, bytes).await;
+    upload.kept();
     assert_eq!(dispatcher.hears_end(one).await.report.output.kept, KeptOutput::Uploaded(bytes));
     dispatcher.say(DispatcherMessage::Recorded(vec![one])).await;
     worker.stops().await;

@@ -192,7 +192,8 @@ pub enum StreamPurpose {
         /// Bytes of its output that lie behind the start of this stream (acknowledged earlier).
         from: u64,
     },
-    /// Worker → dispatcher, one way: the stored output of an ended attempt.
+    /// Worker → dispatcher, one way: the stored output of an ended attempt. Its sender does not finish the stream;
+    /// the dispatcher stops it with code 1 when all of it is on its disk.
     LogUpload {
         /// Which attempt.
         id: AttemptId,

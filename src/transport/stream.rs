@@ -21,6 +21,8 @@ use crate::wire::frame::{self, HEADER_BYTES, Message};
 const BATCH_BYTES: usize = 64 * 1024;
 /// What a sender's batch keeps after a large frame.
 const KEEP_BYTES: usize = 2 * BATCH_BYTES;
+/// With this a receiver stops a stream of which it has everything, for good. Dropping one stops it with zero.
+const KEPT: u32 = 1;
 /// A frame has this long from its first byte, and a second more for each of these bytes.
 const FRAME_DEADLINE: Duration = Duration::from_secs(10);
 const BYTES_PER_EXTRA_SECOND: usize = 1024 * 1024;
@@ -115,15 +117,16 @@ impl FrameSend {
         self.stream.finish().map_err(|_| TransportError::StreamClosed)
     }
 
-    /// After [`FrameSend::finish`]: waits until the other side's machine has everything. Its program need
-    /// not have read it, and a close may still overtake it.
+    /// Sends what was fed and waits until the other side's program has done with all of it what it is for
+    /// ([`FrameRecv::kept`]). Not to be finished before: a stream that has ended cannot be answered.
     ///
     /// # Errors
     /// When the other side gave up the stream, or the link is gone.
-    pub async fn delivered(&mut self) -> Result<(), TransportError> {
+    pub async fn until_kept(&mut self) -> Result<(), TransportError> {
+        self.flush().await?;
         match self.stream.stopped().await {
-            Ok(None) => Ok(()),
-            Ok(Some(_)) | Err(quinn::StoppedError::ZeroRttRejected) => Err(TransportError::StreamClosed),
+            Ok(Some(code)) if code == KEPT.into() => Ok(()),
+            Ok(_) | Err(quinn::StoppedError::ZeroRttRejected) => Err(TransportError::StreamClosed),
             Err(quinn::StoppedError::ConnectionLost(error)) => Err(error.into()),
         }
     }
@@ -193,6 +196,12 @@ impl FrameRecv {
         let connection = &self.connection;
         let payload = &self.buffer.take(length)[DATA_HEADER_BYTES..];
         DataFrame::from_parts(header, payload).map(Some).map_err(|error| protest(connection, error))
+    }
+
+    /// Ends the stream, and tells the other side that everything it has sent is kept ([`FrameSend::until_kept`]).
+    pub fn kept(mut self) {
+        // A stream that is gone already has an other side that knows.
+        let _ = self.stream.stop(KEPT.into());
     }
 
     /// The first `N` bytes of the next frame; `None` at an end between frames.

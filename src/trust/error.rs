@@ -112,6 +112,9 @@ impl TrustError {
             Self::Locked { .. } => {
                 Some("stop the other one, or give this one a --name or a --home of its own".to_owned())
             }
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("the disk is full: free some space and start again; everything acknowledged is kept".to_owned())
+            }
             Self::NoHome => Some("give a folder with --home".to_owned()),
             Self::BadAccessFile { .. } => Some("restart the dispatcher: it writes a new one".to_owned()),
             Self::BadKey { path, .. } => {

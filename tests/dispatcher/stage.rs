@@ -398,7 +398,7 @@ impl Worker {
         while let Some(frame) = DataFrame::take(&mut rest).expect("a log") {
             send.send_data(&frame).await.expect("the log leaves");
         }
-        send.finish().await.expect("the log ends");
+        soon("the log to be kept", send.until_kept()).await.expect("it is kept");
         OutputSummary { stdout_bytes: stdout.len() as u64, stderr_bytes: 0, kept: KeptOutput::Uploaded(bytes) }
     }
 

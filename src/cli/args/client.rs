@@ -61,7 +61,7 @@ pub(crate) struct ListArgs {
 /// Options of `octaskly show`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ShowArgs {
-    /// Jobs or tasks: 5, 5.3, 1-3,7, last, all
+    /// Jobs or tasks: 5, 5.3, 1-3,7, last, last.3, all
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<OsString>,
     /// The tasks of the jobs as rows
@@ -81,7 +81,7 @@ pub(crate) struct ShowArgs {
 /// Options of `octaskly explain`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ExplainArgs {
-    /// Jobs or tasks: 5, 5.3, 1-3,7, last, all
+    /// Jobs or tasks: 5, 5.3, 1-3,7, last, last.3, all
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<OsString>,
     /// Output.
@@ -95,7 +95,7 @@ pub(crate) struct ExplainArgs {
 /// Options of `octaskly logs`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct LogsArgs {
-    /// Jobs or tasks: 5, 5.3, 1-3,7, last, all
+    /// Jobs or tasks: 5, 5.3, 1-3,7, last, last.3, all
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<OsString>,
     /// Go on printing until the tasks have ended
@@ -135,7 +135,7 @@ pub(crate) struct WaitArgs {
 /// Options of `octaskly get`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct GetArgs {
-    /// Jobs or a task: 5, 5.3, 1-3,7, last, all
+    /// Jobs or a task: 5, 5.3, 1-3,7, last, last.3, all
     #[arg(value_name = "ID", required = true)]
     pub(crate) id: OsString,
     /// Only these outputs: names or patterns [default: all]
@@ -163,7 +163,7 @@ pub(crate) struct ProgressArgs {
 /// Options of `octaskly cancel`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct CancelArgs {
-    /// Jobs or tasks: 5, 5.3, 1-3,7, last, all
+    /// Jobs or tasks: 5, 5.3, 1-3,7, last, last.3, all
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<OsString>,
     /// Why, for whoever looks at the job later
@@ -177,7 +177,7 @@ pub(crate) struct CancelArgs {
 /// Options of `octaskly retry`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct RetryArgs {
-    /// Jobs or tasks: 5, 5.3, 1-3,7, last, all
+    /// Jobs or tasks: 5, 5.3, 1-3,7, last, last.3, all
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<OsString>,
     /// Only the failed tasks, not the cancelled ones

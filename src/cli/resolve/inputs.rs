@@ -329,21 +329,19 @@ fn exists(path: &[u8]) -> bool {
     Path::new(OsStr::from_bytes(path)).symlink_metadata().is_ok()
 }
 
-/// `5:OUT`, `5.3:OUT` or `last:OUT`.
+/// `5:OUT`, `5.3:OUT`, `last:OUT` or `last.3:OUT`.
 fn producer(text: &[u8]) -> Option<(Option<JobId>, Option<TaskIndex>, &[u8])> {
     let colon = text.iter().position(|byte| *byte == b':')?;
     let (id, output) = (std::str::from_utf8(&text[..colon]).ok()?, &text[colon + 1..]);
     if output.is_empty() {
         return None;
     }
-    if id == "last" {
-        return Some((None, None, output));
-    }
     let (job, index) = match id.split_once('.') {
         Some((job, index)) => (job, Some(TaskIndex(index.parse().ok()?))),
         None => (id, None),
     };
-    Some((Some(JobId(job.parse().ok()?)), index, output))
+    let job = if job == "last" { None } else { Some(JobId(job.parse().ok()?)) };
+    Some((job, index, output))
 }
 
 /// A name as it was typed.

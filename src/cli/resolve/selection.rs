@@ -6,15 +6,73 @@ use super::{option, read};
 use crate::cli::error::{CliError, Place};
 use crate::cli::value::{self, ValueError};
 use crate::model::limits::MAX_ROWS;
-use crate::model::selector::Selector;
-use crate::model::{Millis, TaskState};
+use crate::model::selector::{Part, Selector, SelectorError};
+use crate::model::{JobId, Millis, TaskId, TaskState};
 
 /// What several `ID` arguments select together.
-pub(crate) fn selector(ids: &[OsString]) -> Result<Selector, CliError> {
-    let each = ids.iter().map(|id| read(Place::Argument("ID"), id, value::selector));
-    let joined = ids.join(std::ffi::OsStr::new(" "));
-    Selector::join(each.collect::<Result<_, _>>()?)
-        .map_err(|error| CliError::value(Place::Argument("ID"), &joined, ValueError::Selector(error)))
+#[derive(Debug)]
+pub(crate) enum Selection {
+    /// This.
+    Known(Selector),
+    /// Tasks of the job submitted last, which only the dispatcher knows, and what stands beside them.
+    OfLast(OfLast),
+}
+
+/// `last.3`, and what stands beside it.
+#[derive(Debug)]
+pub(crate) struct OfLast {
+    parts: Vec<Part>,
+    tasks: Vec<u64>,
+}
+
+impl OfLast {
+    /// What it selects when this is the last job.
+    pub(crate) fn within(self, last: JobId) -> Selector {
+        let tasks = self.tasks.into_iter().map(|index| Part::Task(TaskId::new(last.0, index)));
+        Selector::These(self.parts.into_iter().chain(tasks).collect())
+    }
+}
+
+/// Reads all `ID` arguments.
+pub(crate) fn selection(ids: &[OsString]) -> Result<Selection, CliError> {
+    let mut tasks = Vec::new();
+    let mut selectors = Vec::new();
+    for id in ids {
+        let (mut of_last, rest) = read(Place::Argument("ID"), id, |text| Ok(split_last(text)))?;
+        tasks.append(&mut of_last);
+        if let Some(rest) = rest {
+            let selector = value::selector(&rest);
+            selectors.push(selector.map_err(|error| CliError::value(Place::Argument("ID"), id, error))?);
+        }
+    }
+    let bad = |error| {
+        let joined = ids.join(std::ffi::OsStr::new(" "));
+        CliError::value(Place::Argument("ID"), &joined, ValueError::Selector(error))
+    };
+    if tasks.is_empty() {
+        return Selector::join(selectors).map(Selection::Known).map_err(bad);
+    }
+    // A keyword alone is none that stands alone here.
+    selectors.push(Selector::These(Vec::new()));
+    match Selector::join(selectors).map_err(bad)? {
+        Selector::These(parts) if parts.len() + tasks.len() <= MAX_ROWS as usize => {
+            Ok(Selection::OfLast(OfLast { parts, tasks }))
+        }
+        _ => Err(bad(SelectorError::TooMany)),
+    }
+}
+
+/// The tasks of the last job among comma-separated parts, and the parts that are none.
+fn split_last(text: &str) -> (Vec<u64>, Option<String>) {
+    let (mut tasks, mut rest) = (Vec::new(), Vec::new());
+    for part in text.split(',') {
+        let digits = part.strip_prefix("last.").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        match digits.and_then(|digits| digits.parse().ok()) {
+            Some(index) => tasks.push(index),
+            None => rest.push(part),
+        }
+    }
+    (tasks, (!rest.is_empty()).then(|| rest.join(",")))
 }
 
 /// `--state`; empty when it was not given.
@@ -44,18 +102,34 @@ mod tests {
     use super::*;
 
     fn of(ids: &[&str]) -> Result<String, CliError> {
-        selector(&ids.iter().map(OsString::from).collect::<Vec<_>>()).map(|selector| selector.to_string())
+        let selection = selection(&ids.iter().map(OsString::from).collect::<Vec<_>>())?;
+        Ok(match selection {
+            Selection::Known(selector) => selector.to_string(),
+            Selection::OfLast(of_last) => of_last.within(JobId(9)).to_string(),
+        })
     }
 
     #[test]
     fn several_ids_select_together() {
         assert_eq!(of(&["5", "1-3,7", "8.2"]).expect("a selection"), "5,1-3,7,8.2");
         assert_eq!(of(&["last"]).expect("a selection"), "last");
+        assert_eq!(of(&["last.3"]).expect("a selection"), "9.3");
+        assert_eq!(of(&["last.1,last.0", "4-5,last.2"]).expect("a selection"), "4-5,9.1,9.0,9.2");
     }
 
     #[test]
     fn a_bad_id_is_a_usage_error_that_shows_the_forms() {
-        for ids in [&["x"][..], &["5", "all"], &["3-1"], &[""]] {
+        for ids in [
+            &["x"][..],
+            &["5", "all"],
+            &["3-1"],
+            &[""],
+            &["last."],
+            &["last.x"],
+            &["last.1.2"],
+            &["last.1", "all"],
+            &["last", "last.1"],
+        ] {
             let error = of(ids).expect_err("selects nothing");
             assert_eq!(error.exit_code(), 2);
             assert!(error.hint().is_some_and(|hint| hint.contains("1-3,7")), "{}", error.line());

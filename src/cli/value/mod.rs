@@ -219,7 +219,7 @@ impl ValueError {
             Self::NotToken(error) => error.hint(),
             Self::NotTokenId => "`octaskly token list` shows the ids: eight letters and digits",
             Self::NotCode => "a code is 16 letters and digits, as the waiting worker shows it: abcd-efgh-ijkl-mnop",
-            Self::Selector(_) => "name jobs and tasks as 5, 5.3, 1-3,7, last or all",
+            Self::Selector(_) => "name jobs and tasks as 5, 5.3, 1-3,7, last, last.3 or all",
             Self::NotCommand => "`octaskly --help` lists the commands",
             Self::NeedsName => "say what the task is to find it as: --in PATH=NAME",
             Self::NoMatch => "patterns are matched here, where the job is submitted; quote them",
@@ -316,7 +316,18 @@ pub(crate) fn heartbeat_timeout(text: &str) -> Result<Millis, ValueError> {
 
 /// A priority: any whole number, negative ones too.
 pub(crate) fn priority(text: &str) -> Result<i32, ValueError> {
-    text.parse().map_err(|_| ValueError::NotWhole)
+    let (is_negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(ValueError::NotWhole);
+    }
+    // Nothing but digits: what is wrong is how many.
+    text.parse().map_err(|_| match is_negative {
+        true => ValueError::TooSmall(i32::MIN.to_string()),
+        false => ValueError::TooLarge(i32::MAX.to_string()),
+    })
 }
 
 /// `none`, `basic` or `strict`.
@@ -405,6 +416,9 @@ mod tests {
         assert_eq!(count("7", 1, 10), Ok(7));
         assert_eq!(count("0", 1, 10), Err(ValueError::TooSmall("1".into())));
         assert_eq!(count("11", 1, 10), Err(ValueError::TooLarge("10".into())));
+        assert_eq!(priority("99999999999999"), Err(ValueError::TooLarge(i32::MAX.to_string())));
+        assert_eq!(priority("-99999999999999"), Err(ValueError::TooSmall(i32::MIN.to_string())));
+        assert_eq!((priority("-3"), priority("+3"), priority("--3")), (Ok(-3), Ok(3), Err(ValueError::NotWhole)));
         assert_eq!(count("99999999999999999999", 1, u64::MAX), Err(ValueError::TooLarge(u64::MAX.to_string())));
         for text in ["", "+7", "-7", "7.0", " 7", "seven"] {
             assert_eq!(count(text, 1, 10), Err(ValueError::NotWhole), "{text:?}");

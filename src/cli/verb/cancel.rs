@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::Context;
+use super::{Context, last};
 use crate::cli::args::CancelArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::{Page, text};
@@ -12,10 +12,11 @@ use crate::model::outcome::Cancellation;
 
 /// Asks for their end; it comes when their processes are gone.
 pub(super) fn perform(args: &CancelArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let selector = resolve::selector(&args.ids)?;
+    let typed = resolve::selection(&args.ids)?;
     let reason = resolve::option("--reason", args.reason.as_deref(), |text| value::short(text, MAX_REASON_BYTES))?;
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
+        let selector = last::meant(session.client(), typed).await?;
         let affected = session.client().cancel(selector, Cancellation::Requested(reason)).await?;
         if !context.quiet() {
             let mut page = Page::begin();

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::Context;
+use super::{Context, last};
 use crate::cli::args::ExplainArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::{Page, json, text};
@@ -12,9 +12,10 @@ use crate::model::views::Explanation;
 
 /// Prints the explanations.
 pub(super) fn perform(args: &ExplainArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let selector = resolve::selector(&args.ids)?;
+    let typed = resolve::selection(&args.ids)?;
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
+        let selector = last::meant(session.client(), typed).await?;
         let explanations = session.client().explain(selector.clone()).await?;
         let mut page = Page::begin();
         match args.json.json {

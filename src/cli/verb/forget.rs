@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::Context;
+use super::{Context, last};
 use crate::cli::args::ForgetArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::{Page, text};
@@ -10,9 +10,10 @@ use crate::cli::resolve;
 
 /// Removes them.
 pub(super) fn perform(args: &ForgetArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let selector = resolve::selector(&args.ids)?;
+    let typed = resolve::selection(&args.ids)?;
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
+        let selector = last::meant(session.client(), typed).await?;
         let affected = session.client().forget(selector).await?;
         if !context.quiet() {
             let mut page = Page::begin();

@@ -1,19 +1,21 @@
 //! `octaskly get`: brings the outputs of ended tasks to this machine.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::Context;
 use super::bring::{Bringer, Broken, Declared, outputs};
 use super::interrupts::Interrupts;
+use super::{Context, last};
 use crate::blob::matches_pattern;
 use crate::cli::args::GetArgs;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, Place};
 use crate::cli::exit;
 use crate::cli::output::{say, text};
 use crate::cli::resolve;
 use crate::cli::session::Session;
+use crate::cli::value::ValueError;
 use crate::model::files::tidy;
 use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::{Part, Selector};
@@ -37,10 +39,14 @@ pub(super) fn perform(args: &GetArgs, context: &Context) -> Result<ExitCode, Cli
 }
 
 async fn bring(args: &GetArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let of = resolve::selector(std::slice::from_ref(&args.id))?;
+    let typed = resolve::selection(std::slice::from_ref(&args.id))?;
+    if args.outputs.iter().any(|name| name.is_empty()) {
+        return Err(CliError::value(Place::Argument("OUT"), OsStr::new(""), ValueError::Empty));
+    }
     let wanted: Vec<RawString> = args.outputs.iter().map(|name| tidy(name.as_bytes())).collect();
     let destination = args.directory.as_deref().map_or(Path::new("."), Path::new);
     let mut session = context.connect(&args.connect).await?;
+    let of = last::meant(session.client(), typed).await?;
     let mut getting = Getting { wanted, seen: Vec::new(), count: 0 };
     for job in jobs(&session, &of).await? {
         let declared = declared(&session, job).await?;

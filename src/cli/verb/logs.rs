@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use super::Context;
+use super::{Context, last};
 use crate::cli::args::LogsArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::raw::RawOutput;
@@ -24,10 +24,11 @@ use crate::wire::{DataFrame, OutputStream, TailLines};
 
 /// Prints it; with `-f` until the tasks have ended.
 pub(super) fn perform(args: &LogsArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let selector = resolve::selector(&args.ids)?;
+    let typed = resolve::selection(&args.ids)?;
     let tail = resolve::tail(args.tail.as_ref())?;
     context.as_client(async {
         let mut session = context.connect(&args.connect).await?;
+        let selector = last::meant(session.client(), typed).await?;
         let alone = match args.tag {
             true => only_task(session.client(), &selector).await?,
             false => None,

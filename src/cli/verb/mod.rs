@@ -21,6 +21,7 @@ mod forget;
 mod get;
 mod hwdetect;
 mod interrupts;
+mod last;
 mod list;
 mod logs;
 mod man;

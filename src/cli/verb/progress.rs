@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Context, wait};
+use super::{Context, last, wait};
 use crate::cli::args::ProgressArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::meter::Meter;
@@ -11,9 +11,10 @@ use crate::model::selector::Part;
 
 /// Shows it; exit as `wait`.
 pub(super) fn perform(args: &ProgressArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let selector = resolve::selector(&args.ids)?;
+    let typed = resolve::selection(&args.ids)?;
     context.as_client(async {
         let mut session = context.connect(&args.connect).await?;
+        let selector = last::meant(session.client(), typed).await?;
         let found = wait::Awaited::find(session.client(), selector).await?;
         if let Some(Part::Task(task)) = found.tasks.first() {
             return Err(CliError::OnlyWholeJobs(*task));

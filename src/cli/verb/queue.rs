@@ -3,6 +3,7 @@
 //! The one invariant: however often the link breaks, one plan makes one job:
 //! every repetition carries the same idempotency key.
 
+use super::last;
 use crate::cli::error::CliError;
 use crate::cli::output::text;
 use crate::cli::resolve::{After, JobPlan};
@@ -10,10 +11,9 @@ use crate::cli::session::Session;
 use crate::client::Submitted;
 use crate::client::files::Luggage;
 use crate::model::files::{BlobWish, InputSource};
-use crate::model::requests::{JobFilter, Submission};
-use crate::model::selector::Selector;
-use crate::model::spec::{Dependency, DependencyCondition};
-use crate::model::{JobId, SealedSpec, ids};
+use crate::model::requests::Submission;
+use crate::model::spec::Dependency;
+use crate::model::{SealedSpec, ids};
 
 /// Bytes of chance in a key that nobody gave: never twice the same.
 const KEY_BYTES: usize = 16;
@@ -33,7 +33,7 @@ pub(super) async fn submit(session: &mut Session, plan: JobPlan) -> Result<Submi
     let mut spec = plan.spec;
     spec.after = dependencies(session, plan.after).await?;
     if !plan.of_last.is_empty() {
-        let last = last(session, DependencyCondition::Succeeded).await?.job;
+        let last = last::job(session.client()).await?;
         for place in plan.of_last {
             if let Some(InputSource::Output { job, .. }) = spec.inputs.get_mut(place).map(|input| &mut input.source) {
                 *job = last;
@@ -83,17 +83,10 @@ async fn dependencies(session: &mut Session, after: Vec<After>) -> Result<Vec<De
     for one in after {
         found.push(match one {
             After::Job(dependency) => dependency,
-            After::Last(condition) => last(session, condition).await?,
+            After::Last(condition) => Dependency { job: last::job(session.client()).await?, condition },
         });
     }
     Ok(found)
-}
-
-async fn last(session: &mut Session, condition: DependencyCondition) -> Result<Dependency, CliError> {
-    let filter = JobFilter { only: Some(Selector::Last), states: Vec::new(), limit: 1, ..JobFilter::default() };
-    let jobs = session.client().jobs(filter).await?;
-    let job: JobId = jobs.first().map(|job| job.job).ok_or_else(|| CliError::NothingSelected("last".to_owned()))?;
-    Ok(Dependency { job, condition })
 }
 
 fn random_key() -> Result<String, CliError> {

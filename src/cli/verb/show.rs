@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::bring::outputs;
-use super::{Context, status, wait};
+use super::{Context, last, status, wait};
 use crate::cli::args::ShowArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::table::{Column, Table, terminal_width};
@@ -21,10 +21,11 @@ use crate::node::Clock;
 
 /// Prints what was selected: jobs with their specs, tasks with their attempts, or (`--tasks`) tasks as rows.
 pub(super) fn perform(args: &ShowArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let selector = resolve::selector(&args.ids)?;
+    let typed = resolve::selection(&args.ids)?;
     let states = resolve::states(args.state.as_ref())?;
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
+        let selector = last::meant(session.client(), typed).await?;
         let client = session.client();
         let mut page = Page::begin();
         if args.tasks || !states.is_empty() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use super::{Context, ending};
+use super::{Context, ending, last};
 use crate::cli::args::WaitArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::meter::Meter;
@@ -20,11 +20,12 @@ use crate::model::{JobId, TaskState};
 
 /// Waits; exit 0 all succeeded, 1 any failed or was cancelled, 124 `--timeout`.
 pub(super) fn perform(args: &WaitArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let selector = resolve::selector(&args.ids)?;
+    let typed = resolve::selection(&args.ids)?;
     let timeout = resolve::timeout(args.timeout.as_ref())?;
     context.as_client(async {
         let mut session = context.connect(&args.connect).await?;
         let ended = async {
+            let selector = last::meant(session.client(), typed).await?;
             let awaited = Awaited::find(session.client(), selector).await?;
             awaited.until_ended(&mut session).await
         };

@@ -120,6 +120,8 @@ impl DispatcherEngine {
             Some(kind) if kind != of => None,
             _ => self.registry.named(role, name),
         };
+        let was_revoked =
+            |role, of: NodeKind| kind.is_none_or(|kind| kind == of) && self.registry.was_revoked(role, name);
         match (named(Role::Worker, NodeKind::Worker), named(Role::Client, NodeKind::Client)) {
             (Some(_), Some(_)) => {
                 let text = format!("both a worker and a client are called {name}");
@@ -129,6 +131,13 @@ impl DispatcherEngine {
             (None, None) if kind != Some(NodeKind::Client) && self.lobby.named(name).is_some() => {
                 let hint = "it stays out as long as nobody approves it";
                 Err(conflict(format!("{name} only waits for approval"), hint))
+            }
+            (None, None)
+                if was_revoked(Role::Worker, NodeKind::Worker) || was_revoked(Role::Client, NodeKind::Client) =>
+            {
+                let hint = Some("its key stays out for good, and its name is free".to_owned());
+                let text = format!("{name} was revoked already");
+                Err(Failure { code: FailureCode::NotFound, text, hint })
             }
             (None, None) => {
                 let text = match kind {

@@ -58,6 +58,12 @@ impl Registry {
         self.by_name.get(&key(role, name)).copied()
     }
 
+    /// Whether a key that had this name in this role was revoked.
+    pub(super) fn was_revoked(&self, role: Role, name: &NodeName) -> bool {
+        let lost = key(role, name);
+        self.revoked.values().any(|revoked| key(revoked.role, &revoked.name) == lost)
+    }
+
     /// The enrolled keys.
     pub(super) fn enrolled(&self) -> impl Iterator<Item = &EnrolledNode> {
         self.nodes.values()

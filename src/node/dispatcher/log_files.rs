@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::watch;
 
 use crate::model::limits::MAX_LOG_BYTES;
 use crate::model::{AttemptId, JobId};
@@ -43,8 +42,6 @@ struct State {
     receiving: Mutex<BTreeSet<AttemptId>>,
     /// Bytes of what is kept, by job.
     kept: Mutex<Kept>,
-    /// Counts their ends, for those who wait for one.
-    ends: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -57,6 +54,14 @@ impl Kept {
     fn add(&mut self, job: JobId, bytes: u64) {
         *self.of_jobs.entry(job).or_default() += bytes;
         self.sum += bytes;
+    }
+
+    fn replace(&mut self, job: JobId, before: u64, bytes: u64) {
+        let of_job = self.of_jobs.entry(job).or_default();
+        // What was forgotten meanwhile is not counted any more.
+        let gone = before.min(*of_job);
+        *of_job = *of_job - gone + bytes;
+        self.sum = self.sum - gone + bytes;
     }
 
     fn remove(&mut self, job: JobId) {
@@ -142,16 +147,6 @@ impl LogFiles {
         }
     }
 
-    /// Whether the stored output of `id` is here, whole.
-    pub(super) fn has(&self, id: AttemptId) -> bool {
-        self.path(id).exists()
-    }
-
-    /// Sees every upload that ends from now on, kept or not.
-    pub(super) fn ends(&self) -> watch::Receiver<u64> {
-        self.state.ends.subscribe()
-    }
-
     /// Receives the stored output of `id` from `source`, `announced` bytes of data frames.
     ///
     /// # Errors
@@ -186,8 +181,10 @@ impl LogFiles {
     async fn keep(&self, id: AttemptId, partial: &Path) -> Result<(), UploadError> {
         let whole = self.path(id);
         let bytes = tokio::fs::metadata(partial).await?.len();
+        // It comes again when its link broke before its sender had heard that it is kept.
+        let replaced = tokio::fs::metadata(&whole).await.map_or(0, |file| file.len());
         tokio::fs::rename(partial, &whole).await?;
-        self.kept().add(id.task.job, bytes);
+        self.kept().replace(id.task.job, replaced, bytes);
         for folder in [self.job_folder(id.task.job), self.folder.to_path_buf()] {
             if let Err(error) = sync_folder(&folder).await {
                 let _ = tokio::fs::remove_file(&whole).await;
@@ -211,7 +208,10 @@ async fn write_frames(path: &Path, announced: u64, source: &mut FrameRecv) -> Re
     let mut file = tokio::fs::File::create(path).await?;
     let mut buffer = Vec::with_capacity(WRITE_AT_ONCE);
     let mut got = 0_u64;
-    while let Some(frame) = source.recv_data().await? {
+    // Its sender ends the stream only when it has heard that all of it is kept.
+    while got < announced
+        && let Some(frame) = source.recv_data().await?
+    {
         if !matches!(frame, DataFrame::Output { .. } | DataFrame::Cut { .. }) {
             return Err(UploadError::NoLog);
         }
@@ -277,7 +277,6 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.state.receiving.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-        self.state.ends.send_modify(|count| *count += 1);
     }
 }
 
@@ -295,7 +294,8 @@ mod tests {
         std::fs::write(job.join("0.2.part"), b"").expect("a partial log");
         let files = LogFiles::open(place.path().join("logs")).expect("opens");
         let id = |attempt| AttemptId { task: TaskId::new(7, 0), attempt: AttemptNo(attempt) };
-        assert!(files.has(id(1)) && !files.has(id(2)));
+        let is_there = |attempt| files.read(id(attempt)).expect("looks").is_some();
+        assert!(is_there(1) && !is_there(2));
         assert!(!job.join("0.2.part").exists());
         assert_eq!(files.jobs().expect("lists"), [JobId(7)]);
     }
@@ -310,6 +310,9 @@ mod tests {
         std::fs::write(&partial, b"frames").expect("a received file");
         files.keep(id, &partial).await.expect("keeps it");
         assert_eq!((files.bytes(), files.bytes_of(JobId(7))), (6, 6));
+        std::fs::write(&partial, b"frames").expect("a received file");
+        files.keep(id, &partial).await.expect("keeps what comes again");
+        assert_eq!((files.bytes(), files.bytes_of(JobId(7))), (6, 6), "it is there once");
         let reopened = LogFiles::open(place.path().join("logs")).expect("opens");
         assert_eq!(reopened.bytes(), 6, "a restart counts what is there");
         reopened.forget(JobId(7)).expect("forgets");
@@ -317,7 +320,7 @@ mod tests {
         make_private(&files.job_folder(JobId(7))).expect("a job folder");
         std::fs::write(&partial, b"frames").expect("a received file");
         files.keep(id, &partial).await.expect("keeps it again");
-        assert!(files.has(id) && !partial.exists());
+        assert!(files.path(id).exists() && !partial.exists());
         assert!(sync_folder(&place.path().join("nowhere")).await.is_err());
         assert!(matches!(files.keep(id, &partial).await, Err(UploadError::Io(_))), "nothing was received");
     }

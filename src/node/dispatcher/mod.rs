@@ -120,7 +120,6 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
     let (epoch, members) = (engine.epoch(), watch::Sender::new(Arc::new(turn::enrolled(&engine))));
     let enrolled = members.subscribe();
     let shell = Arc::new(Shell {
-        clock,
         events,
         history: history::History::new(store.clone(), progress.barrier.clone()),
         live: live::Live::default(),

@@ -25,13 +25,12 @@ use super::roster::{Enrolled, RosterDesk};
 use crate::engine::dispatcher::LostInput;
 use crate::model::requests::Reply;
 use crate::model::{JobId, LinkId, NodeId, RequestId, Role};
-use crate::node::{Clock, Shutdown};
+use crate::node::Shutdown;
 use crate::store::Viewer;
 use crate::trust::AccessFile;
 
 /// Shared by the tasks of all links.
 pub(super) struct Shell {
-    pub(super) clock: Clock,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) history: History,
     pub(super) live: Live,

@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -14,16 +13,9 @@ use super::skip::Skip;
 use crate::model::outcome::KeptOutput;
 use crate::model::requests::FailureCode;
 use crate::model::views::AttemptView;
-use crate::model::{AttemptId, Millis, RawString, Timestamp};
+use crate::model::{AttemptId, RawString};
 use crate::wire::data::DataFrame;
 use crate::wire::log::{LogFrames, LogReader};
-
-/// An upload stands before its result on the worker's link, but the two travel
-/// by different streams: the result may be seen first, by about this long.
-const UPLOAD_PATIENCE: Duration = Duration::from_secs(3);
-
-/// Of an attempt that ended longer ago no upload is waited for: what is not there is kept no more.
-const UPLOAD_EXPECTED: Millis = Millis(60_000);
 
 /// Frames read from a file ahead of the client.
 const READ_AHEAD: usize = 4;
@@ -32,7 +24,7 @@ const READ_AHEAD: usize = 4;
 pub(super) enum Stored {
     /// There is none.
     Nothing,
-    /// There was some, of that many bytes, and it is kept no more (`--log-space`) or never came (a full disk).
+    /// There was some, of that many bytes, and it is kept no more (`--log-space`).
     Gone(u64),
     /// Here.
     Inline(RawString),
@@ -45,36 +37,24 @@ pub(super) trait Sink {
     async fn take(&mut self, frame: DataFrame<'_>) -> Result<(), Trouble>;
 }
 
-/// Finds the stored output of `id`; waits a moment for an upload that may still be coming in.
+/// Finds the stored output of `id`. A result that promises an upload is reported when that is kept, so one that is
+/// not here has been removed.
 pub(super) async fn find(shell: &Shell, id: AttemptId) -> Result<Stored, Trouble> {
     match shell.history.read(move |reader| reader.kept_output(id)).await? {
         None | Some(KeptOutput::Nothing) => Ok(Stored::Nothing),
         Some(KeptOutput::Inline(log)) => Ok(Stored::Inline(log)),
-        Some(KeptOutput::Uploaded(_)) => uploaded(shell, id).await,
+        Some(KeptOutput::Uploaded(_)) => match shell.log_files.read(id) {
+            Ok(Some(file)) => Ok(Stored::File(file)),
+            Ok(None) => gone(shell, id).await,
+            Err(error) => Err(unreadable(id, &error)),
+        },
     }
 }
 
-async fn uploaded(shell: &Shell, id: AttemptId) -> Result<Stored, Trouble> {
-    let mut file = shell.log_files.read(id);
-    if let Ok(None) = file {
-        let attempts = shell.history.read(move |reader| reader.attempts(id.task)).await?;
-        let Some(attempt) = attempts.iter().find(|attempt| attempt.id == id) else { return Ok(Stored::Nothing) };
-        let ended_at = attempt.ended_at.unwrap_or(Timestamp(0));
-        if shell.clock.now().since(ended_at) < UPLOAD_EXPECTED {
-            let mut ends = shell.log_files.ends();
-            let arrived = async { while !shell.log_files.has(id) && ends.changed().await.is_ok() {} };
-            // An upload that was cut off by a full disk never comes.
-            let _ = tokio::time::timeout(UPLOAD_PATIENCE, arrived).await;
-            file = shell.log_files.read(id);
-        }
-        if let Ok(None) = file {
-            return Ok(Stored::Gone(written(attempt)));
-        }
-    }
-    match file {
-        Ok(file) => Ok(file.map_or(Stored::Nothing, Stored::File)),
-        Err(error) => Err(unreadable(id, &error)),
-    }
+async fn gone(shell: &Shell, id: AttemptId) -> Result<Stored, Trouble> {
+    let attempts = shell.history.read(move |reader| reader.attempts(id.task)).await?;
+    let attempt = attempts.iter().find(|attempt| attempt.id == id);
+    Ok(attempt.map_or(Stored::Nothing, |attempt| Stored::Gone(written(attempt))))
 }
 
 /// Output bytes of an ended attempt.

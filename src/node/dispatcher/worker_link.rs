@@ -299,16 +299,15 @@ async fn upload(shell: Arc<Shell>, worker: Holder, mut recv: FrameRecv) {
     }
     let kept = match standing(&shell, id, node).await {
         Ok(Standing::Live) => shell.log_files.receive(id, bytes, &mut recv).await,
-        // Its result is recorded already, and its output with it; read it to its end, as its sender expects.
-        Ok(Standing::Ended) => {
-            while let Ok(Some(_)) = recv.recv_data().await {}
-            return;
-        }
+        // A result of it is recorded already, and what that promised is here: nobody waits for this.
+        Ok(Standing::Ended) => Ok(()),
         Ok(Standing::NotIts) => return warn!("Worker {name} uploads output of task {id}, which it was not given"),
         Err(error) => return warn!("The output of task {id} cannot be kept: failed to {error}"),
     };
-    if let Err(error) = kept {
-        warn!("The output of task {id} from {name} was not kept: failed to {error}");
+    match kept {
+        Ok(()) => recv.kept(),
+        // Dropping the stream says so to the worker, which tries again.
+        Err(error) => warn!("The output of task {id} from {name} was not kept: failed to {error}"),
     }
 }
 

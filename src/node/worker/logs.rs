@@ -89,9 +89,9 @@ async fn upload_once(id: AttemptId, bytes: u64, executor: &Executor, link: &Link
     let sent = async {
         send.feed(&StreamPurpose::LogUpload { id, bytes }).await?;
         copy(&mut log, &mut send).await?;
-        send.finish().await?;
-        // The report that names this upload travels on another stream and must not overtake it.
-        Ok(send.delivered().await?)
+        // The report that names this upload is not to be known before the dispatcher has it on its disk: then `logs`
+        // finds it, and this copy of it may go.
+        Ok(send.until_kept().await?)
     };
     let sent = sent.await;
     if sent.is_err() {
