@@ -316,15 +316,11 @@ pub(crate) fn heartbeat_timeout(text: &str) -> Result<Millis, ValueError> {
 
 /// A priority: any whole number, negative ones too.
 pub(crate) fn priority(text: &str) -> Result<i32, ValueError> {
-    let (is_negative, digits) = match text.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(ValueError::NotWhole);
     }
-    // Nothing but digits: what is wrong is how many.
-    text.parse().map_err(|_| match is_negative {
+    text.parse().map_err(|_| match text.starts_with('-') {
         true => ValueError::TooSmall(i32::MIN.to_string()),
         false => ValueError::TooLarge(i32::MAX.to_string()),
     })
