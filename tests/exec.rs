@@ -8,6 +8,8 @@
 mod contain;
 #[path = "exec/flow.rs"]
 mod flow;
+#[path = "exec/lease.rs"]
+mod lease;
 #[path = "exec/rig.rs"]
 mod rig;
 

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Bench, BenchError};
 use crate::blob::{Delivery, digest_of, hash_file, scan_tree};
-use crate::client::files::{Luggage, Origin};
+use crate::client::files::{ByteCount, Luggage, Origin};
 use crate::model::files::{BlobRef, Content, InputSource, InputSpec};
 use crate::model::limits::BLOBS_A_STREAM;
 use crate::model::spec::{CommandLine, JobSpec};
@@ -90,7 +90,7 @@ impl Bench<'_> {
             Content::Tree { manifest, .. } => luggage.keys().copied().filter(|blob| *blob != manifest).collect(),
         };
         let missing = self.client.missing(luggage.keys().copied()).await?;
-        Ok(self.client.upload(missing, &luggage).await?)
+        Ok(self.client.upload(missing, &luggage, &ByteCount::default()).await?)
     }
 
     /// Has a task that leaves the files as it found them.
@@ -120,7 +120,7 @@ impl Bench<'_> {
                 some.into_iter().enumerate().map(begin).collect::<Result<Vec<_>, BenchError>>()
             })
             .await?;
-            self.client.fetch_into(task, files).await?;
+            self.client.fetch_into(task, files, &ByteCount::default()).await?;
         }
         Ok(())
     }

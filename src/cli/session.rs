@@ -90,6 +90,11 @@ impl Session {
         &self.now
     }
 
+    /// `--quiet`.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// The link for whoever makes requests of his own meanwhile.
     pub(crate) fn handle(&self) -> Handle {
         Handle { client: self.client.subscribe() }

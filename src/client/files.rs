@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::task::spawn_blocking;
 
@@ -32,6 +34,23 @@ pub enum Origin {
 /// The blobs that a job needs, and where they are.
 pub type Luggage = BTreeMap<BlobRef, Origin>;
 
+/// How many bytes of files have moved: to be looked at while they do. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct ByteCount(Arc<AtomicU64>);
+
+impl ByteCount {
+    /// So many more have moved.
+    pub fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How many have.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl Client {
     /// What the dispatcher lacks of these blobs. What it has it keeps as long as this link stands.
     ///
@@ -49,21 +68,26 @@ impl Client {
         Ok(missing)
     }
 
-    /// Sends what was said to be missing.
+    /// Sends what was said to be missing, and counts it in `count`.
     ///
     /// # Errors
     /// When a file has changed or cannot be read, the dispatcher has no room, or the link breaks.
-    pub async fn upload(&self, wishes: Vec<BlobWish>, luggage: &Luggage) -> Result<(), ClientError> {
+    pub async fn upload(
+        &self,
+        wishes: Vec<BlobWish>,
+        luggage: &Luggage,
+        count: &ByteCount,
+    ) -> Result<(), ClientError> {
         for some in BlobWish::by_stream(wishes) {
-            let (files, mut left) = (some.len(), 0);
-            let uploaded = self.upload_some(some, luggage, &mut left).await;
-            tracing::debug!("Uploaded {left} bytes of {files} files");
+            let (files, before) = (some.len(), count.bytes());
+            let uploaded = self.upload_some(some, luggage, count).await;
+            tracing::debug!("Uploaded {} bytes of {files} files", count.bytes() - before);
             uploaded?;
         }
         Ok(())
     }
 
-    async fn upload_some(&self, wishes: Vec<BlobWish>, luggage: &Luggage, left: &mut u64) -> Result<(), ClientError> {
+    async fn upload_some(&self, wishes: Vec<BlobWish>, luggage: &Luggage, count: &ByteCount) -> Result<(), ClientError> {
         let (mut send, mut recv) = self.open(&Request::UploadBlobs(wishes.clone())).await?;
         let feeding = async {
             for (place, wish) in wishes.into_iter().enumerate() {
@@ -85,7 +109,7 @@ impl Client {
                     })
                     .await?;
                     send.feed_piece(place as u32, number, &encoded).await?;
-                    *left += encoded.len() as u64;
+                    count.add(blob.bytes_between(number, number));
                 }
             }
             send.send_data(&DataFrame::End).await?;
@@ -118,11 +142,17 @@ impl Client {
 
 impl Client {
     /// Fetches outputs of `task` into files that were begun, as many as one stream carries and at most
-    /// [`BLOBS_A_STREAM`](crate::model::limits::BLOBS_A_STREAM), and gives them their names.
+    /// [`BLOBS_A_STREAM`](crate::model::limits::BLOBS_A_STREAM), gives them their names, and counts their bytes in
+    /// `count`.
     ///
     /// # Errors
     /// As [`Client::fetch_output`]; when a piece is not what it should be, or the disk fails.
-    pub async fn fetch_into(&self, task: TaskId, mut files: Vec<(FileDelivery, BlobRef)>) -> Result<(), ClientError> {
+    pub async fn fetch_into(
+        &self,
+        task: TaskId,
+        mut files: Vec<(FileDelivery, BlobRef)>,
+        count: &ByteCount,
+    ) -> Result<(), ClientError> {
         let wishes: Vec<BlobWish> =
             files.iter().map(|(file, blob)| BlobWish { blob: *blob, pieces: file.missing() }).collect();
         if wishes.iter().any(|wish| !wish.pieces.is_empty()) {
@@ -133,7 +163,9 @@ impl Client {
                     return Err(ClientError::UnexpectedReply("fetch"));
                 }
                 let (mut file, blob) = files.swap_remove(place);
-                file = blocking(move || file.accept(piece.number, &piece.encoded).map(|_| file)).await?;
+                let number = piece.number;
+                file = blocking(move || file.accept(number, &piece.encoded).map(|_| file)).await?;
+                count.add(blob.bytes_between(number, number));
                 files.push((file, blob));
                 let last = files.len() - 1;
                 files.swap(place, last);

@@ -21,7 +21,8 @@ use super::spool::Spool;
 use super::workplace::{self, Scratch, Workplace};
 use super::{Ending, ExecError, ExecEvent, Kept, LogReader, Presence, StartAttempt, family, program};
 use crate::model::outcome::SpawnFailureKind;
-use crate::model::{AttemptId, Millis, Outcome};
+use crate::model::{AttemptId, JobSpec, Millis, Outcome};
+use crate::wire::shim::TaskLease;
 
 /// News that may wait for the worker's attention before attempts wait with theirs.
 const EVENTS: usize = 1024;
@@ -57,6 +58,8 @@ pub(super) struct Shared {
     pub(super) base: BaseEnvironment,
     /// `/dev/null`, opened once: the stdin of most tasks.
     pub(super) null: OwnedFd,
+    /// Until when exclusive attempts may run; over before there was one.
+    lease: watch::Sender<TaskLease>,
     /// Raised by `shutdown`: kill, do not wait for clients, take nothing new.
     pub(super) closing: watch::Sender<bool>,
     events: mpsc::Sender<ExecEvent>,
@@ -142,6 +145,7 @@ impl Executor {
             workplace,
             base: BaseEnvironment::of_this_process(),
             null,
+            lease: watch::Sender::new(TaskLease { terminate_at_us: 0, kill_at_us: 0 }),
             closing: watch::Sender::new(false),
             events,
             runtime: Handle::current(),
@@ -199,6 +203,12 @@ impl Executor {
         }
     }
 
+    /// Exclusive attempts may run until then, those that run already among them. One that was not renewed in time is
+    /// ended by its shim, whatever became of this process, and ends as [`Outcome::Lost`].
+    pub fn renew(&self, lease: TaskLease) {
+        self.shared.lease.send_replace(lease);
+    }
+
     /// The stored output of a running or ended attempt; `None` when there is none here.
     ///
     /// With `follow`, the reader waits for more until the attempt ends.
@@ -232,6 +242,11 @@ impl Executor {
 }
 
 impl Shared {
+    /// Until when an attempt of this job may run, and news of it; nothing where it has all the time.
+    pub(super) fn lease_of(&self, spec: &JobSpec) -> Option<watch::Receiver<TaskLease>> {
+        spec.exclusive.then(|| self.lease.subscribe())
+    }
+
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -25,7 +25,7 @@ use super::{Ending, ExecEvent, program};
 use crate::model::outcome::{SpawnFailure, SpawnFailureKind};
 use crate::model::spec::{OutputMode, Workdir};
 use crate::model::{Millis, Outcome};
-use crate::wire::shim::{ShimFact, ShimOrder, ShimStatus, StartTask};
+use crate::wire::shim::{ShimFact, ShimOrder, ShimStatus, StartTask, TaskLease};
 
 /// How long a client that does not read may hold up the shutdown of its worker.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ pub(super) struct Slot {
     door: mpsc::Sender<Box<Attempt>>,
     attempts: mpsc::Receiver<Box<Attempt>>,
     closing: watch::Receiver<bool>,
+    /// News of the lease of what runs, when it has one.
+    lease: Option<watch::Receiver<TaskLease>>,
     /// Where output is read to; one for all attempts.
     buffer: Option<Box<[u8]>>,
     /// Where the next attempt runs, when there is a directory left that none has touched.
@@ -64,6 +66,7 @@ impl Slot {
             door,
             attempts,
             closing,
+            lease: None,
             buffer: None,
             scratch: None,
             spare: None,
@@ -199,8 +202,10 @@ impl Slot {
             return Err(program::failure(SpawnFailureKind::NotExecutable, reason));
         }
         let memory_bytes = spec.demand.memory_bytes;
+        self.lease = self.shared.lease_of(spec);
+        let lease = self.lease.as_mut().map(|lease| *lease.borrow_and_update());
         // Before anything is sent: a shim that was ordered half a task is lost, and so would be the attempt.
-        let order = ShimOrder::Start(StartTask { argv, env, cwd, memory_bytes });
+        let order = ShimOrder::Start(StartTask { argv, env, cwd, memory_bytes, lease });
         self.shim.load(&order).map_err(|_too_large| {
             let reason = "argument list too long: with its working directory the command takes more than 8 MiB";
             program::failure(SpawnFailureKind::NotExecutable, reason.to_owned())
@@ -262,19 +267,20 @@ impl Slot {
     async fn hear(&mut self, attempt: &Attempt) -> Heard {
         let mut closed = false;
         loop {
-            let grace = tokio::select! {
+            let order = tokio::select! {
                 biased;
                 fact = self.shim.next_fact() => match fact {
                     Ok(Some(fact)) => return heard(fact),
                     Ok(None) | Err(_) => break,
                 },
-                () = attempt.control.asked.notified() => attempt.control.grace(),
+                () = attempt.control.asked.notified() => ShimOrder::Terminate { grace: attempt.control.grace() },
                 () = raised(&mut self.closing), if !closed => {
                     closed = true;
-                    Millis(0)
+                    ShimOrder::Terminate { grace: Millis(0) }
                 }
+                lease = renewed_lease(&mut self.lease) => ShimOrder::Renew(lease),
             };
-            if self.shim.order(&ShimOrder::Terminate { grace }).await.is_err() {
+            if self.shim.order(&order).await.is_err() {
                 break;
             }
         }
@@ -304,8 +310,11 @@ fn heard(fact: ShimFact) -> Heard {
                 ShimStatus::Exited(code) => Outcome::Exited(code),
                 ShimStatus::Signalled(signal) => Outcome::Signalled(signal),
                 ShimStatus::OutOfMemory => Outcome::OutOfMemory,
+                ShimStatus::LeaseOver => Outcome::Lost,
             };
-            Heard::Over(Over { outcome, untold: Some(Duration::from_micros(ran_us)), peak_memory_bytes })
+            // One whose lease was over before its start never had a process.
+            let ran = (status, ran_us) != (ShimStatus::LeaseOver, 0);
+            Heard::Over(Over { outcome, untold: ran.then(|| Duration::from_micros(ran_us)), peak_memory_bytes })
         }
     }
 }
@@ -315,6 +324,14 @@ async fn patience(mut closing: watch::Receiver<bool>, mut gone: watch::Receiver<
     raised(&mut closing).await;
     raised(&mut gone).await;
     tokio::time::sleep(CLOSING_PATIENCE).await;
+}
+
+/// Waits for a lease to be renewed; for ever where there is none.
+async fn renewed_lease(lease: &mut Option<watch::Receiver<TaskLease>>) -> TaskLease {
+    match lease {
+        Some(lease) if lease.changed().await.is_ok() => *lease.borrow_and_update(),
+        _ => std::future::pending().await,
+    }
 }
 
 /// Waits until a flag is raised; for ever when nobody is left to raise it.

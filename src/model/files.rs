@@ -30,6 +30,13 @@ impl BlobRef {
     pub fn pieces(&self) -> u64 {
         self.bytes.div_ceil(PIECE_BYTES).max(1)
     }
+
+    /// How many bytes its pieces from `first` to `last` have together.
+    #[must_use]
+    pub fn bytes_between(&self, first: u64, last: u64) -> u64 {
+        let start = |piece: u64| piece.saturating_mul(PIECE_BYTES).min(self.bytes);
+        start(last.saturating_add(1)).saturating_sub(start(first))
+    }
 }
 
 /// What stands at a path: one file, or a directory with all that is in it.
@@ -242,6 +249,12 @@ impl BlobWish {
             }
             Some(some)
         })
+    }
+
+    /// How many bytes its pieces have.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.pieces.ranges().map(|(first, last)| self.blob.bytes_between(first, last)).fold(0, u64::saturating_add)
     }
 
     /// Whether its pieces are some that the blob has, each once. A peer may say otherwise.

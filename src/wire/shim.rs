@@ -27,6 +27,18 @@ pub enum ShimOrder {
         /// Between the two signals; zero kills at once.
         grace: Millis,
     },
+    /// The running task has this lease from now on. Means nothing for one that was started without.
+    Renew(TaskLease),
+}
+
+/// For how long a task may run without being renewed, on the clock that goes on while the machine sleeps: both ends
+/// are processes of one machine. Microseconds since it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskLease {
+    /// From then on it is asked to end.
+    pub terminate_at_us: u64,
+    /// From then on what is left of it is killed.
+    pub kill_at_us: u64,
 }
 
 /// One process to start, with everything decided.
@@ -41,6 +53,8 @@ pub struct StartTask {
     pub cwd: RawString,
     /// Memory it asked for in bytes; 0 when it did not. With more than that it is killed.
     pub memory_bytes: u64,
+    /// Its lease, where it must not run on while nobody hears of its worker.
+    pub lease: Option<TaskLease>,
 }
 
 /// From a shim to its worker.
@@ -76,6 +90,8 @@ pub enum ShimStatus {
     Signalled(i32),
     /// It was ended because it exceeded its memory.
     OutOfMemory,
+    /// It was ended, or not even started, because its lease was over.
+    LeaseOver,
 }
 
 /// From a worker to its guard. The socket closing without a `Dismiss` is the worker's death.

@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 
 use crate::blob::{BlobError, Delivery, FileDelivery, matches_pattern, open_piece};
 use crate::cli::error::CliError;
+use crate::client::files::ByteCount;
 use crate::client::{Client, ClientError};
 use crate::exec::fill;
 use crate::model::files::{BlobRef, BlobWish, OutputFile, TreeKind, tidy};
@@ -83,11 +84,13 @@ pub(super) struct Bringer {
     declared: Declared,
     /// Which task has brought which path.
     brought: BTreeMap<RawString, (TaskId, Content)>,
+    count: ByteCount,
 }
 
 impl Bringer {
-    pub(super) fn new(destination: &Path, declared: Declared) -> Self {
-        Self { destination: destination.to_owned(), declared, brought: BTreeMap::new() }
+    /// Brings what was declared to `destination`, and counts its bytes in `count`.
+    pub(super) fn new(destination: &Path, declared: Declared, count: ByteCount) -> Self {
+        Self { destination: destination.to_owned(), declared, brought: BTreeMap::new(), count }
     }
 
     /// Brings what `task` has left: all of it, or what of it `wants` says. Returns how many outputs those are.
@@ -166,13 +169,19 @@ impl Bringer {
             wanted.into_iter().map(begin).collect()
         })
         .await?;
-        Ok(client.fetch_into(task, files).await?)
+        Ok(client.fetch_into(task, files, &self.count).await?)
     }
 }
 
 /// What a task has left.
 pub(super) fn outputs(task: &TaskView) -> &[OutputFile] {
     task.files().map_or(&[], |files| &files.outputs)
+}
+
+/// How many bytes those of them have that `wants` says.
+pub(super) fn bytes_of(task: &TaskView, wants: impl Fn(&RawString) -> bool) -> u64 {
+    let wanted = outputs(task).iter().filter(|output| wants(&output.name));
+    wanted.map(|output| output.content.total_bytes()).fold(0, u64::saturating_add)
 }
 
 /// A manifest, whole.

@@ -5,13 +5,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::bring::{Bringer, Broken, Declared, outputs};
+use super::bring::{Bringer, Broken, Declared, bytes_of, outputs};
 use super::interrupts::Interrupts;
 use super::{Context, last};
 use crate::blob::matches_pattern;
 use crate::cli::args::GetArgs;
 use crate::cli::error::{CliError, Place};
 use crate::cli::exit;
+use crate::cli::output::meter::{FileMeter, Moving};
 use crate::cli::output::{say, text};
 use crate::cli::resolve;
 use crate::cli::session::Session;
@@ -47,12 +48,14 @@ async fn bring(args: &GetArgs, context: &Context) -> Result<ExitCode, CliError> 
     let destination = args.directory.as_deref().map_or(Path::new("."), Path::new);
     let mut session = context.connect(&args.connect).await?;
     let of = last::meant(session.client(), typed).await?;
-    let mut getting = Getting { wanted, seen: Vec::new(), count: 0 };
+    let meter = FileMeter::new(Moving::Down, context.quiet());
+    let mut getting = Getting { wanted, seen: Vec::new(), count: 0, meter };
     for job in jobs(&session, &of).await? {
         let declared = declared(&session, job).await?;
-        let mut bringer = Bringer::new(destination, declared);
+        let mut bringer = Bringer::new(destination, declared, getting.meter.count());
         getting.of_job(&mut session, &of, job, &mut bringer).await?;
     }
+    getting.meter.end();
     session.close().await;
     let missed = getting.wanted.iter().enumerate().find(|(place, _)| !getting.seen.contains(place));
     if let Some((_, name)) = missed {
@@ -90,6 +93,7 @@ struct Getting {
     wanted: Vec<RawString>,
     seen: Vec<usize>,
     count: u64,
+    meter: FileMeter,
 }
 
 impl Getting {
@@ -112,6 +116,8 @@ impl Getting {
                     continue;
                 }
             };
+            let wants = |name: &RawString| is_wanted(&self.wanted, name);
+            self.meter.more(page.iter().map(|task| bytes_of(task, wants)).fold(0, u64::saturating_add));
             for task in &page {
                 self.of_task(session, task, bringer).await?;
             }
@@ -129,8 +135,8 @@ impl Getting {
             }
         }
         loop {
-            let wants = |name: &RawString| self.wanted.is_empty() || self.wanted.iter().any(|one| is_meant(one, name));
-            match bringer.bring(session.client(), task, wants).await {
+            let wants = |name: &RawString| is_wanted(&self.wanted, name);
+            match self.meter.meanwhile(bringer.bring(session.client(), task, wants)).await {
                 Ok(count) => {
                     self.count += count;
                     return Ok(());
@@ -140,6 +146,10 @@ impl Getting {
             }
         }
     }
+}
+
+fn is_wanted(wanted: &[RawString], name: &RawString) -> bool {
+    wanted.is_empty() || wanted.iter().any(|one| is_meant(one, name))
 }
 
 fn is_meant(asked: &RawString, name: &RawString) -> bool {

@@ -5,6 +5,7 @@
 
 use super::last;
 use crate::cli::error::CliError;
+use crate::cli::output::meter::{FileMeter, Moving};
 use crate::cli::output::text;
 use crate::cli::resolve::{After, JobPlan};
 use crate::cli::session::Session;
@@ -54,18 +55,22 @@ pub(super) async fn submit(session: &mut Session, plan: JobPlan) -> Result<Submi
 
 /// Has the dispatcher have every file that the job needs, and keep it while this link stands.
 pub(super) async fn bring(session: &mut Session, luggage: &Luggage) -> Result<(), CliError> {
+    let mut meter = FileMeter::new(Moving::Up, session.is_quiet());
     while !luggage.is_empty() {
         let client = session.client();
+        let count = meter.count();
         let brought = async {
             let missing = client.missing(luggage.keys().copied()).await?;
             tell(&missing, luggage);
-            client.upload(missing, luggage).await
+            meter.left(missing.iter().map(BlobWish::bytes).fold(0, u64::saturating_add));
+            meter.meanwhile(client.upload(missing, luggage, &count)).await
         };
         match brought.await {
             Ok(()) => break,
             Err(error) => session.reopen(error).await?,
         }
     }
+    meter.end();
     Ok(())
 }
 

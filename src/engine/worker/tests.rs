@@ -2,6 +2,7 @@
 //! engine and a clock, and every call checks all invariants.
 
 mod hand_over;
+mod stopping;
 
 use super::*;
 use crate::model::messages::{Assignment, CancelAttempt, EndedAttempt, FencedAttempt, JobOnWorker, WorkerMessage};
@@ -12,8 +13,6 @@ use crate::model::{
     AttemptNo, AttemptReport, Capacity, Demand, Epoch, Items, JobId, JobSpec, MilliCpu, Outcome, Role, SealedSpec,
     TaskId, limits,
 };
-
-mod stopping;
 
 struct Bench {
     engine: WorkerEngine,
@@ -311,70 +310,6 @@ fn a_worker_that_was_held_up_kills_exclusive_attempts_without_grace() {
 }
 
 #[test]
-fn draining_gives_back_what_waits_and_lets_finish_what_runs() {
-    let mut bench = connected(1);
-    _ = bench.learn(spec());
-    _ = bench.assign(1, 1);
-    _ = bench.assign(2, 2);
-    let effects = bench.hear(DispatcherMessage::Drain);
-    assert_eq!(effects.messages, [WorkerMessage::Returned(vec![named(2, 2)])]);
-    assert_eq!(effects.orders, []);
-    assert_eq!(bench.assign(3, 3).messages, [WorkerMessage::Returned(vec![named(3, 3)])]);
-    _ = bench.hear(DispatcherMessage::Resume);
-    _ = bench.ended(1, Outcome::Exited(0));
-    assert_eq!(starts(&bench.assign(4, 4)), [4]);
-}
-
-#[test]
-fn a_stopping_worker_ends_what_runs_without_reporting_it_and_then_is_stopped() {
-    let mut bench = connected(2);
-    _ = bench.learn(spec());
-    _ = bench.assign(1, 1);
-    _ = bench.assign(2, 2);
-    _ = bench.assign(3, 3);
-    _ = bench.ended(1, Outcome::Exited(0));
-    bench.engine.stop(bench.now, Millis(0));
-    let effects = bench.effects();
-    assert_eq!(effects.messages, [WorkerMessage::Stopping], "three was started in the place of one");
-    assert_eq!(effects.orders.len(), 2);
-    assert!(bench.ended(2, Outcome::Signalled(15)).messages.is_empty());
-    assert!(bench.ended(3, Outcome::Signalled(15)).messages.is_empty());
-    assert!(!bench.engine.is_stopped(), "the result of one is neither on disk nor acknowledged");
-    _ = bench.recorded(1, 1);
-    bench.engine.handle_synced(bench.engine.batches);
-    assert!(bench.engine.is_stopped());
-}
-
-#[test]
-fn what_ended_with_the_stop_is_still_named_after_a_reconnect() {
-    let mut bench = connected(2);
-    _ = bench.learn(spec());
-    _ = bench.assign(1, 1);
-    _ = bench.assign(2, 2);
-    bench.engine.stop(bench.now, Millis(0));
-    _ = bench.effects();
-    _ = bench.ended(1, Outcome::Signalled(15));
-    _ = bench.down();
-    let effects = bench.up();
-    let WorkerMessage::Holding(held) = &effects.messages[0] else { panic!("the holding comes first") };
-    assert_eq!(held.iter().map(|held| held.fence).collect::<Vec<_>>(), [fence(2), fence(1)]);
-    assert_eq!(effects.messages[1..], [WorkerMessage::Heartbeat { sequence: 2 }, WorkerMessage::Stopping]);
-}
-
-#[test]
-fn a_stopping_worker_waits_for_its_disk_but_not_forever_for_its_dispatcher() {
-    let mut bench = connected(1);
-    _ = bench.learn(spec());
-    _ = bench.assign(1, 1);
-    _ = bench.ended(1, Outcome::Exited(0));
-    bench.engine.stop(bench.now, Millis(0));
-    _ = bench.pass(Millis::from_secs(10));
-    assert!(!bench.engine.is_stopped(), "its result is nowhere but in memory");
-    bench.engine.handle_synced(BatchNo(1));
-    assert!(bench.engine.is_stopped());
-}
-
-#[test]
 fn what_an_earlier_start_left_is_told_again() {
     let kept = EndedAttempt { id: id(1), fence: fence(1), report: report(Outcome::Exited(3), Timestamp(5)) };
     let mut bench = worker_with(1, vec![kept]);
@@ -410,25 +345,6 @@ fn a_spec_goes_when_its_job_is_forgotten_and_its_last_attempt_is_gone() {
     _ = bench.learn(spec());
     _ = bench.up();
     assert!(!knows(&bench), "a new link teaches anew");
-}
-
-#[test]
-fn a_dispatcher_cannot_make_a_stopping_worker_hold_more_than_one_message_names() {
-    let mut bench = connected(2);
-    _ = bench.learn(spec());
-    _ = bench.assign(1, 1);
-    _ = bench.assign(2, 2);
-    bench.engine.stop(bench.now, Millis(0));
-    _ = bench.effects();
-    _ = bench.ended(1, Outcome::Signalled(15));
-    // Each is a result to be kept, of an attempt that never came.
-    for counter in 10..10 + limits::MAX_BATCH as u64 + 10 {
-        _ = bench.cancel(counter, counter, Millis(0));
-    }
-    let said = bench.up().messages;
-    let Some(WorkerMessage::Holding(holding)) = said.first() else { panic!("{said:?}") };
-    assert_eq!(holding.len(), limits::MAX_BATCH);
-    assert!([1, 2].iter().all(|counter| holding.iter().any(|held| held.fence == fence(*counter))));
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! orders, and passes no byte of theirs: tasks write to the worker's pipes.
 //! The one invariant (G9): it says `Ended` only when no descendant of the task
 //! is left, and it ends only in that state too, whoever died before it.
-//! Deliberately absent: time limits and everything else that is a decision.
+//! A lease, which holds while the worker itself stands still, is counted here. Deliberately absent: time limits and
+//! everything else that is a decision.
 
 mod link;
 mod memory;
@@ -44,7 +45,7 @@ fn serve() -> std::io::Result<()> {
         match order {
             ShimOrder::Start(task) => shim.run(&task)?,
             // Crossed the news that the task had ended.
-            ShimOrder::Terminate { .. } => {}
+            ShimOrder::Terminate { .. } | ShimOrder::Renew(_) => {}
         }
     }
     Ok(())

@@ -5,7 +5,8 @@
 //!    │                             ▲
 //!    └─Terminate─▶ Terminating ────┘ grace over, or the worker gone
 //! ```
-//! Invariant: the loop ends only when waiting says that there is no child.
+//! Invariant: the loop ends only when waiting says that there is no child; a task with a lease does not outlive it,
+//! whether or not its worker is there to end it.
 //! Absent: how processes are found (`tree`) and started (`spawn`), and how much memory they have (`memory`).
 
 use std::io;
@@ -24,11 +25,14 @@ use super::{Shim, spawn};
 use crate::exec::sys::{self, ChildSignals, Waited};
 use crate::exec::{program, tree};
 use crate::model::outcome::SpawnFailureKind;
-use crate::wire::shim::{ShimFact, ShimOrder, ShimStatus, StartTask};
+use crate::model::Millis;
+use crate::wire::shim::{ShimFact, ShimOrder, ShimStatus, StartTask, TaskLease};
 
 /// A task that ends within this is told about once instead of twice. Nobody
 /// notices the delay, and most short tasks are shorter.
 const NOTICE_AFTER: Duration = Duration::from_millis(10);
+/// Between two looks at a lease: the machine may have slept meanwhile.
+const LEASE_EVERY: Duration = Duration::from_secs(1);
 /// Between two rounds of killing, at first: about what a killed process takes to be gone.
 const KILL_ROUND_MIN: Duration = Duration::from_millis(1);
 /// Between two rounds of killing, when somebody is stuck in the kernel.
@@ -46,6 +50,10 @@ impl Shim {
             self.worker.tell(&ShimFact::SpawnFailed(program::failure(SpawnFailureKind::Worker, reason)));
             return Ok(());
         };
+        if task.lease.is_some_and(|lease| lease.terminate_at_us <= sys::since_boot_us()) {
+            self.worker.tell(&ShimFact::Ended { status: ShimStatus::LeaseOver, ran_us: 0, peak_memory_bytes: 0 });
+            return Ok(());
+        }
         let main = match self.children.unblocked(|| spawn::spawn(task, stdio))? {
             Ok(main) => main,
             Err(failure) => {
@@ -53,7 +61,7 @@ impl Shim {
                 return Ok(());
             }
         };
-        let mut running = Running::new(main, task.memory_bytes);
+        let mut running = Running::new(main, task);
         // A task that was done before the signal was blocked again is not heard of.
         let mut left = running.reap()? && running.press()?;
         while left {
@@ -79,6 +87,7 @@ impl Shim {
             return Ok(false);
         }
         running.look_at_memory();
+        running.look_at_lease(sys::since_boot_us());
         if let Some(notice) = running.due_notice() {
             self.worker.tell(&notice);
         }
@@ -143,10 +152,14 @@ struct Running {
     memory: Option<MemoryWatch>,
     /// Whether it was ended because it was over its memory.
     over_memory: bool,
+    /// For how long it may run, if that is bounded.
+    lease: Option<TaskLease>,
+    /// Whether it was ended because that was over.
+    over_lease: bool,
 }
 
 impl Running {
-    fn new(main: Pid, memory_bytes: u64) -> Self {
+    fn new(main: Pid, task: &StartTask) -> Self {
         let started = now();
         Self {
             main,
@@ -155,8 +168,10 @@ impl Running {
             noticed: false,
             status: None,
             peak_memory_bytes: 0,
-            memory: MemoryWatch::of(memory_bytes, started),
+            memory: MemoryWatch::of(task.memory_bytes, started),
             over_memory: false,
+            lease: task.lease,
+            over_lease: false,
         }
     }
 
@@ -169,7 +184,24 @@ impl Running {
         };
         let notice = (!self.noticed).then(|| self.started + NOTICE_AFTER);
         let memory = self.memory.as_ref().filter(|_| self.is_watched()).map(MemoryWatch::next);
-        [phase, notice, memory].into_iter().flatten().min()
+        // This clock does not say when a machine that slept has woken.
+        let lease = self.lease.filter(|_| self.is_watched()).map(|_| now() + LEASE_EVERY);
+        [phase, notice, memory, lease].into_iter().flatten().min()
+    }
+
+    /// Ends it when its lease is over.
+    fn look_at_lease(&mut self, since_boot_us: u64) {
+        let Some(lease) = self.lease.filter(|lease| self.is_watched() && lease.terminate_at_us <= since_boot_us) else {
+            return;
+        };
+        // What was asked to end for another reason ends for that, and no later than its lease.
+        self.over_lease |= self.phase == Phase::Running;
+        let grace_us = lease.kill_at_us.saturating_sub(since_boot_us);
+        match grace_us {
+            0 => self.kill_now(),
+            _ if self.phase == Phase::Running => self.obey(&ShimOrder::Terminate { grace: Millis(grace_us.div_ceil(1000)) }),
+            _ => {}
+        }
     }
 
     /// Whether its memory still matters: what is being killed gives it back anyway.
@@ -195,8 +227,18 @@ impl Running {
     }
 
     fn obey(&mut self, order: &ShimOrder) {
-        // A worker starts nothing while something runs.
-        let ShimOrder::Terminate { grace } = order else { return };
+        let grace = match order {
+            ShimOrder::Terminate { grace } => *grace,
+            ShimOrder::Renew(lease) => {
+                // One that is over is not given back: the task was told to end.
+                if self.lease.is_some() && !self.over_lease {
+                    self.lease = Some(*lease);
+                }
+                return;
+            }
+            // A worker starts nothing while something runs.
+            ShimOrder::Start(_) => return,
+        };
         let until = now() + grace.as_duration();
         self.phase = match self.phase {
             _ if grace.0 == 0 => return self.kill_now(),
@@ -286,6 +328,7 @@ impl Running {
     fn ended(&self) -> ShimFact {
         let status = match self.status {
             _ if self.over_memory => ShimStatus::OutOfMemory,
+            _ if self.over_lease => ShimStatus::LeaseOver,
             Some(status) => match status.code() {
                 Some(code) => ShimStatus::Exited(code),
                 None => ShimStatus::Signalled(status.signal().unwrap_or(0)),

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::MsgFlags;
+use nix::time::ClockId;
 use nix::unistd::{Pid, pipe};
 
 /// Plain waits.
@@ -23,6 +24,9 @@ pub(super) const SEND_FLAGS: MsgFlags = MsgFlags::empty();
 pub(super) fn last_signal() -> libc::c_int {
     libc::SIGUSR2
 }
+
+/// The clock that comes nearest to one that goes on while the machine sleeps; on some systems it does not.
+pub(super) const ALWAYS_ON: ClockId = ClockId::CLOCK_MONOTONIC;
 
 /// There is no such thing here; orphans go to `init`.
 pub(in crate::exec) fn become_subreaper() -> io::Result<()> {

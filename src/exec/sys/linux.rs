@@ -13,6 +13,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::MsgFlags;
+use nix::time::ClockId;
 use nix::unistd::Pid;
 
 /// Children made by a bare `clone` are no business of ordinary waits, but they are of ours.
@@ -26,6 +27,9 @@ pub(super) const SEND_FLAGS: MsgFlags = MsgFlags::MSG_NOSIGNAL;
 pub(super) fn last_signal() -> libc::c_int {
     libc::SIGRTMAX()
 }
+
+/// The clock that goes on while the machine sleeps.
+pub(super) const ALWAYS_ON: ClockId = ClockId::CLOCK_BOOTTIME;
 
 /// From here on, descendants of this process whose parents die become its children.
 pub(in crate::exec) fn become_subreaper() -> io::Result<()> {

@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -30,13 +31,13 @@ pub(super) use fallback::{
     ChildSignals, TELLS_MEMORY, become_subreaper, children_of, fair_memory, held_memory, name_process,
 };
 #[cfg(not(target_os = "linux"))]
-use fallback::{RECEIVE_FLAGS, SEND_FLAGS, WAIT_FLAGS, last_signal};
+use fallback::{ALWAYS_ON, RECEIVE_FLAGS, SEND_FLAGS, WAIT_FLAGS, last_signal};
 #[cfg(target_os = "linux")]
 pub(super) use linux::{
     ChildSignals, TELLS_MEMORY, become_subreaper, children_of, fair_memory, held_memory, name_process,
 };
 #[cfg(target_os = "linux")]
-use linux::{RECEIVE_FLAGS, SEND_FLAGS, WAIT_FLAGS, last_signal};
+use linux::{ALWAYS_ON, RECEIVE_FLAGS, SEND_FLAGS, WAIT_FLAGS, last_signal};
 
 /// Descriptors that can travel beside one message: stdin, stdout, stderr.
 pub(super) const MAX_DESCRIPTORS: usize = 3;
@@ -61,6 +62,16 @@ pub(super) struct Reaped {
     pub(super) status: ExitStatus,
     /// Largest resident set of it and of the children that it waited for.
     pub(super) peak_memory_bytes: u64,
+}
+
+/// Microseconds since the machine was started, those in which it slept among them; the same for all its processes.
+#[must_use]
+pub fn since_boot_us() -> u64 {
+    // Without this clock no lease can be kept: then every lease is over.
+    nix::time::clock_gettime(ALWAYS_ON)
+        .ok()
+        .and_then(|time| u64::try_from(Duration::from(time).as_micros()).ok())
+        .unwrap_or(u64::MAX)
 }
 
 /// Reaps one ended child, `which` or any, without blocking.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 pub use crate::discovery::DISCOVERY_PORT;
 use crate::model::Millis;
-use crate::model::limits::{LOST_AFTER, MAX_LOG_BYTES, MAX_WORKERS, TASK_RETRIES, TASK_TIMEOUT};
+use crate::model::limits::{LOST_AFTER, MAX_WORKERS, TASK_RETRIES, TASK_TIMEOUT};
 
 /// The port of a dispatcher unless told otherwise (`--port 7878`).
 pub const DISPATCHER_PORT: u16 = 7878;
@@ -15,9 +15,9 @@ pub const DISPATCHER_PORT: u16 = 7878;
 /// How long ended jobs are kept unless told otherwise (`--retention 7d`).
 const RETENTION: Millis = Millis::from_secs(7 * 24 * 3600);
 
-/// How much stored output is kept unless told otherwise (`--log-space 10G`): a hundred tasks that write all that is
-/// kept of one.
-const LOG_SPACE: u64 = 100 * MAX_LOG_BYTES;
+/// How much stored output is kept unless told otherwise (`--log-space 10G`): about a hundred tasks that write
+/// all that is kept of one.
+const LOG_SPACE: u64 = 10 << 30;
 
 /// What a dispatcher is told at its start.
 #[derive(Debug, Clone)]

@@ -48,6 +48,10 @@ impl Shell {
                     let ready: Vec<_> = ended.into_iter().filter_map(|ended| self.release(ended)).collect();
                     self.queue(WorkerMessage::Ended(ready));
                 }
+                WorkerMessage::Heartbeat { sequence } => {
+                    self.lease.sends(sequence);
+                    self.queue(WorkerMessage::Heartbeat { sequence });
+                }
                 other => self.queue(other),
             }
         }

@@ -28,6 +28,7 @@ mod hand_over;
 mod holding;
 mod join;
 pub mod last_words;
+mod lease;
 mod life;
 mod logs;
 mod mesh;

@@ -18,6 +18,7 @@ use super::files_turn::Staging;
 use super::hand_over::Porter;
 use super::holding::Holding;
 use super::last_words::Briefer;
+use super::lease::LeaseClock;
 use super::mesh::Mesh;
 use super::outbox::{Reached, ResultKeeper};
 use super::reports::Reports;
@@ -212,6 +213,8 @@ pub(super) struct Shell {
     pub(super) holding: Holding,
     /// For what goes to peers, and comes from them.
     pub(super) porter: Porter,
+    /// Until when exclusive attempts may run.
+    pub(super) lease: LeaseClock,
     /// Attached attempts whose results are not recorded yet.
     pub(super) attached: BTreeMap<AttemptId, oneshot::Sender<()>>,
     /// Streams and uploads underway.
@@ -249,6 +252,7 @@ impl Shell {
             offers: BTreeMap::new(),
             holding: Holding::default(),
             porter,
+            lease: LeaseClock::default(),
             attached: BTreeMap::new(),
             tasks: JoinSet::new(),
             stopping: false,
@@ -312,7 +316,14 @@ impl Shell {
         match event {
             Event::Up(up) if up.dispatcher != self.dispatcher => return Ok(Some(LoopEnd::OtherDispatcher)),
             Event::Up(up) => self.joined(now, *up),
-            Event::Said(message) => self.engine.handle_message(now, message),
+            Event::Said(message) => {
+                if let DispatcherMessage::HeartbeatSeen { sequence, .. } = &message
+                    && let Some(lease) = self.lease.hears(*sequence)
+                {
+                    self.executor.renew(lease);
+                }
+                self.engine.handle_message(now, message);
+            }
             Event::Down => {
                 self.outgoing = None;
                 self.pending.clear();

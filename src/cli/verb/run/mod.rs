@@ -17,13 +17,14 @@ use std::time::Duration;
 
 use live::Live;
 
-use super::bring::{Bringer, Broken, Declared};
+use super::bring::{Bringer, Broken, Declared, bytes_of};
 use super::cluster::{self, Cluster};
 use super::interrupts::Interrupts;
 use super::{Context, ending, queue, wait};
 use crate::cli::args::RunArgs;
 use crate::cli::error::CliError;
 use crate::cli::exit;
+use crate::cli::output::meter::{FileMeter, Moving};
 use crate::cli::output::{json, say};
 use crate::cli::resolve::{self, JobPlan, StdinPlan};
 use crate::cli::session::{Handle, Session};
@@ -106,7 +107,8 @@ impl Run {
         let (stdin, numbers) = (plan.stdin.clone(), array::numbers(&plan.spec.items));
         let declared =
             (!plan.spec.outputs.is_empty()).then(|| Declared::new(plan.spec.outputs.clone(), plan.spec.items.clone()));
-        let mut bringer = declared.map(|declared| Bringer::new(Path::new("."), declared));
+        let mut meter = FileMeter::new(Moving::Down, self.quiet);
+        let mut bringer = declared.map(|declared| Bringer::new(Path::new("."), declared, meter.count()));
         // Until the job is submitted there is nothing to cancel.
         tokio::select! {
             brought = queue::bring(&mut self.session, &plan.luggage) => brought?,
@@ -132,7 +134,7 @@ impl Run {
                 // What was cut short may have left half of a file, which must not replace a whole one.
                 let is_whole = view.outcome.as_ref().is_some_and(Outcome::is_its_own);
                 if let Some(bringer) = bringer.as_mut().filter(|_| is_whole) {
-                    bring_all(&mut self.session, job, bringer).await?;
+                    bring_all(&mut self.session, job, bringer, &mut meter).await?;
                 }
                 Ok(view)
             } else {
@@ -178,18 +180,27 @@ impl Run {
 }
 
 /// Brings back what the only task of a job has left.
-async fn bring_all(session: &mut Session, job: JobId, bringer: &mut Bringer) -> Result<(), CliError> {
+async fn bring_all(
+    session: &mut Session,
+    job: JobId,
+    bringer: &mut Bringer,
+    meter: &mut FileMeter,
+) -> Result<(), CliError> {
     loop {
         let brought = async {
             let of = Selector::These(vec![Part::Task(TaskId::new(job.0, 0))]);
             let filter = TaskFilter { of, states: Vec::new(), after: None, limit: 1 };
             for task in session.client().tasks(filter).await? {
-                bringer.bring(session.client(), &task, |_| true).await?;
+                meter.left(bytes_of(&task, |_| true));
+                meter.meanwhile(bringer.bring(session.client(), &task, |_| true)).await?;
             }
             Ok(())
         };
         match brought.await {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                meter.end();
+                return Ok(());
+            }
             Err(Broken::Link(error)) => session.reopen(error).await?,
             Err(Broken::Ours(error)) => return Err(error),
         }

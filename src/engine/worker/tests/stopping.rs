@@ -49,3 +49,86 @@ fn a_hurried_worker_kills_what_runs_whether_or_not_it_was_asked_to_end() {
         assert_eq!(orders, [ExecOrder::Terminate { id: named(1, 1).id, grace: Millis(0) }]);
     }
 }
+
+#[test]
+fn draining_gives_back_what_waits_and_lets_finish_what_runs() {
+    let mut bench = connected(1);
+    _ = bench.learn(spec());
+    _ = bench.assign(1, 1);
+    _ = bench.assign(2, 2);
+    let effects = bench.hear(DispatcherMessage::Drain);
+    assert_eq!(effects.messages, [WorkerMessage::Returned(vec![named(2, 2)])]);
+    assert_eq!(effects.orders, []);
+    assert_eq!(bench.assign(3, 3).messages, [WorkerMessage::Returned(vec![named(3, 3)])]);
+    _ = bench.hear(DispatcherMessage::Resume);
+    _ = bench.ended(1, Outcome::Exited(0));
+    assert_eq!(starts(&bench.assign(4, 4)), [4]);
+}
+
+#[test]
+fn a_stopping_worker_ends_what_runs_without_reporting_it_and_then_is_stopped() {
+    let mut bench = connected(2);
+    _ = bench.learn(spec());
+    _ = bench.assign(1, 1);
+    _ = bench.assign(2, 2);
+    _ = bench.assign(3, 3);
+    _ = bench.ended(1, Outcome::Exited(0));
+    bench.engine.stop(bench.now, Millis(0));
+    let effects = bench.effects();
+    assert_eq!(effects.messages, [WorkerMessage::Stopping], "three was started in the place of one");
+    assert_eq!(effects.orders.len(), 2);
+    assert!(bench.ended(2, Outcome::Signalled(15)).messages.is_empty());
+    assert!(bench.ended(3, Outcome::Signalled(15)).messages.is_empty());
+    assert!(!bench.engine.is_stopped(), "the result of one is neither on disk nor acknowledged");
+    _ = bench.recorded(1, 1);
+    bench.engine.handle_synced(bench.engine.batches);
+    assert!(bench.engine.is_stopped());
+}
+
+#[test]
+fn what_ended_with_the_stop_is_still_named_after_a_reconnect() {
+    let mut bench = connected(2);
+    _ = bench.learn(spec());
+    _ = bench.assign(1, 1);
+    _ = bench.assign(2, 2);
+    bench.engine.stop(bench.now, Millis(0));
+    _ = bench.effects();
+    _ = bench.ended(1, Outcome::Signalled(15));
+    _ = bench.down();
+    let effects = bench.up();
+    let WorkerMessage::Holding(held) = &effects.messages[0] else { panic!("the holding comes first") };
+    assert_eq!(held.iter().map(|held| held.fence).collect::<Vec<_>>(), [fence(2), fence(1)]);
+    assert_eq!(effects.messages[1..], [WorkerMessage::Heartbeat { sequence: 2 }, WorkerMessage::Stopping]);
+}
+
+#[test]
+fn a_stopping_worker_waits_for_its_disk_but_not_forever_for_its_dispatcher() {
+    let mut bench = connected(1);
+    _ = bench.learn(spec());
+    _ = bench.assign(1, 1);
+    _ = bench.ended(1, Outcome::Exited(0));
+    bench.engine.stop(bench.now, Millis(0));
+    _ = bench.pass(Millis::from_secs(10));
+    assert!(!bench.engine.is_stopped(), "its result is nowhere but in memory");
+    bench.engine.handle_synced(BatchNo(1));
+    assert!(bench.engine.is_stopped());
+}
+
+#[test]
+fn a_dispatcher_cannot_make_a_stopping_worker_hold_more_than_one_message_names() {
+    let mut bench = connected(2);
+    _ = bench.learn(spec());
+    _ = bench.assign(1, 1);
+    _ = bench.assign(2, 2);
+    bench.engine.stop(bench.now, Millis(0));
+    _ = bench.effects();
+    _ = bench.ended(1, Outcome::Signalled(15));
+    // Each is a result to be kept, of an attempt that never came.
+    for counter in 10..10 + limits::MAX_BATCH as u64 + 10 {
+        _ = bench.cancel(counter, counter, Millis(0));
+    }
+    let said = bench.up().messages;
+    let Some(WorkerMessage::Holding(holding)) = said.first() else { panic!("{said:?}") };
+    assert_eq!(holding.len(), limits::MAX_BATCH);
+    assert!([1, 2].iter().all(|counter| holding.iter().any(|held| held.fence == fence(*counter))));
+}

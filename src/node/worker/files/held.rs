@@ -139,20 +139,14 @@ impl Stock {
     /// Makes room for `bytes`, at the cost of what nobody needs. Outputs that are only here go to the dispatcher
     /// when nothing else makes enough.
     pub(super) async fn make_room(&self, bytes: u64) -> Result<(), FilesError> {
-        let store = self.store.clone();
-        let asked = self.held.lock().asked || !self.holds;
-        let made = blocking(move || Ok(store.make_room(bytes, &|_| !asked)?)).await;
+        let made = self.room(bytes).await;
         let Err(FilesError::Blob(BlobError::Full { .. })) = made else { return made };
         if !self.holds {
             return made;
         }
         // One at a time: whoever waited may find that there is room now.
         let _emptying = self.emptying.lock().await;
-        let room = || {
-            let store = self.store.clone();
-            blocking(move || Ok(store.make_room(bytes, &|_| false)?))
-        };
-        match room().await {
+        match self.room(bytes).await {
             Err(FilesError::Blob(BlobError::Full { .. })) => {}
             made => return made,
         }
@@ -163,7 +157,18 @@ impl Stock {
             }
             pause.wait().await;
         }
-        room().await
+        self.room(bytes).await
+    }
+
+    /// Makes room with what nobody needs, as far as that is known here.
+    async fn room(&self, bytes: u64) -> Result<(), FilesError> {
+        let stock = self.clone();
+        blocking(move || {
+            // Until the dispatcher was asked, anything that is here may be needed.
+            let keeps_all = stock.holds && !stock.held.lock().asked;
+            Ok(stock.store.make_room(bytes, &|_| keeps_all)?)
+        })
+        .await
     }
 
     /// Brings everything that only this worker has to the dispatcher, and lets go of it; says how much that was.

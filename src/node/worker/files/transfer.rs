@@ -23,7 +23,7 @@ use crate::model::{AttemptId, Digest, IntervalSet, NodeId, NodeName};
 
 /// News that waits to be heard; sessions wait while it is full.
 const NEWS: usize = 256;
-/// Damaged pieces of the dispatcher's in a row, after which a blob is given up: its disk is broken.
+/// Damaged pieces of the dispatcher's in one fetch, after which that is given up: its disk is broken.
 const MOST_DAMAGED: u32 = 3;
 /// What bytes from the dispatcher are said to come from.
 const DISPATCHER: &str = "dispatcher";
