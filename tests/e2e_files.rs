@@ -7,6 +7,8 @@
 
 #![cfg(all(feature = "node", target_os = "linux"))]
 
+#[path = "e2e_files/ahead.rs"]
+mod ahead;
 #[path = "e2e_files/desk.rs"]
 mod desk;
 mod harness;

@@ -48,7 +48,7 @@ use octaskly::model::{
 use octaskly::trust::grants::{BlobGrant, HandOver, TaskGrant};
 use octaskly::trust::roster::{Roster, RosterEntry, RosterEpoch};
 use octaskly::wire::beacon::{BEACON_VERSION, Beacon, BeaconAddress, BeaconKind, SealedBeacon};
-use octaskly::wire::shim::{GuardOrder, ShimFact, ShimOrder, ShimStatus, StartTask};
+use octaskly::wire::shim::{GuardOrder, ShimFact, ShimOrder, ShimStatus, StartTask, TaskLease};
 use octaskly::wire::{DataFrame, OutputStream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -847,8 +847,10 @@ golden!(shim_order_keeps_its_bytes, "shim_order.hex", ShimOrder, {
         env: vec![("PATH".into(), "/bin".into())],
         cwd: "/tmp".into(),
         memory_bytes: 1 << 20,
+        lease: Some(TaskLease { terminate_at_us: 1 << 40, kill_at_us: 1 << 41 }),
     }),
     "Terminate": ShimOrder::Terminate { .. } => ShimOrder::Terminate { grace: Millis(10_000) },
+    "Renew": ShimOrder::Renew(_) => ShimOrder::Renew(TaskLease { terminate_at_us: 40_000_000, kill_at_us: 50_000_000 }),
 });
 
 golden!(shim_fact_keeps_its_bytes, "shim_fact.hex", ShimFact, {
@@ -864,6 +866,7 @@ golden!(shim_status_keeps_its_bytes, "shim_status.hex", ShimStatus, {
     "Exited": ShimStatus::Exited(_) => ShimStatus::Exited(7),
     "Signalled": ShimStatus::Signalled(_) => ShimStatus::Signalled(9),
     "OutOfMemory": ShimStatus::OutOfMemory => ShimStatus::OutOfMemory,
+    "LeaseOver": ShimStatus::LeaseOver => ShimStatus::LeaseOver,
 });
 
 golden!(guard_order_keeps_its_bytes, "guard_order.hex", GuardOrder, {

@@ -72,12 +72,7 @@ impl Client {
     ///
     /// # Errors
     /// When a file has changed or cannot be read, the dispatcher has no room, or the link breaks.
-    pub async fn upload(
-        &self,
-        wishes: Vec<BlobWish>,
-        luggage: &Luggage,
-        count: &ByteCount,
-    ) -> Result<(), ClientError> {
+    pub async fn upload(&self, wishes: Vec<BlobWish>, luggage: &Luggage, count: &ByteCount) -> Result<(), ClientError> {
         for some in BlobWish::by_stream(wishes) {
             let (files, before) = (some.len(), count.bytes());
             let uploaded = self.upload_some(some, luggage, count).await;
@@ -87,7 +82,12 @@ impl Client {
         Ok(())
     }
 
-    async fn upload_some(&self, wishes: Vec<BlobWish>, luggage: &Luggage, count: &ByteCount) -> Result<(), ClientError> {
+    async fn upload_some(
+        &self,
+        wishes: Vec<BlobWish>,
+        luggage: &Luggage,
+        count: &ByteCount,
+    ) -> Result<(), ClientError> {
         let (mut send, mut recv) = self.open(&Request::UploadBlobs(wishes.clone())).await?;
         let feeding = async {
             for (place, wish) in wishes.into_iter().enumerate() {

@@ -328,10 +328,12 @@ async fn patience(mut closing: watch::Receiver<bool>, mut gone: watch::Receiver<
 
 /// Waits for a lease to be renewed; for ever where there is none.
 async fn renewed_lease(lease: &mut Option<watch::Receiver<TaskLease>>) -> TaskLease {
-    match lease {
-        Some(lease) if lease.changed().await.is_ok() => *lease.borrow_and_update(),
-        _ => std::future::pending().await,
+    if let Some(lease) = lease
+        && lease.changed().await.is_ok()
+    {
+        return *lease.borrow_and_update();
     }
+    std::future::pending().await
 }
 
 /// Waits until a flag is raised; for ever when nobody is left to raise it.

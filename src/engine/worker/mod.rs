@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use effects::{ExecFact, ExecOrder, PeerFact, PeerOrder, ProvedOffer, WorkerEffects, WorkerNotice};
 
-use self::held::{Held, Place};
+use self::held::{Held, Phase, Place};
 use self::jobs::Jobs;
 use self::link::Link;
 use self::mates::Mates;
@@ -39,11 +39,11 @@ use self::room::Room;
 use self::taking::Answers;
 use crate::model::handshake::Welcome;
 use crate::model::limits::TASK_TIMEOUT;
-use crate::model::messages::{DispatcherMessage, HeldAttempt};
+use crate::model::messages::{Assignment, DispatcherMessage, HeldAttempt};
 use crate::model::node::WorkerProfile;
 use crate::model::offload::TakenOver;
 use crate::model::records::{BatchNo, Unsettled};
-use crate::model::{AttemptId, Fence, Millis, NodeId, NodeName, Timestamp};
+use crate::model::{AttemptId, Fence, Millis, NodeId, NodeName, SealedSpec, Timestamp};
 
 /// What a worker is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -291,6 +291,20 @@ impl WorkerEngine {
     pub fn vacancy(&self) -> (u32, u32, bool) {
         let ready = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
         (self.room.free_slots(), ready, !self.draining && !self.is_stopping())
+    }
+
+    /// How many attempts may run at once.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        usize::try_from(self.profile.capacity.slots).unwrap_or(usize::MAX)
+    }
+
+    /// The attempts that are the next to start, at most `most`, in that order.
+    pub fn next_in_line(&self, most: usize) -> impl Iterator<Item = (&Assignment, &SealedSpec)> {
+        self.queue.iter().take(most).filter_map(|(_, fence)| match self.attempts.get(fence) {
+            Some(Held { assignment, phase: Phase::Queued(spec), .. }) => Some((assignment, spec)),
+            _ => None,
+        })
     }
 
     /// Panics with what is broken, if anything is.

@@ -188,6 +188,21 @@ fn the_queue_goes_by_priority_and_then_by_assignment() {
 }
 
 #[test]
+fn what_starts_next_is_told_in_its_order_and_without_what_runs() {
+    let mut bench = connected(1);
+    _ = bench.learn(spec());
+    (1..=4).for_each(|index| _ = bench.assign(index, index));
+    let next = |bench: &Bench, most| -> Vec<u64> {
+        bench.engine.next_in_line(most).map(|(assignment, _)| assignment.task.index.0).collect()
+    };
+    assert_eq!(next(&bench, 2), [2, 3]);
+    _ = bench.cancel(3, 3, Millis(0));
+    assert_eq!(next(&bench, 9), [2, 4]);
+    _ = bench.ended(1, Outcome::Exited(0));
+    assert_eq!(next(&bench, 9), [4]);
+}
+
+#[test]
 fn an_assignment_without_its_spec_asks_for_it_once_and_starts_when_it_comes() {
     let mut bench = connected(2);
     assert!(bench.assign(1, 1).messages.contains(&WorkerMessage::SpecMissing(JobId(1))));

@@ -24,8 +24,8 @@ use super::memory::MemoryWatch;
 use super::{Shim, spawn};
 use crate::exec::sys::{self, ChildSignals, Waited};
 use crate::exec::{program, tree};
-use crate::model::outcome::SpawnFailureKind;
 use crate::model::Millis;
+use crate::model::outcome::SpawnFailureKind;
 use crate::wire::shim::{ShimFact, ShimOrder, ShimStatus, StartTask, TaskLease};
 
 /// A task that ends within this is told about once instead of twice. Nobody
@@ -199,7 +199,9 @@ impl Running {
         let grace_us = lease.kill_at_us.saturating_sub(since_boot_us);
         match grace_us {
             0 => self.kill_now(),
-            _ if self.phase == Phase::Running => self.obey(&ShimOrder::Terminate { grace: Millis(grace_us.div_ceil(1000)) }),
+            _ if self.phase == Phase::Running => {
+                self.obey(&ShimOrder::Terminate { grace: Millis(grace_us.div_ceil(1000)) })
+            }
             _ => {}
         }
     }

@@ -27,17 +27,17 @@ mod fallback;
 mod linux;
 
 #[cfg(not(target_os = "linux"))]
-pub(super) use fallback::{
-    ChildSignals, TELLS_MEMORY, become_subreaper, children_of, fair_memory, held_memory, name_process,
-};
-#[cfg(not(target_os = "linux"))]
 use fallback::{ALWAYS_ON, RECEIVE_FLAGS, SEND_FLAGS, WAIT_FLAGS, last_signal};
-#[cfg(target_os = "linux")]
-pub(super) use linux::{
+#[cfg(not(target_os = "linux"))]
+pub(super) use fallback::{
     ChildSignals, TELLS_MEMORY, become_subreaper, children_of, fair_memory, held_memory, name_process,
 };
 #[cfg(target_os = "linux")]
 use linux::{ALWAYS_ON, RECEIVE_FLAGS, SEND_FLAGS, WAIT_FLAGS, last_signal};
+#[cfg(target_os = "linux")]
+pub(super) use linux::{
+    ChildSignals, TELLS_MEMORY, become_subreaper, children_of, fair_memory, held_memory, name_process,
+};
 
 /// Descriptors that can travel beside one message: stdin, stdout, stderr.
 pub(super) const MAX_DESCRIPTORS: usize = 3;

@@ -56,6 +56,7 @@ impl Shell {
             }
         }
         effects.orders.into_iter().for_each(|order| self.carry_out(now, order));
+        self.stage_ahead();
         for notice in effects.notices {
             self.note_draining(&notice);
             self.log(notice);
@@ -117,7 +118,7 @@ impl Shell {
         if spec.spec().inputs.is_empty() {
             self.run_now(now, assignment, spec, attached, None);
         } else {
-            self.stage(Staging { assignment, spec, attached });
+            self.stage(now, Staging { assignment, spec, attached });
         }
     }
 

@@ -10,7 +10,10 @@
 //! The one invariant: every attempt that was ordered to start ends in exactly
 //! one fact for the engine. Absent: moving bytes (`files`).
 
+use tokio::task::AbortHandle;
+
 use super::files::{FilesError, Staged};
+use super::files_ahead::Ahead;
 use super::reports::Release;
 use super::shell::{Event, Shell};
 use crate::blob::{Collected, Pins};
@@ -28,35 +31,44 @@ pub(super) struct Staging {
 }
 
 impl Shell {
-    /// Has the inputs of an attempt brought.
-    pub(super) fn stage(&mut self, staging: Staging) {
+    /// Has the inputs of an attempt brought, where that was not done ahead of its start.
+    pub(super) fn stage(&mut self, now: Timestamp, staging: Staging) {
         let id = staging.assignment.id();
-        let (stock, spec, worker) = (self.stock.clone(), staging.spec.clone(), self.name.clone());
-        let (executor, events) = (self.executor.clone(), self.wires.events.clone());
-        let bringing = self.tasks.spawn(async move {
-            let staged = stock.stage(id, &spec, &worker, &executor).await.map_err(FilesError::into_outcome);
-            let _ = events.send(Event::Staged { id, staged }).await;
-        });
+        let bringing = match self.take_ahead(id) {
+            Some(Ahead::There(staged)) => return self.run_staged(now, staging, staged),
+            Some(Ahead::Coming(coming)) => coming,
+            Some(Ahead::Failed) | None => self.bring(id, &staging.spec),
+        };
         if let Some((_, earlier)) = self.staging.insert(id, (staging, bringing)) {
             earlier.abort();
         }
     }
 
+    /// Has the inputs of an attempt brought into a directory; [`Shell::staged`] hears of it.
+    pub(super) fn bring(&mut self, id: AttemptId, spec: &SealedSpec) -> AbortHandle {
+        let (stock, spec, worker) = (self.stock.clone(), spec.clone(), self.name.clone());
+        let (executor, events) = (self.executor.clone(), self.wires.events.clone());
+        self.tasks.spawn(async move {
+            let staged = stock.stage(id, &spec, &worker, &executor).await.map_err(FilesError::into_outcome);
+            let _ = events.send(Event::Staged { id, staged }).await;
+        })
+    }
+
     /// The inputs are there, or cannot be had.
     pub(super) fn staged(&mut self, now: Timestamp, id: AttemptId, staged: Result<Staged, Outcome>) {
-        let Some((staging, _)) = self.staging.remove(&id) else {
-            // It was ended meanwhile.
-            tokio::task::spawn_blocking(move || drop(staged));
-            return;
-        };
-        match staged {
-            Ok(staged) => {
-                let (directory, moved) = staged.into_parts();
-                self.moved.insert(id, moved);
-                self.run_now(now, staging.assignment, staging.spec, staging.attached, directory);
-            }
-            Err(outcome) => self.never_started(now, id, outcome),
+        match (self.staging.remove(&id), staged) {
+            (Some((staging, _)), Ok(staged)) => self.run_staged(now, staging, staged),
+            (Some(_), Err(outcome)) => self.never_started(now, id, outcome),
+            // It has not started, or was ended meanwhile.
+            (None, staged) => self.staged_ahead(id, staged),
         }
+    }
+
+    fn run_staged(&mut self, now: Timestamp, staging: Staging, staged: Staged) {
+        let Staging { assignment, spec, attached } = staging;
+        let (directory, moved) = staged.into_parts();
+        self.moved.insert(assignment.id(), moved);
+        self.run_now(now, assignment, spec, attached, directory);
     }
 
     /// An attempt that still waits for its inputs is to end.

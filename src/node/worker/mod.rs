@@ -22,6 +22,7 @@ mod dial;
 mod effects;
 mod examine;
 mod files;
+mod files_ahead;
 mod files_turn;
 mod gossip;
 mod hand_over;

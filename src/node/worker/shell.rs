@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::StopWishes;
 use super::files::{Staged, Stock};
+use super::files_ahead::Ahead;
 use super::files_turn::Staging;
 use super::hand_over::Porter;
 use super::holding::Holding;
@@ -206,6 +207,8 @@ pub(super) struct Shell {
     pub(super) stock: Stock,
     /// Attempts whose inputs are on their way.
     pub(super) staging: BTreeMap<AttemptId, (Staging, AbortHandle)>,
+    /// Attempts that wait for room, whose inputs are there or on their way.
+    pub(super) ahead: BTreeMap<AttemptId, Ahead>,
     /// What attempts moved, until their results are recorded; and offers of their outputs.
     pub(super) moved: BTreeMap<AttemptId, TaskFiles>,
     pub(super) offers: BTreeMap<AttemptId, AbortHandle>,
@@ -248,6 +251,7 @@ impl Shell {
             reports: Reports::default(),
             stock,
             staging: BTreeMap::new(),
+            ahead: BTreeMap::new(),
             moved: BTreeMap::new(),
             offers: BTreeMap::new(),
             holding: Holding::default(),

@@ -25,13 +25,7 @@ pub(crate) struct FileMeter {
 
 impl FileMeter {
     pub(crate) fn new(way: Moving, quiet: bool) -> Self {
-        Self {
-            surface: Surface::new(quiet),
-            way,
-            count: ByteCount::default(),
-            total: 0,
-            pace: Pace::default(),
-        }
+        Self { surface: Surface::new(quiet), way, count: ByteCount::default(), total: 0, pace: Pace::default() }
     }
 
     /// What whoever moves them counts with.
