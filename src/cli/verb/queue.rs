@@ -62,7 +62,7 @@ pub(super) async fn bring(session: &mut Session, luggage: &Luggage) -> Result<()
         let brought = async {
             let missing = client.missing(luggage.keys().copied()).await?;
             tell(&missing, luggage);
-            meter.left(missing.iter().map(BlobWish::bytes).fold(0, u64::saturating_add));
+            meter.left(bytes_of(&missing));
             meter.meanwhile(client.upload(missing, luggage, &count)).await
         };
         match brought.await {
@@ -77,9 +77,13 @@ pub(super) async fn bring(session: &mut Session, luggage: &Luggage) -> Result<()
 /// Says how much of what the job needs has to travel; each content counts once, however many files have it.
 fn tell(missing: &[BlobWish], luggage: &Luggage) {
     let all = luggage.keys().fold(0u64, |total, blob| total.saturating_add(blob.bytes));
-    let lacking = missing.iter().fold(0u64, |total, wish| total.saturating_add(wish.blob.bytes));
     let (few, many) = (missing.len(), luggage.len());
-    tracing::debug!("Uploading {few} of {many} contents ({} of {})", text::bytes(lacking), text::bytes(all));
+    tracing::debug!("Uploading {few} of {many} contents ({} of {})", text::bytes(bytes_of(missing)), text::bytes(all));
+}
+
+/// How many bytes these wishes want.
+fn bytes_of(wishes: &[BlobWish]) -> u64 {
+    wishes.iter().map(BlobWish::bytes).fold(0, u64::saturating_add)
 }
 
 /// What the plan waits for, `last` looked up.

@@ -76,13 +76,13 @@ impl FileMeter {
     }
 }
 
-/// `uploading files: 120 MiB of 2 GiB`.
+/// `uploading 120 MiB of 2 GiB`.
 fn facts(way: Moving, done: u64, total: u64) -> String {
     let word = match way {
         Moving::Up => "uploading",
         Moving::Down => "fetching",
     };
-    format!("{word} files: {} of {}", text::bytes(done), text::bytes(total))
+    format!("{word} {} of {}", text::bytes(done), text::bytes(total))
 }
 
 /// How fast it goes and how long what is left takes, behind a comma.
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_line_says_how_much_has_moved_and_how_long_the_rest_takes() {
-        assert_eq!(facts(Moving::Up, 120 << 20, 2 << 30), "uploading files: 120 MiB of 2 GiB");
+        assert_eq!(facts(Moving::Up, 120 << 20, 2 << 30), "uploading 120 MiB of 2 GiB");
         assert_eq!(outlook(100 << 20, (10 << 20) as f64), ", 10 MiB/s, 10 s left");
         assert_eq!(outlook(0, 2048.0), ", 2 KiB/s");
     }
