@@ -513,6 +513,29 @@ async fn a_long_log_is_kept_as_a_file_read_back_and_removed_with_its_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_read_is_told_as_that_and_leaves_the_link_as_it_is() {
+    let stage = Stage::open().await;
+    let client = stage.client().await;
+    let mut worker = stage.worker("worker-01").await;
+    let id = client.submit(job("seq")).await;
+    let assignment = worker.starts().await;
+    let output = worker.uploads(assignment.id(), &vec![7; 100_000]).await;
+    worker.ends_with(&assignment, Outcome::Exited(0), output).await;
+    assert_eq!(wait(&client, id).await, TaskState::Succeeded);
+    let log = stage.options().home.join(format!("dispatcher/logs/{id}/0.1.log"));
+    std::fs::remove_file(&log).expect("it was there");
+    std::fs::create_dir(&log).expect("what is no log takes its place");
+
+    let request = octaskly::model::requests::LogRequest { of: Selector::job(id), follow: false };
+    let mut logs = client.open(Request::Logs(request)).await;
+    assert_eq!(logs.next().await, Some(Reply::Streaming));
+    while logs.frame().await.expect("the stream stands") != DataFrame::Fails {}
+    let Some(Reply::Failed(failure)) = logs.next().await else { panic!("it is not told why") };
+    assert!(failure.text.contains("read"), "{}", failure.text);
+    assert_eq!(wait(&client, id).await, TaskState::Succeeded, "the client asks on over the same link");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn following_a_log_passes_from_the_running_task_to_its_stored_output() {
     let stage = Stage::open().await;
     let client = stage.client().await;

@@ -887,6 +887,7 @@ fn data_frames_keep_their_bytes() {
         ("Ack", DataFrame::Ack { received: 65_536 }),
         ("PieceBegins", DataFrame::PieceBegins { blob: 3, piece: 70_000, length: 1_048_640 }),
         ("Bytes", DataFrame::Bytes(b"piece".as_slice().into())),
+        ("Fails", DataFrame::Fails),
     ];
     let bytes = |frame: &DataFrame<'_>| {
         let mut bytes = Vec::new();
@@ -896,7 +897,7 @@ fn data_frames_keep_their_bytes() {
         match frame {
             DataFrame::Output { .. } | DataFrame::Cut { .. } | DataFrame::TaskBegins(_) | DataFrame::End => bytes,
             DataFrame::Stdin(_) | DataFrame::StdinEnd | DataFrame::Ack { .. } => bytes,
-            DataFrame::PieceBegins { .. } | DataFrame::Bytes(_) => bytes,
+            DataFrame::PieceBegins { .. } | DataFrame::Bytes(_) | DataFrame::Fails => bytes,
         }
     };
     compare("data_frames.hex", frames.iter().map(|(name, frame)| (*name, bytes(frame))).collect());

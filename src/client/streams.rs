@@ -146,10 +146,14 @@ impl LogStream {
     /// The next frame: `TaskBegins`, `Output` or `Cut`; `None` at the end.
     ///
     /// # Errors
-    /// When the link breaks.
+    /// When the dispatcher cannot read on, or the link breaks.
     pub async fn next(&mut self) -> Result<Option<DataFrame<'static>>, ClientError> {
         match self.recv.recv_data().await? {
             Some(DataFrame::End) => Ok(None),
+            Some(DataFrame::Fails) => match self.recv.recv::<Reply>(MAX_FRAME).await? {
+                Some(reply) => Err(super::unexpected("logs", reply)),
+                None => Err(ClientError::NoReply),
+            },
             Some(frame) => Ok(Some(frame.into_owned())),
             None => Err(ClientError::NoReply),
         }

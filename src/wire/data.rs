@@ -61,6 +61,8 @@ pub enum DataFrame<'a> {
     },
     /// Bytes of a piece.
     Bytes(Cow<'a, [u8]>),
+    /// Nothing more of this comes; a reply that says why not follows, and is the last on its stream.
+    Fails,
 }
 
 /// The byte that names a frame's kind. Never reused for another meaning.
@@ -77,6 +79,7 @@ enum Kind {
     Ack = 8,
     PieceBegins = 9,
     Bytes = 10,
+    Fails = 11,
 }
 
 impl Kind {
@@ -92,6 +95,7 @@ impl Kind {
             8 => Self::Ack,
             9 => Self::PieceBegins,
             10 => Self::Bytes,
+            11 => Self::Fails,
             other => return Err(WireError::UnknownKind(other)),
         })
     }
@@ -102,7 +106,7 @@ impl Kind {
             Self::Stdout | Self::Stderr | Self::Stdin | Self::Bytes => length <= DATA_FRAME,
             Self::Cut | Self::Ack => length == 8,
             Self::TaskBegins | Self::PieceBegins => length == 16,
-            Self::End | Self::StdinEnd => length == 0,
+            Self::End | Self::StdinEnd | Self::Fails => length == 0,
         }
     }
 }
@@ -165,6 +169,7 @@ impl<'a> DataFrame<'a> {
                 Self::PieceBegins { piece, blob: (both >> 32) as u32, length: both as u32 }
             }
             Kind::Bytes => Self::Bytes(bytes),
+            Kind::Fails => Self::Fails,
         })
     }
 
@@ -203,7 +208,7 @@ impl<'a> DataFrame<'a> {
                 payload[8..].copy_from_slice(&task.index.0.to_be_bytes());
                 put(self.kind(), &payload, out);
             }
-            Self::End | Self::StdinEnd => put(self.kind(), &[], out),
+            Self::End | Self::StdinEnd | Self::Fails => put(self.kind(), &[], out),
             Self::PieceBegins { blob, piece, length } => {
                 let mut payload = [0; 16];
                 payload[..8].copy_from_slice(&piece.to_be_bytes());
@@ -236,6 +241,7 @@ impl<'a> DataFrame<'a> {
             Self::Ack { received } => DataFrame::Ack { received },
             Self::PieceBegins { blob, piece, length } => DataFrame::PieceBegins { blob, piece, length },
             Self::Bytes(bytes) => DataFrame::Bytes(Cow::Owned(bytes.into_owned())),
+            Self::Fails => DataFrame::Fails,
         }
     }
 
@@ -257,6 +263,7 @@ impl<'a> DataFrame<'a> {
             Self::Ack { .. } => Kind::Ack,
             Self::PieceBegins { .. } => Kind::PieceBegins,
             Self::Bytes(_) => Kind::Bytes,
+            Self::Fails => Kind::Fails,
         }
     }
 }
@@ -304,7 +311,7 @@ mod tests {
         assert_eq!(front(u32::MAX, 6), Err(WireError::WrongLength { kind: 6, length: u32::MAX as usize }));
         assert_eq!(front(0, 5), Err(WireError::WrongLength { kind: 5, length: 0 }), "a length counts its kind");
         assert_eq!(front(2, 5), Err(WireError::WrongLength { kind: 5, length: 2 }), "an end carries nothing");
-        assert_eq!(front(1, 11), Err(WireError::UnknownKind(11)));
+        assert_eq!(front(1, 12), Err(WireError::UnknownKind(12)));
         assert_eq!(front(1, 0), Err(WireError::UnknownKind(0)));
     }
 

@@ -5,7 +5,7 @@
 //! stream that is dropped before [`Outlet::finish`], by an error, a stop or the
 //! end of its task, is reset, and the client asks again.
 
-use crate::model::requests::Reply;
+use crate::model::requests::{Failure, Reply};
 use crate::transport::{FrameSend, TransportError};
 use crate::wire::data::DataFrame;
 
@@ -13,15 +13,27 @@ use crate::wire::data::DataFrame;
 pub(super) struct Outlet {
     /// `None` once it is finished.
     send: Option<FrameSend>,
+    /// Whether data frames were said to follow.
+    streams: bool,
 }
 
 impl Outlet {
     pub(super) fn new(send: FrameSend) -> Self {
-        Self { send: Some(send) }
+        Self { send: Some(send), streams: false }
     }
 
     pub(super) async fn reply(&mut self, reply: &Reply) -> Result<(), TransportError> {
+        self.streams |= matches!(reply, Reply::Streaming);
         self.open()?.send(reply).await
+    }
+
+    /// Says why there is nothing, or nothing more, and that this was all.
+    pub(super) async fn fail(&mut self, failure: Failure) -> Result<(), TransportError> {
+        if self.streams {
+            self.feed(&DataFrame::Fails).await?;
+        }
+        self.reply(&Reply::Failed(failure)).await?;
+        self.finish().await
     }
 
     /// Puts one frame into the batch; it leaves when that is full, or with the next flush.

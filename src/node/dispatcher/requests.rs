@@ -121,7 +121,7 @@ pub(super) async fn report(trouble: Trouble, outlet: &mut Outlet) {
         // A stream that breaks off tells the client to ask again.
         Trouble::CutOff => return,
     };
-    let _ = finish(outlet, &Reply::Failed(failure)).await;
+    let _ = outlet.fail(failure).await;
 }
 
 async fn finish(outlet: &mut Outlet, reply: &Reply) -> Result<(), Trouble> {
