@@ -44,6 +44,11 @@ impl ByteCount {
         self.0.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// What was counted since it was `bytes` has to move again.
+    pub fn back_to(&self, bytes: u64) {
+        self.0.fetch_min(bytes, Ordering::Relaxed);
+    }
+
     /// How many have.
     #[must_use]
     pub fn bytes(&self) -> u64 {

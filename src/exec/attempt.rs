@@ -74,8 +74,10 @@ pub enum ExecEvent {
 /// How an attempt ended.
 #[derive(Debug)]
 pub struct Ending {
-    /// `Exited`, `Signalled`, `SpawnFailed`, or `Lost` when its shim was killed.
+    /// `Exited`, `Signalled`, `OutOfMemory`, `SpawnFailed`, or `Lost` when its shim was killed or its lease was over.
     pub outcome: Outcome,
+    /// Whether it had, or may have had, a process.
+    pub had_process: bool,
     /// Largest resident set of any of its processes; 0 when unknown.
     pub peak_memory_bytes: u64,
     /// Bytes it wrote to stdout, kept or not.
@@ -93,7 +95,7 @@ impl Ending {
     #[must_use]
     pub fn before_start(outcome: Outcome) -> Self {
         let kept = Kept::Nothing;
-        Self { outcome, peak_memory_bytes: 0, stdout_bytes: 0, stderr_bytes: 0, kept, directory: None }
+        Self { outcome, had_process: false, peak_memory_bytes: 0, stdout_bytes: 0, stderr_bytes: 0, kept, directory: None }
     }
 }
 

@@ -126,6 +126,8 @@ enum Heard {
 /// The end of a task's processes.
 struct Over {
     outcome: Outcome,
+    /// Whether there was, or may have been, any.
+    had_process: bool,
     /// How long there was a process, when its start was not told yet and there was one.
     untold: Option<Duration>,
     peak_memory_bytes: u64,
@@ -158,19 +160,24 @@ impl Slot {
         let kept = attempt.spool.finish().await;
         let (stdout_bytes, stderr_bytes, buffer) = capture.finish();
         self.buffer = Some(buffer);
-        let Over { outcome, untold, peak_memory_bytes } = over;
+        let Over { outcome, had_process, untold, peak_memory_bytes } = over;
         let started = untold.map(|ago| ExecEvent::Started { id: attempt.id(), ago });
-        (started, Ending { outcome, peak_memory_bytes, stdout_bytes, stderr_bytes, kept, directory })
+        (started, Ending { outcome, had_process, peak_memory_bytes, stdout_bytes, stderr_bytes, kept, directory })
     }
 
     /// Has nothing of an attempt left in the directory that the next one gets.
     async fn clear_directory(&mut self) {
-        let used = match self.scratch.take() {
-            Some(scratch) => renewed(scratch, &self.shared).await,
-            None => None,
+        let used = self.scratch.take();
+        self.scratch = match (self.spare.take(), used) {
+            (Some(spare), used) => {
+                if let Some(used) = used {
+                    remove(used).await;
+                }
+                Some(spare)
+            }
+            (None, Some(used)) => renewed(used, &self.shared).await,
+            (None, None) => None,
         };
-        // An unused one more is rare, and goes with the executor's folder.
-        self.scratch = self.spare.take().or(used);
     }
 
     /// Makes the directory and the pipes, works out what to run, and has the order for it ready to be sent.
@@ -290,7 +297,7 @@ impl Slot {
     /// The shim is dead or deaf: ends all that it contained.
     async fn bury(&mut self) -> Over {
         self.shim.destroy().await;
-        Over { outcome: Outcome::Lost, untold: None, peak_memory_bytes: 0 }
+        Over { outcome: Outcome::Lost, had_process: true, untold: None, peak_memory_bytes: 0 }
     }
 
     /// Says that the attempt has had a process for `ago`.
@@ -303,7 +310,8 @@ fn heard(fact: ShimFact) -> Heard {
     match fact {
         ShimFact::Started { running_us, .. } => Heard::Started(Duration::from_micros(running_us)),
         ShimFact::SpawnFailed(failure) => {
-            Heard::Over(Over { outcome: Outcome::SpawnFailed(failure), untold: None, peak_memory_bytes: 0 })
+            let outcome = Outcome::SpawnFailed(failure);
+            Heard::Over(Over { outcome, had_process: false, untold: None, peak_memory_bytes: 0 })
         }
         ShimFact::Ended { status, ran_us, peak_memory_bytes } => {
             let outcome = match status {
@@ -313,8 +321,9 @@ fn heard(fact: ShimFact) -> Heard {
                 ShimStatus::LeaseOver => Outcome::Lost,
             };
             // One whose lease was over before its start never had a process.
-            let ran = (status, ran_us) != (ShimStatus::LeaseOver, 0);
-            Heard::Over(Over { outcome, untold: ran.then(|| Duration::from_micros(ran_us)), peak_memory_bytes })
+            let had_process = (status, ran_us) != (ShimStatus::LeaseOver, 0);
+            let untold = had_process.then(|| Duration::from_micros(ran_us));
+            Heard::Over(Over { outcome, had_process, untold, peak_memory_bytes })
         }
     }
 }
@@ -354,14 +363,19 @@ async fn renewed(scratch: Scratch, shared: &Arc<Shared>) -> Option<Scratch> {
     if scratch.is_untouched() {
         return Some(scratch);
     }
+    remove(scratch).await;
     let shared = Arc::clone(shared);
-    let renewing = tokio::task::spawn_blocking(move || {
+    // What is wrong, should this fail, the next attempt is told when it tries again.
+    tokio::task::spawn_blocking(move || shared.workplace.new_scratch().ok()).await.ok().flatten()
+}
+
+/// Removes a directory that is used up.
+async fn remove(scratch: Scratch) {
+    let removing = tokio::task::spawn_blocking(move || {
         let path = scratch.path().to_owned();
         if let Err(error) = scratch.remove() {
             tracing::warn!(path = %path.display(), %error, "failed to remove a task's directory");
         }
-        // What is wrong, should this fail, the next attempt is told when it tries again.
-        shared.workplace.new_scratch().ok()
     });
-    renewing.await.ok().flatten()
+    let _ = removing.await;
 }

@@ -77,11 +77,15 @@ impl Partial {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The pieces that are still wanted.
+    /// The pieces that are still wanted: one at least, because what is being made whole is not there yet.
     pub(super) fn missing(&self) -> IntervalSet {
-        let mut missing = IntervalSet::from_range(0, pieces_of(self.blob) - 1);
+        let last_piece = pieces_of(self.blob) - 1;
+        let mut missing = IntervalSet::from_range(0, last_piece);
         for (first, last) in self.state().have.ranges() {
             missing.remove_range(first, last);
+        }
+        if missing.is_empty() {
+            missing.insert(last_piece);
         }
         missing
     }

@@ -3,12 +3,15 @@
 //! Invariant: nothing that is pinned or live is ever removed here, nor what was pinned or used while it was asked what
 //! is live. Absent: what is live, which the caller says.
 
+use std::collections::BTreeSet;
+
 use super::index::Victim;
 use super::{BlobStore, Index};
 use crate::blob::BlobError;
 use crate::blob::error::Limit;
 use crate::blob::sys::disk_space;
 use crate::model::Digest;
+use crate::model::files::{BlobRef, BlobWish};
 
 /// Bytes of the disk that stay free: others live on it too.
 const SPARED_BYTES: u64 = 1024 * 1024 * 1024;
@@ -26,29 +29,46 @@ impl BlobStore {
         Ok(self.free(surplus, is_live))
     }
 
-    /// Sees to it that a blob of `bytes` bytes may come in, by removing others as [`collect`](Self::collect) does.
+    /// Sees to it that what is `coming` may come in, by removing others as [`collect`](Self::collect) does.
     ///
-    /// Room is not reserved: it is taken once the first piece is accepted.
+    /// Room is not reserved: that of a whole blob is taken once its first piece is accepted, so one that is arriving
+    /// needs none of the quota, and of the disk as much as it lacks.
     ///
     /// # Errors
     /// [`BlobError::Full`] when the quota or the disk cannot take it all the same. 1 GiB of the disk stays free, or 5 %
     /// of it when that is less.
-    pub fn make_room(&self, bytes: u64, is_live: &dyn Fn(Digest) -> bool) -> Result<(), BlobError> {
+    pub fn make_room(&self, coming: &[BlobWish], is_live: &dyn Fn(Digest) -> bool) -> Result<(), BlobError> {
         let quota = self.inner.quota_bytes;
-        let over_quota = |index: &Index| index.bytes.saturating_add(bytes).saturating_sub(quota);
+        let blobs: BTreeSet<BlobRef> = coming.iter().map(|wish| wish.blob).collect();
+        let unlisted = |index: &Index| {
+            let unlisted = blobs.iter().filter(|blob| !index.has(**blob) && !index.arriving.contains_key(blob));
+            unlisted.map(|blob| blob.bytes).fold(0, u64::saturating_add)
+        };
+        let over_quota = |index: &Index| match unlisted(index) {
+            0 => 0,
+            bytes => index.bytes.saturating_add(bytes).saturating_sub(quota),
+        };
         let surplus = over_quota(&self.index());
-        if bytes > quota || self.free(surplus, is_live) < surplus && over_quota(&self.index()) > 0 {
+        if self.free(surplus, is_live) < surplus && over_quota(&self.index()) > 0 {
+            let bytes = unlisted(&self.index());
             return Err(BlobError::Full { bytes, limit: Limit::Quota(quota) });
         }
+        let bytes = coming.iter().map(BlobWish::bytes).fold(0, u64::saturating_add);
         let free = self.disk_free()?;
         if free < bytes {
             self.free(bytes - free, is_live);
-            let free = self.disk_free()?;
-            if free < bytes {
-                return Err(BlobError::Full { bytes, limit: Limit::Disk(free) });
-            }
+            self.check_disk(bytes)?;
         }
         Ok(())
+    }
+
+    /// Whether the disk has so much room, beside what is to stay free.
+    ///
+    /// # Errors
+    /// [`BlobError::Full`] when it has not.
+    pub fn check_disk(&self, bytes: u64) -> Result<(), BlobError> {
+        let free = self.disk_free()?;
+        if free < bytes { Err(BlobError::Full { bytes, limit: Limit::Disk(free) }) } else { Ok(()) }
     }
 
     /// Bytes of the disk that may still be taken.

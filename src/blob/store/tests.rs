@@ -376,23 +376,44 @@ fn what_was_used_least_recently_goes_first_and_what_is_needed_stays() {
     assert!(!store.has(live) && store.has(blobs[0].digest) && store.has(fresh.digest));
 }
 
+/// A blob of so many bytes of which nothing is here.
+fn strangers(bytes: u64) -> Vec<BlobWish> {
+    let blob = BlobRef { digest: Digest([0xee; 32]), bytes };
+    vec![BlobWish { blob, pieces: IntervalSet::from_range(0, blob.pieces() - 1) }]
+}
+
 #[test]
 fn room_is_made_for_what_fits_and_refused_for_what_does_not() {
     let (_folder, store) = store(3000);
     let [old, new] = [1, 2].map(|seed| store.insert_bytes(&bytes(seed, 1000)).unwrap());
-    store.make_room(1000, &nothing_is_live).unwrap();
+    store.make_room(&strangers(1000), &nothing_is_live).unwrap();
     assert!(store.has(old.digest), "nothing had to go");
     let pins = [store.pin([new.digest]), store.pin([new.digest])];
-    store.make_room(2000, &nothing_is_live).unwrap();
+    store.make_room(&strangers(2000), &nothing_is_live).unwrap();
     assert!(!store.has(old.digest) && store.has(new.digest));
     drop(pins.into_iter().next());
     let _still = store.pin([new.digest]);
-    let error = store.make_room(2500, &nothing_is_live).unwrap_err();
+    let error = store.make_room(&strangers(2500), &nothing_is_live).unwrap_err();
     assert!(matches!(error, BlobError::Full { bytes: 2500, .. }), "{error}");
-    assert!(store.make_room(3001, &nothing_is_live).is_err());
+    assert!(store.make_room(&strangers(3001), &nothing_is_live).is_err());
+    assert!(store.make_room(&[strangers(600), strangers(600)].concat(), &nothing_is_live).is_ok(), "one comes once");
     let (_unbounded_folder, unbounded) = self::store(NO_QUOTA);
-    let error = unbounded.make_room(1 << 60, &nothing_is_live).unwrap_err().to_string();
+    let error = unbounded.make_room(&strangers(1 << 60), &nothing_is_live).unwrap_err().to_string();
     assert!(error.contains("the disk has only"), "{error}");
+}
+
+#[test]
+fn what_has_begun_to_arrive_needs_no_more_room_of_the_quota() {
+    let (_source_folder, source) = store(NO_QUOTA);
+    let blob = source.insert_bytes(&bytes(3, 3 << 20)).unwrap();
+    let (_folder, store) = store(4 << 20);
+    let wish = |pieces| vec![BlobWish { blob, pieces }];
+    store.make_room(&wish(store.missing(blob)), &nothing_is_live).unwrap();
+    let _pins = store.pin([blob.digest]);
+    store.accept(blob, 0, &source.encode(blob, 0).unwrap()).unwrap();
+    store.make_room(&wish(store.missing(blob)), &nothing_is_live).unwrap();
+    let other = store.make_room(&strangers(2 << 20), &nothing_is_live);
+    assert!(matches!(other, Err(BlobError::Full { .. })), "its room is taken");
 }
 
 #[test]
@@ -406,7 +427,7 @@ fn what_is_live_may_be_read_from_the_store_and_what_is_pinned_meanwhile_stays() 
         drop(store.pin([blobs[1].digest]));
         listed
     };
-    store.make_room(1000, &live).unwrap();
+    store.make_room(&strangers(1000), &live).unwrap();
     let left: Vec<_> = blobs.iter().map(|blob| store.has(blob.digest)).collect();
     assert_eq!(left, [true, true, false]);
 }

@@ -113,7 +113,11 @@ impl Bringer {
                 }
                 _ => {}
             }
-            self.bring_one(client, task.task, output).await?;
+            let before = self.count.bytes();
+            if let Err(broken) = self.bring_one(client, task.task, output).await {
+                self.count.back_to(before);
+                return Err(broken);
+            }
             self.brought.insert(output.name.clone(), (task.task, output.content));
             count += 1;
         }

@@ -167,6 +167,8 @@ impl DispatcherEngine {
             (None, Loss::NeverStarted) if attempt.hold != Hold::Slot => Next::Again { avoid: None },
             (None, Loss::NeverStarted) => Next::Again { avoid: Some(attempt.worker) },
             (None, Loss::InputLost { again, .. }) => Next::Wait(*again),
+            // Its worker says that it never had a process.
+            (None, Loss::Gone(_)) if !loss.is_counted(attempt) => Next::Again { avoid: Some(attempt.worker) },
             (None, _) if spec.no_retry || counts.lost >= MAX_LOST_ATTEMPTS => Next::End(Outcome::Lost),
             (None, Loss::Gone(_) | Loss::Futile(_)) => Next::Again { avoid: Some(attempt.worker) },
             (None, Loss::Abandoned | Loss::WorkerLost) if spec.exclusive => Next::Wait(self.lease_end(attempt)),

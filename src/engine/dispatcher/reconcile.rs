@@ -23,6 +23,7 @@ impl DispatcherEngine {
         let worker = self.roster.at(key);
         let Presence::Arriving { link, instance } = worker.presence else { return };
         let same_instance = worker.instance == Some(instance);
+        let other_instance = worker.instance.is_some_and(|known| known != instance);
         let Some(profile) = &worker.profile else { unreachable!("a worker without a profile was welcomed") };
         let traits = Traits::of(&worker.name, profile);
         let draining = worker.draining;
@@ -52,8 +53,8 @@ impl DispatcherEngine {
                     strays.insert(attempt, one);
                     self.lose_attempt(now, key, task, &Loss::WorkerLost);
                 }
-                // It may be on its way there.
-                None if same_instance && self.is_awaited(key, attempt.id, attempt.fence) => missing.push(attempt),
+                // It may have come there since the worker has put this together, or be on its way.
+                None if !other_instance && self.is_awaited(key, attempt.id, attempt.fence) => missing.push(attempt),
                 // This very instance would know of it; what another one did nobody can say.
                 None if same_instance => self.lose_attempt(now, key, task, &Loss::NeverStarted),
                 None => self.lose_attempt(now, key, task, &Loss::WorkerLost),

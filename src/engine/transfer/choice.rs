@@ -70,7 +70,8 @@ impl Choice<'_> {
         let compared = if self.spread { COMPARED } else { 1 };
         let (index, of) = (u64::from(self.share.0), u64::from(self.share.1));
         let is_shared = way == Way::Dispatcher && of > 1 && !self.is_idle;
-        let in_reach = in_reach().filter(|number| !is_shared || number % of == index);
+        // By place as well: small blobs have one piece each, and nobody is to have all of those.
+        let in_reach = in_reach().filter(|number| !is_shared || (u64::from(place) + number) % of == index);
         in_reach.take(compared).map(|number| (place, number)).collect()
     }
 

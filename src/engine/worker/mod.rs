@@ -39,7 +39,7 @@ use self::room::Room;
 use self::taking::Answers;
 use crate::model::handshake::Welcome;
 use crate::model::limits::TASK_TIMEOUT;
-use crate::model::messages::{Assignment, DispatcherMessage, HeldAttempt};
+use crate::model::messages::{DispatcherMessage, FencedAttempt, HeldAttempt};
 use crate::model::node::WorkerProfile;
 use crate::model::offload::TakenOver;
 use crate::model::records::{BatchNo, Unsettled};
@@ -300,11 +300,18 @@ impl WorkerEngine {
     }
 
     /// The attempts that are the next to start, at most `most`, in that order.
-    pub fn next_in_line(&self, most: usize) -> impl Iterator<Item = (&Assignment, &SealedSpec)> {
-        self.queue.iter().take(most).filter_map(|(_, fence)| match self.attempts.get(fence) {
-            Some(Held { assignment, phase: Phase::Queued(spec), .. }) => Some((assignment, spec)),
-            _ => None,
+    pub fn next_in_line(&self, most: usize) -> impl Iterator<Item = (FencedAttempt, &SealedSpec)> {
+        self.queue.iter().take(most).filter_map(|(_, fence)| {
+            let held = self.attempts.get(fence)?;
+            let Phase::Queued(spec) = &held.phase else { return None };
+            Some((held.fenced(), spec))
         })
+    }
+
+    /// Whether an attempt is offered to a peer that has not answered: it may yet start here.
+    #[must_use]
+    pub fn is_offered(&self, fence: Fence) -> bool {
+        self.attempts.get(&fence).is_some_and(|held| matches!(held.phase, Phase::Offered(_)))
     }
 
     /// Panics with what is broken, if anything is.

@@ -193,7 +193,7 @@ fn what_starts_next_is_told_in_its_order_and_without_what_runs() {
     _ = bench.learn(spec());
     (1..=4).for_each(|index| _ = bench.assign(index, index));
     let next = |bench: &Bench, most| -> Vec<u64> {
-        bench.engine.next_in_line(most).map(|(assignment, _)| assignment.task.index.0).collect()
+        bench.engine.next_in_line(most).map(|(attempt, _)| attempt.id.task.index.0).collect()
     };
     assert_eq!(next(&bench, 2), [2, 3]);
     _ = bench.cancel(3, 3, Millis(0));

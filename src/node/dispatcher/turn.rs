@@ -23,7 +23,7 @@ use super::roster::{Enrolled, Member};
 use crate::engine::dispatcher::{Call, DispatcherEngine, Inbound, LinkChange, Notice, Outbound};
 use crate::model::messages::DispatcherMessage;
 use crate::model::requests::Reply;
-use crate::model::{JobId, LinkId, RequestId, Timestamp};
+use crate::model::{AttemptId, JobId, LinkId, RequestId, Timestamp};
 use crate::node::{Clock, NodeError};
 use crate::store::Store;
 
@@ -53,12 +53,16 @@ pub(super) enum Due {
     Send(LinkId, Outbound),
     /// Remove the logs of these forgotten jobs.
     DeleteLogs(Vec<JobId>),
+    /// What these attempts have brought is needed by the store or by nobody.
+    ReleaseFiles(Vec<AttemptId>),
 }
 
 impl Hold for Due {
     fn lane(&self) -> Lane {
         match self {
-            Self::Send(_, Outbound::ToWorker(DispatcherMessage::Recorded(_))) | Self::DeleteLogs(_) => Lane::Receipts,
+            Self::Send(_, Outbound::ToWorker(DispatcherMessage::Recorded(_)))
+            | Self::DeleteLogs(_)
+            | Self::ReleaseFiles(_) => Lane::Receipts,
             Self::Send(link, _) => Lane::Link(*link),
         }
     }
@@ -69,7 +73,7 @@ impl Hold for Due {
                 outbound,
                 Outbound::ToWorker(DispatcherMessage::Recorded(_)) | Outbound::Reply { reply: Reply::Progress(_), .. }
             ),
-            Self::DeleteLogs(_) => false,
+            Self::DeleteLogs(_) | Self::ReleaseFiles(_) => false,
         }
     }
 }
@@ -219,7 +223,10 @@ impl Turns {
                 self.notary.sign(&self.engine, granted);
             }
         }
-        let messages = messages.into_iter().map(send).collect();
+        let mut messages: Vec<Due> = messages.into_iter().map(send).collect();
+        if !over.is_empty() {
+            messages.push(Due::ReleaseFiles(over));
+        }
         if let Some(append) = self.release.take(!effects.records.is_empty(), messages, after_sync)
             && let Err(error) = self.store.append(append.batch, effects.records, append.durability)
         {
@@ -231,7 +238,6 @@ impl Turns {
         for notice in &effects.notices {
             self.live.note(notice);
         }
-        over.into_iter().for_each(|id| self.files.attempt_over(id));
         if members_changed {
             self.tell_members();
         }
@@ -254,6 +260,7 @@ impl Turns {
             match due {
                 Due::Send(link, outbound) => self.ports.send(link, outbound),
                 Due::DeleteLogs(jobs) => delete_logs(self.log_files.clone(), jobs),
+                Due::ReleaseFiles(over) => over.into_iter().for_each(|id| self.files.attempt_over(id)),
             }
         }
     }

@@ -56,7 +56,7 @@ impl Shell {
             }
         }
         effects.orders.into_iter().for_each(|order| self.carry_out(now, order));
-        self.stage_ahead();
+        self.stage_ahead(now);
         for notice in effects.notices {
             self.note_draining(&notice);
             self.log(notice);
@@ -167,9 +167,8 @@ impl Shell {
         running: Option<Running>,
         ending: Ending,
     ) -> AttemptReport {
-        let ran = !matches!(ending.outcome, Outcome::SpawnFailed(_));
         // A task that is over before its start was told started when it was ordered to.
-        let started_at = running.filter(|_| ran).map(|running| running.started_at.unwrap_or(running.ordered_at));
+        let started_at = running.filter(|_| ending.had_process).map(|running| running.started_at.unwrap_or(running.ordered_at));
         let kept = match ending.kept {
             Kept::Nothing => KeptOutput::Nothing,
             Kept::Inline(log) => KeptOutput::Inline(log),

@@ -1,22 +1,33 @@
 //! Inputs of attempts that wait for room, brought while others run: a slot that becomes free then waits for no wire.
 //!
-//! The one invariant: what is got ready ahead is the attempt's when it starts and is removed when it will not, and an
-//! attempt is none the worse for a failure ahead: it is tried again at its start. Absent: which attempts come next
-//! (the engine's), and bringing files (`files`).
+//! The one invariant: what is got ready ahead is its attempt's when that starts and is removed when it will not start
+//! here, and nobody is the worse for it: what fails ahead is tried again at the start, and whoever starts and finds no
+//! room has all of it cleared away. Absent: which attempts come next (the engine's), and bringing files (`files`).
 
 use std::collections::BTreeMap;
 
 use tokio::task::AbortHandle;
 
-use super::files::Staged;
+use super::files::{FilesError, Staged, Urgency};
 use super::shell::Shell;
 use crate::model::files::InputSource;
-use crate::model::{AttemptId, JobSpec, Outcome, SealedSpec, TaskIndex};
+use crate::model::messages::FencedAttempt;
+use crate::model::{Fence, JobSpec, Millis, SealedSpec, TaskIndex, Timestamp};
 
 /// Attempts that are made ready at a time, where a worker has more slots than that.
 const MOST: usize = 16;
 /// Bytes of inputs that are put into place ahead: each is a copy of its own, beside that of whatever runs.
 const MOST_BYTES: u64 = 1 << 30;
+/// Nothing is brought ahead for this long after somebody needed the room.
+const HOLD_OFF: Millis = Millis::from_secs(30);
+
+/// What is brought ahead.
+#[derive(Default)]
+pub(super) struct Aheads {
+    /// By fence: the number of an attempt may come twice, with other inputs.
+    by_fence: BTreeMap<Fence, Ahead>,
+    not_before: Timestamp,
+}
 
 /// How far one of them is.
 pub(super) enum Ahead {
@@ -28,52 +39,62 @@ pub(super) enum Ahead {
     Failed,
 }
 
-impl Shell {
-    /// Makes ready what starts next, and lets go of what does not any more. What starts now goes first.
-    pub(super) fn stage_ahead(&mut self) {
-        let slots = self.engine.slots().min(MOST);
-        let mut left = MOST_BYTES;
-        let mut wanted: BTreeMap<AttemptId, SealedSpec> = BTreeMap::new();
-        for (assignment, spec) in self.engine.next_in_line(slots) {
-            let Some(bytes) = known_bytes(spec.spec(), assignment.task.index) else { continue };
-            if bytes <= left {
-                left -= bytes;
-                wanted.insert(assignment.id(), spec.clone());
-            }
-        }
-        let unwanted: Vec<AttemptId> = self.ahead.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
-        for id in unwanted {
-            self.ahead.remove(&id).into_iter().for_each(let_go);
-        }
-        if !self.staging.is_empty() {
-            return;
-        }
-        for (id, spec) in wanted {
-            if !self.ahead.contains_key(&id) {
-                let coming = self.bring(id, &spec);
-                self.ahead.insert(id, Ahead::Coming(coming));
-            }
-        }
+impl Aheads {
+    /// What was got ready of an attempt that starts now.
+    pub(super) fn take(&mut self, fence: Fence) -> Option<Ahead> {
+        self.by_fence.remove(&fence)
     }
 
-    /// What was got ready of an attempt that starts now.
-    pub(super) fn take_ahead(&mut self, id: AttemptId) -> Option<Ahead> {
-        self.ahead.remove(&id)
+    /// Somebody needs the room: all of it goes. Says whether there was anything.
+    pub(super) fn clear(&mut self, now: Timestamp) -> bool {
+        self.not_before = now + HOLD_OFF;
+        let all = std::mem::take(&mut self.by_fence);
+        let had_any = all.values().any(|ahead| !matches!(ahead, Ahead::Failed));
+        all.into_values().for_each(let_go);
+        had_any
     }
 
     /// News of an attempt that has not started.
-    pub(super) fn staged_ahead(&mut self, id: AttemptId, staged: Result<Staged, Outcome>) {
+    pub(super) fn news(&mut self, attempt: FencedAttempt, staged: Result<Staged, Box<FilesError>>) {
         let news = match staged {
             Ok(staged) => Ahead::There(staged),
-            Err(outcome) => {
-                tracing::debug!("Inputs of task {id} do not come ahead: it {outcome}");
+            Err(error) => {
+                tracing::debug!("Inputs of task {} do not come ahead: failed to {error}", attempt.id);
                 Ahead::Failed
             }
         };
-        match self.ahead.get_mut(&id) {
+        match self.by_fence.get_mut(&attempt.fence) {
             Some(ahead @ Ahead::Coming(_)) => *ahead = news,
-            // It will not start here, or is ready already.
+            // It will not start here.
             _ => let_go(news),
+        }
+    }
+}
+
+impl Shell {
+    /// Makes ready what starts next, and lets go of what does not any more. What starts now goes first.
+    pub(super) fn stage_ahead(&mut self, now: Timestamp) {
+        let mut left = MOST_BYTES;
+        let mut wanted: BTreeMap<Fence, (FencedAttempt, SealedSpec)> = BTreeMap::new();
+        for (attempt, spec) in self.engine.next_in_line(self.engine.slots().min(MOST)) {
+            let Some(bytes) = known_bytes(spec.spec(), attempt.id.task.index) else { continue };
+            if bytes <= left {
+                left -= bytes;
+                wanted.insert(attempt.fence, (attempt, spec.clone()));
+            }
+        }
+        let engine = &self.engine;
+        let is_over = |fence: &Fence| !wanted.contains_key(fence) && !engine.is_offered(*fence);
+        let over: Vec<Fence> = self.ahead.by_fence.keys().copied().filter(is_over).collect();
+        over.into_iter().filter_map(|fence| self.ahead.take(fence)).for_each(let_go);
+        if !self.staging.is_empty() || now < self.ahead.not_before {
+            return;
+        }
+        for (fence, (attempt, spec)) in wanted {
+            if !self.ahead.by_fence.contains_key(&fence) {
+                let coming = self.bring(attempt, &spec, Urgency::Ahead);
+                self.ahead.by_fence.insert(fence, Ahead::Coming(coming));
+            }
         }
     }
 }

@@ -10,9 +10,11 @@
 //! The one invariant: every attempt that was ordered to start ends in exactly
 //! one fact for the engine. Absent: moving bytes (`files`).
 
+use std::time::Duration;
+
 use tokio::task::AbortHandle;
 
-use super::files::{FilesError, Staged};
+use super::files::{FilesError, Staged, Urgency};
 use super::files_ahead::Ahead;
 use super::reports::Release;
 use super::shell::{Event, Shell};
@@ -20,8 +22,11 @@ use crate::blob::{Collected, Pins};
 use crate::engine::worker::ExecFact;
 use crate::exec::{AttachedIo, Ending, Scratch};
 use crate::model::files::OutputFile;
-use crate::model::messages::{Assignment, EndedAttempt};
+use crate::model::messages::{Assignment, EndedAttempt, FencedAttempt};
 use crate::model::{AttemptId, Outcome, RawString, SealedSpec, Timestamp};
+
+/// What makes way for an attempt that starts has gone by then.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
 /// An attempt that waits for its inputs.
 pub(super) struct Staging {
@@ -30,38 +35,72 @@ pub(super) struct Staging {
     pub(super) attached: Option<AttachedIo>,
 }
 
+impl Staging {
+    fn attempt(&self) -> FencedAttempt {
+        FencedAttempt { id: self.assignment.id(), fence: self.assignment.fence }
+    }
+}
+
 impl Shell {
     /// Has the inputs of an attempt brought, where that was not done ahead of its start.
     pub(super) fn stage(&mut self, now: Timestamp, staging: Staging) {
-        let id = staging.assignment.id();
-        let bringing = match self.take_ahead(id) {
+        let attempt = staging.attempt();
+        let bringing = match self.ahead.take(attempt.fence) {
             Some(Ahead::There(staged)) => return self.run_staged(now, staging, staged),
             Some(Ahead::Coming(coming)) => coming,
-            Some(Ahead::Failed) | None => self.bring(id, &staging.spec),
+            Some(Ahead::Failed) | None => self.bring(attempt, &staging.spec, Urgency::Now),
         };
-        if let Some((_, earlier)) = self.staging.insert(id, (staging, bringing)) {
+        if let Some((_, earlier)) = self.staging.insert(attempt.id, (staging, bringing)) {
             earlier.abort();
         }
     }
 
     /// Has the inputs of an attempt brought into a directory; [`Shell::staged`] hears of it.
-    pub(super) fn bring(&mut self, id: AttemptId, spec: &SealedSpec) -> AbortHandle {
+    pub(super) fn bring(&mut self, attempt: FencedAttempt, spec: &SealedSpec, urgency: Urgency) -> AbortHandle {
+        self.bring_after(Duration::ZERO, attempt, spec, urgency)
+    }
+
+    fn bring_after(
+        &mut self,
+        pause: Duration,
+        attempt: FencedAttempt,
+        spec: &SealedSpec,
+        urgency: Urgency,
+    ) -> AbortHandle {
         let (stock, spec, worker) = (self.stock.clone(), spec.clone(), self.name.clone());
         let (executor, events) = (self.executor.clone(), self.wires.events.clone());
         self.tasks.spawn(async move {
-            let staged = stock.stage(id, &spec, &worker, &executor).await.map_err(FilesError::into_outcome);
-            let _ = events.send(Event::Staged { id, staged }).await;
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            let staged = stock.stage(attempt.id, &spec, &worker, &executor, urgency).await.map_err(Box::new);
+            let _ = events.send(Event::Staged { attempt, urgency, staged }).await;
         })
     }
 
     /// The inputs are there, or cannot be had.
-    pub(super) fn staged(&mut self, now: Timestamp, id: AttemptId, staged: Result<Staged, Outcome>) {
-        match (self.staging.remove(&id), staged) {
-            (Some((staging, _)), Ok(staged)) => self.run_staged(now, staging, staged),
-            (Some(_), Err(outcome)) => self.never_started(now, id, outcome),
+    pub(super) fn staged(
+        &mut self,
+        now: Timestamp,
+        (attempt, urgency): (FencedAttempt, Urgency),
+        staged: Result<Staged, Box<FilesError>>,
+    ) {
+        let waits = self.staging.get(&attempt.id).is_some_and(|(staging, _)| staging.attempt() == attempt);
+        let Some((staging, former)) = self.staging.remove(&attempt.id).filter(|_| waits) else {
             // It has not started, or was ended meanwhile.
-            (None, staged) => self.staged_ahead(id, staged),
-        }
+            return self.ahead.news(attempt, staged);
+        };
+        let pause = match staged {
+            Ok(staged) => return self.run_staged(now, staging, staged),
+            // What has no room because of those that come later has it when they have gone.
+            Err(error) if error.is_for_room() && self.ahead.clear(now) => ROOM_PAUSE,
+            // That was begun when it did not matter yet.
+            Err(_) if urgency == Urgency::Ahead => Duration::ZERO,
+            Err(error) => return self.never_started(now, attempt.id, error.into_outcome()),
+        };
+        drop(former);
+        let bringing = self.bring_after(pause, attempt, &staging.spec, Urgency::Now);
+        self.staging.insert(attempt.id, (staging, bringing));
     }
 
     fn run_staged(&mut self, now: Timestamp, staging: Staging, staged: Staged) {

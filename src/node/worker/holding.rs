@@ -2,7 +2,7 @@
 //! or stops.
 //!
 //! ```text
-//! drain, stop ─▶ hand over ─▶ HandedOver ─▶ (stop) the loop ends
+//! drain, stop ─▶ bring home ─▶ BroughtHome ─▶ (stop) the loop ends
 //! ```
 //!
 //! The one invariant: a worker that stops in order leaves nothing behind that
@@ -18,6 +18,8 @@ use crate::engine::worker::WorkerNotice;
 
 /// Time between two reviews of what is held: a forgotten job's outputs stay no longer than this beyond it.
 const REVIEW_EVERY: Duration = Duration::from_secs(600);
+/// The same after one that failed, on a link that stands: until there was one nothing is removed.
+const REVIEW_AGAIN: Duration = Duration::from_secs(5);
 
 /// How a worker stands to its outputs.
 #[derive(Debug, Default)]
@@ -28,12 +30,12 @@ pub(super) struct Holding {
     draining: bool,
     /// Reviews what is held, link after link.
     reviews: Option<AbortHandle>,
-    handing_over: HandingOver,
+    bringing_home: BringingHome,
 }
 
 /// How far a worker that stops is with what only it has.
 #[derive(Debug, Default)]
-enum HandingOver {
+enum BringingHome {
     #[default]
     NotBegun,
     Underway(AbortHandle),
@@ -50,10 +52,14 @@ impl Shell {
         let stock = self.stock.clone();
         let reviews = self.tasks.spawn(async move {
             loop {
-                if let Err(error) = stock.review().await {
-                    tracing::debug!("What is held here is looked at later: failed to {error}");
-                }
-                tokio::time::sleep(REVIEW_EVERY).await;
+                let pause = match stock.review().await {
+                    Ok(_) => REVIEW_EVERY,
+                    Err(error) => {
+                        tracing::debug!("What is held here is looked at later: failed to {error}");
+                        REVIEW_AGAIN
+                    }
+                };
+                tokio::time::sleep(pause).await;
             }
         });
         if let Some(former) = self.holding.reviews.replace(reviews) {
@@ -61,7 +67,7 @@ impl Shell {
         }
         if self.holding.draining {
             // The link on which that was begun may have broken.
-            self.hand_over(false);
+            self.bring_home(false);
         }
     }
 
@@ -75,18 +81,18 @@ impl Shell {
         match notice {
             WorkerNotice::Draining => {
                 self.holding.draining = true;
-                self.hand_over(false);
+                self.bring_home(false);
             }
             WorkerNotice::Resumed => self.holding.draining = false,
             _ => {}
         }
     }
 
-    fn hand_over(&mut self, to_stop: bool) -> AbortHandle {
+    fn bring_home(&mut self, to_stop: bool) -> AbortHandle {
         let (stock, events) = (self.stock.clone(), self.wires.events.clone());
         self.tasks.spawn(async move {
-            let handed = stock.hand_over().await.map_err(|error| error.to_string());
-            let _ = events.send(Event::HandedOver { to_stop, handed }).await;
+            let brought = stock.bring_home().await.map_err(|error| error.to_string());
+            let _ = events.send(Event::BroughtHome { to_stop, brought }).await;
         })
     }
 
@@ -96,49 +102,49 @@ impl Shell {
             reviews.abort();
         }
         let held = self.stock.held_count();
-        match &self.holding.handing_over {
-            HandingOver::Over => return true,
-            HandingOver::Underway(_) if !self.hurried => return false,
-            HandingOver::Underway(handing) => {
+        match &self.holding.bringing_home {
+            BringingHome::Over => return true,
+            BringingHome::Underway(_) if !self.hurried => return false,
+            BringingHome::Underway(handing) => {
                 handing.abort();
                 say_left_behind(held, "told to hurry");
             }
-            HandingOver::NotBegun if !self.stock.outlives_worker() => {}
-            HandingOver::NotBegun if self.hurried || self.outgoing.is_none() => {
+            BringingHome::NotBegun if !self.stock.outlives_worker() => {}
+            BringingHome::NotBegun if self.hurried || self.outgoing.is_none() => {
                 say_left_behind(held, if self.hurried { "told to hurry" } else { "no dispatcher is connected" });
             }
-            HandingOver::NotBegun => {
+            BringingHome::NotBegun => {
                 if held > 0 {
                     tracing::info!("Stopping: copying outputs that only this worker has to the dispatcher");
                 }
-                self.holding.handing_over = HandingOver::Underway(self.hand_over(true));
+                self.holding.bringing_home = BringingHome::Underway(self.bring_home(true));
                 return false;
             }
         }
-        self.holding.handing_over = HandingOver::Over;
+        self.holding.bringing_home = BringingHome::Over;
         true
     }
 
     /// What only this worker had was copied, or was not.
-    pub(super) fn handed_over(&mut self, to_stop: bool, handed: Result<u64, String>) {
-        match handed {
+    pub(super) fn brought_home(&mut self, to_stop: bool, brought: Result<u64, String>) {
+        match brought {
             Ok(0) => {}
             Ok(1) => tracing::info!("Copied 1 output that only this worker had to the dispatcher"),
             Ok(count) => tracing::info!("Copied {count} outputs that only this worker had to the dispatcher"),
             Err(error) => tracing::warn!("Outputs that only this worker has stay here: failed to {error}"),
         }
         // One that a drain began does not know of all that the stop has to bring.
-        if let (true, HandingOver::Underway(_)) = (to_stop, &self.holding.handing_over) {
-            self.holding.handing_over = HandingOver::Over;
+        if let (true, BringingHome::Underway(_)) = (to_stop, &self.holding.bringing_home) {
+            self.holding.bringing_home = BringingHome::Over;
         }
     }
 
     /// A worker that stops does not wait for a dispatcher that has gone.
-    pub(super) fn link_lost_in_handing_over(&mut self) {
-        if let HandingOver::Underway(handing) = &self.holding.handing_over {
+    pub(super) fn link_lost_in_bringing_home(&mut self) {
+        if let BringingHome::Underway(handing) = &self.holding.bringing_home {
             handing.abort();
             say_left_behind(self.stock.held_count(), "the dispatcher has gone");
-            self.holding.handing_over = HandingOver::Over;
+            self.holding.bringing_home = BringingHome::Over;
         }
     }
 }

@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::StopWishes;
-use super::files::{Staged, Stock};
-use super::files_ahead::Ahead;
+use super::files::{FilesError, Staged, Stock, Urgency};
+use super::files_ahead::Aheads;
 use super::files_turn::Staging;
 use super::hand_over::Porter;
 use super::holding::Holding;
@@ -28,7 +28,7 @@ use crate::engine::worker::{WorkerEngine, WorkerLinkChange};
 use crate::exec::{Ending, ExecEvent, Executor};
 use crate::model::files::TaskFiles;
 use crate::model::handshake::Welcome;
-use crate::model::messages::{DispatcherMessage, WorkerMessage};
+use crate::model::messages::{DispatcherMessage, FencedAttempt, WorkerMessage};
 use crate::model::peers::PeerMessage;
 use crate::model::{AttemptId, Millis, NodeId, NodeName, Outcome, SealedSpec, Timestamp};
 use crate::node::{Clock, NodeError};
@@ -62,9 +62,11 @@ pub(super) enum Event {
     /// An attempt's directory is ready, or cannot be made so.
     Staged {
         /// Whose.
-        id: AttemptId,
-        /// The directory, or how the attempt ends without one.
-        staged: Result<Staged, Outcome>,
+        attempt: FencedAttempt,
+        /// How much it mattered when that was begun.
+        urgency: Urgency,
+        /// The directory, or why there is none.
+        staged: Result<Staged, Box<FilesError>>,
     },
     /// What an ended attempt left of its outputs is taken up.
     Collected {
@@ -92,11 +94,11 @@ pub(super) enum Event {
     /// Something changed about the direct links.
     Links,
     /// Outputs that only this worker had are with the dispatcher, or are not, and why.
-    HandedOver {
+    BroughtHome {
         /// Whether the worker waits for it to stop.
         to_stop: bool,
         /// How many outputs were copied, or why not.
-        handed: Result<u64, String>,
+        brought: Result<u64, String>,
     },
     /// The outbox has come on, or its disk has become full or has room again.
     Outbox(Reached),
@@ -208,7 +210,7 @@ pub(super) struct Shell {
     /// Attempts whose inputs are on their way.
     pub(super) staging: BTreeMap<AttemptId, (Staging, AbortHandle)>,
     /// Attempts that wait for room, whose inputs are there or on their way.
-    pub(super) ahead: BTreeMap<AttemptId, Ahead>,
+    pub(super) ahead: Aheads,
     /// What attempts moved, until their results are recorded; and offers of their outputs.
     pub(super) moved: BTreeMap<AttemptId, TaskFiles>,
     pub(super) offers: BTreeMap<AttemptId, AbortHandle>,
@@ -251,7 +253,7 @@ impl Shell {
             reports: Reports::default(),
             stock,
             staging: BTreeMap::new(),
-            ahead: BTreeMap::new(),
+            ahead: Aheads::default(),
             moved: BTreeMap::new(),
             offers: BTreeMap::new(),
             holding: Holding::default(),
@@ -272,6 +274,8 @@ impl Shell {
                 Some(event) => event,
                 None => self.next_event(inbox).await,
             };
+            // A turn may begin hundreds; those that are over are of no interest.
+            while self.tasks.try_join_next().is_some() {}
             let more = std::iter::from_fn(|| inbox.ready()).take(EVENTS_A_TURN);
             for event in std::iter::once(event).chain(more) {
                 if let Some(end) = self.apply(event)? {
@@ -332,7 +336,7 @@ impl Shell {
                 self.outgoing = None;
                 self.pending.clear();
                 self.reports.link_lost();
-                self.link_lost_in_handing_over();
+                self.link_lost_in_bringing_home();
                 self.engine.handle_link(now, WorkerLinkChange::Down);
             }
             Event::Exec(event) => self.executed(now, event),
@@ -341,7 +345,7 @@ impl Shell {
                     self.queue(WorkerMessage::Ended(vec![ended]));
                 }
             }
-            Event::Staged { id, staged } => self.staged(now, id, staged),
+            Event::Staged { attempt, urgency, staged } => self.staged(now, (attempt, urgency), staged),
             Event::Collected { id, ending, collected } => self.collected(now, id, *ending, collected),
             Event::Offered { id, refused } => {
                 self.offers.remove(&id);
@@ -351,7 +355,7 @@ impl Shell {
             }
             Event::Peer { from, message } => self.heard_peer(now, from, message),
             Event::Links => self.look_at_links(now),
-            Event::HandedOver { to_stop, handed } => self.handed_over(to_stop, handed),
+            Event::BroughtHome { to_stop, brought } => self.brought_home(to_stop, brought),
             Event::Outbox(reached) => self.keeper.progressed(now, reached),
             Event::Room => {}
             Event::Timeout => self.engine.handle_timeout(now),

@@ -26,7 +26,7 @@ impl Pace {
             self.samples.push_back((now, count));
         }
         // The one before the window stays: what is slow may not grow more often than that.
-        while self.samples.get(1).is_some_and(|(at, _)| now.since(*at) > WINDOW) {
+        while self.samples.get(1).is_some_and(|(at, before)| now.since(*at) > WINDOW && *before < self.latest) {
             self.samples.pop_front();
         }
     }
@@ -73,7 +73,9 @@ mod tests {
         pace.note(at(0), 0);
         pace.note(at(600), 4);
         assert!(pace.per_second(at(600)).is_some_and(|rate| (0.005..0.01).contains(&rate)), "{pace:?}");
-        pace.note(at(601), 1);
-        assert!(pace.per_second(at(601)).is_none_or(|rate| rate >= 0.0));
+        pace.note(at(640), 4);
+        assert!(pace.has_grown() && pace.per_second(at(640)).is_some(), "news of nothing new take nothing away");
+        pace.note(at(641), 1);
+        assert_eq!(pace.per_second(at(650)), Some(1.0 / 650.0), "from the beginning on one has ended");
     }
 }

@@ -186,12 +186,15 @@ async fn bring_all(
     bringer: &mut Bringer,
     meter: &mut FileMeter,
 ) -> Result<(), CliError> {
+    let mut is_known = false;
     loop {
         let brought = async {
             let of = Selector::These(vec![Part::Task(TaskId::new(job.0, 0))]);
             let filter = TaskFilter { of, states: Vec::new(), after: None, limit: 1 };
             for task in session.client().tasks(filter).await? {
-                meter.left(bytes_of(&task, |_| true));
+                if !std::mem::replace(&mut is_known, true) {
+                    meter.left(bytes_of(&task, |_| true));
+                }
                 meter.meanwhile(bringer.bring(session.client(), &task, |_| true)).await?;
             }
             Ok(())

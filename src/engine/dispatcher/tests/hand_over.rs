@@ -224,6 +224,30 @@ fn after_a_restart_of_the_dispatcher_giver_and_receiver_come_back_in_either_orde
 }
 
 #[test]
+fn what_is_handed_over_behind_a_holding_that_is_on_its_way_is_asked_for_and_not_given_up() {
+    let (mut scene, id) = scene();
+    let granted = scene.grant_of("a", task(id, 2));
+    scene.dispatcher_restarts();
+    for who in ["a", "b"] {
+        let (profile, instance) = (scene.workers[who].profile.clone(), scene.workers[who].instance);
+        scene.connects(who, profile, instance, None).expect("a known worker is let in");
+        if who == "a" {
+            scene.says_what_it_holds(who);
+        }
+    }
+    let kept = scene.forgets("a", task(id, 2));
+    scene.gave_away("a", "b", &granted);
+    scene.says_what_it_holds("b");
+    assert_eq!(scene.workers["b"].asked, [spare_of(&granted)], "it may have come when its holding was put together");
+    scene.workers.get_mut("b").expect("a worker").holds.insert(task(id, 2), Assignment { fence: granted.spare, ..kept });
+    scene.proves("b", "a", &granted);
+    scene.ends("b", task(id, 2), OK);
+    assert_eq!(scene.state(task(id, 2)), TaskState::Succeeded);
+    assert_eq!(scene.counts(task(id, 2)).attempts, 1, "it was started once");
+    scene.works_off();
+}
+
+#[test]
 fn a_receiver_that_has_another_attempt_of_the_task_keeps_that_one() {
     let (mut scene, id) = scene();
     scene.falls_silent("a");

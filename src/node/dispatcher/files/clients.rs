@@ -5,7 +5,7 @@
 //! of a task that it may see. Absent: the command line's paths.
 
 use super::pull::{Unavailable, prepare};
-use super::{FilesError, blocking, bytes_of, make_room, receive};
+use super::{FilesError, blocking, make_room, receive};
 use crate::model::TaskId;
 use crate::model::files::{BlobRef, BlobWish, Content, InputSource, OutputFile};
 use crate::model::requests::{FailureCode, Reply};
@@ -38,7 +38,7 @@ pub(in crate::node::dispatcher) async fn upload_blobs(
     wishes: Vec<BlobWish>,
     recv: &mut FrameRecv,
 ) -> Result<Reply, Trouble> {
-    make_room(shell, bytes_of(&wishes)).await?;
+    make_room(shell, &wishes).await?;
     shell.files.hold_for_link(asker.link, shell.files.store.pin(wishes.iter().map(|wish| wish.blob.digest)));
     let affected = wishes.len() as u64;
     receive(&shell.files.store, wishes, recv).await?;

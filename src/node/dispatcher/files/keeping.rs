@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{FilesError, blocking, bytes_of, failure, make_room, receive};
+use super::{FilesError, blocking, failure, make_room, receive};
 use crate::model::files::{BlobRef, Content};
 use crate::model::limits::{MAX_BATCH, MAX_FRAME};
 use crate::model::messages::FilesReply;
@@ -99,7 +99,7 @@ pub(in crate::node::dispatcher) async fn copy(
         Ok((files.lacking(&blobs), pins))
     });
     let (wishes, _pins) = wanted.await?;
-    if let Err(error) = make_room(shell, bytes_of(&wishes)).await {
+    if let Err(error) = make_room(shell, &wishes).await {
         stream.send(&FilesReply::Refused(failure(&error))).await?;
         return Ok(stream.finish().await?);
     }

@@ -16,7 +16,7 @@ mod pull;
 mod workers;
 
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(super) use clients::{blobs, check_inputs, fetch_output, upload_blobs};
@@ -67,8 +67,9 @@ pub(super) struct Files {
 struct Shared {
     /// What clients named on their links: it stays until the job that needs it is in the store.
     links: HashMap<LinkId, Vec<Pins>>,
-    /// What workers brought, until the result that names it is in the store.
-    brought: HashMap<AttemptId, Pins>,
+    /// What workers brought, until the result that names it is in the store; much comes in parts, each known by its
+    /// first blob.
+    brought: HashMap<AttemptId, BTreeMap<Option<Digest>, Pins>>,
     /// Specs of jobs whose inputs were asked for lately, the latest last.
     specs: Vec<(JobId, SealedSpec)>,
     /// Who has what, beside what the store says.
@@ -153,14 +154,19 @@ impl Files {
     }
 
     /// Keeps what a worker brings until its result is recorded.
-    fn hold_for_attempt(&self, id: AttemptId, pins: Pins) {
+    fn hold_for_attempt(&self, id: AttemptId, blobs: &[BlobRef]) {
+        let pins = self.store.pin(blobs.iter().map(|blob| blob.digest));
+        let part = blobs.first().map(|blob| blob.digest);
         let mut shared = self.lock();
         if shared.brought.len() >= MOST_HELD
+            && !shared.brought.contains_key(&id)
             && let Some(oldest) = shared.brought.keys().min().copied()
         {
             shared.brought.remove(&oldest);
         }
-        shared.brought.insert(id, pins);
+        let former = shared.brought.entry(id).or_default().insert(part, pins);
+        drop(shared);
+        drop(former);
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -187,14 +193,14 @@ impl Files {
         Ok(Some(spec))
     }
 
-    /// Makes room for `bytes` more, at the cost of what no job needs. Blocks.
-    fn make_room(&self, reader: &Reader, bytes: u64) -> Result<(), FilesError> {
+    /// Makes room for what is `coming`, at the cost of what no job needs. Blocks.
+    fn make_room(&self, reader: &Reader, coming: &[BlobWish]) -> Result<(), FilesError> {
         let live = OnceCell::new();
         let is_live = |digest: Digest| {
             // Read when it comes to removing something, which is seldom. The store asks without its lock.
             live.get_or_init(|| self.live_digests(reader)).as_ref().is_none_or(|live| live.contains(&digest))
         };
-        Ok(self.store.make_room(bytes, &is_live)?)
+        Ok(self.store.make_room(coming, &is_live)?)
     }
 
     /// Everything that jobs need; `None` when that cannot be said, and nothing may be removed.
@@ -288,13 +294,9 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Makes room for what is about to come.
-async fn make_room(shell: &Shell, bytes: u64) -> Result<(), FilesError> {
-    let files = shell.files.clone();
-    shell.history.read(move |reader| Ok(files.make_room(reader, bytes))).await?
-}
-
-fn bytes_of(wishes: &[BlobWish]) -> u64 {
-    wishes.iter().map(|wish| wish.blob.bytes).fold(0, u64::saturating_add)
+async fn make_room(shell: &Shell, coming: &[BlobWish]) -> Result<(), FilesError> {
+    let (files, coming) = (shell.files.clone(), coming.to_vec());
+    shell.history.read(move |reader| Ok(files.make_room(reader, &coming))).await?
 }
 
 /// What a peer is told of a failure.

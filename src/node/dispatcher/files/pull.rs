@@ -250,7 +250,7 @@ pub(super) async fn bring_manifests(shell: &Shell, contents: &[Content], asked: 
 async fn bring(shell: &Shell, content: Content, blob: BlobRef) -> Result<(), Unavailable> {
     let _pins = shell.files.store.pin([blob.digest]);
     let wish = BlobWish { blob, pieces: shell.files.store.missing(blob) };
-    make_room(shell, blob.bytes).await?;
+    make_room(shell, std::slice::from_ref(&wish)).await?;
     for mut reading in read(shell, &[(0, wish.clone(), content)]).await? {
         let name = reading.holder.name.clone();
         let receiving = receive(&shell.files.store, vec![wish.clone()], &mut reading.recv);

@@ -7,7 +7,7 @@
 use super::allowed::inputs_of;
 use super::holders::Holder;
 use super::pull::Unavailable;
-use super::{FilesError, blocking, bytes_of, failure, make_room, receive};
+use super::{FilesError, blocking, failure, make_room, receive};
 use crate::engine::dispatcher::LostInput;
 use crate::model::files::{BlobRef, Content, InputSource};
 use crate::model::messages::FilesReply;
@@ -132,13 +132,13 @@ pub(in crate::node::dispatcher) async fn take(
         true => Vec::new(),
         false => {
             blocking(move || {
-                files.hold_for_attempt(id, files.store.pin(blobs.iter().map(|blob| blob.digest)));
+                files.hold_for_attempt(id, &blobs);
                 Ok(files.lacking(&blobs))
             })
             .await?
         }
     };
-    if let Err(error) = make_room(shell, bytes_of(&wishes)).await {
+    if let Err(error) = make_room(shell, &wishes).await {
         return refuse(stream, failure(&error)).await;
     }
     stream.send(&FilesReply::Wanted(wishes.clone())).await?;

@@ -5,7 +5,7 @@
 //! whom it comes (`transfer`).
 
 use super::transfer::Moved;
-use super::{FilesError, Stock, blocking};
+use super::{FilesError, Stock, Urgency, blocking};
 use crate::model::AttemptId;
 use crate::model::files::{BlobRef, BlobWish};
 
@@ -17,6 +17,7 @@ impl Stock {
         blobs: &[BlobRef],
         manifest: Option<BlobRef>,
         moved: &mut Moved,
+        urgency: Urgency,
     ) -> Result<(), FilesError> {
         loop {
             let released = self.under_way.released.notified();
@@ -31,25 +32,22 @@ impl Stock {
                 released.await;
                 continue;
             }
-            let wishes = missing.into_iter().filter(|wish| claim.digests.contains(&wish.blob.digest)).collect();
+            let wishes: Vec<BlobWish> =
+                missing.into_iter().filter(|wish| claim.digests.contains(&wish.blob.digest)).collect();
+            self.make_room(&wishes, urgency).await?;
             for some in BlobWish::by_stream(wishes) {
                 self.transfer(id, some, manifest, moved).await?;
             }
         }
     }
 
-    /// What of `blobs` is not here yet; makes room for it.
+    /// What of `blobs` is not here yet.
     async fn missing(&self, blobs: &[BlobRef]) -> Result<Vec<BlobWish>, FilesError> {
         let (store, blobs) = (self.store.clone(), blobs.to_vec());
-        let missing = blocking(move || {
+        blocking(move || {
             let wishes = blobs.into_iter().map(|blob| BlobWish { blob, pieces: store.missing(blob) });
-            Ok(wishes.filter(|wish| !wish.pieces.is_empty()).collect::<Vec<_>>())
-        });
-        let missing = missing.await?;
-        let bytes = missing.iter().map(|wish| wish.blob.bytes).fold(0, u64::saturating_add);
-        if bytes > 0 {
-            self.make_room(bytes).await?;
-        }
-        Ok(missing)
+            Ok(wishes.filter(|wish| !wish.pieces.is_empty()).collect())
+        })
+        .await
     }
 }

@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{FilesError, Pause, Stock, blocking};
+use super::{FilesError, Pause, Stock, Urgency, blocking};
 use crate::blob::{BlobError, Pins};
-use crate::model::files::{BlobRef, Content, OutputFile};
+use crate::model::files::{BlobRef, BlobWish, Content, OutputFile};
 use crate::model::limits::{MAX_BATCH, MAX_FRAME};
 use crate::model::messages::{FilesReply, StreamPurpose};
 use crate::model::{AttemptId, Digest};
@@ -136,37 +136,37 @@ impl Stock {
         (here, gone, pins)
     }
 
-    /// Makes room for `bytes`, at the cost of what nobody needs. Outputs that are only here go to the dispatcher
-    /// when nothing else makes enough.
-    pub(super) async fn make_room(&self, bytes: u64) -> Result<(), FilesError> {
-        let made = self.room(bytes).await;
+    /// Makes room for what is `coming`, at the cost of what nobody needs. Outputs that are only here go to the
+    /// dispatcher when nothing else makes enough and an attempt waits for it.
+    pub(super) async fn make_room(&self, coming: &[BlobWish], urgency: Urgency) -> Result<(), FilesError> {
+        let made = self.room(coming).await;
         let Err(FilesError::Blob(BlobError::Full { .. })) = made else { return made };
-        if !self.holds {
+        if !self.holds || urgency == Urgency::Ahead {
             return made;
         }
         // One at a time: whoever waited may find that there is room now.
         let _emptying = self.emptying.lock().await;
-        match self.room(bytes).await {
+        match self.room(coming).await {
             Err(FilesError::Blob(BlobError::Full { .. })) => {}
             made => return made,
         }
         let mut pause = Pause::new();
-        while let Err(error) = self.hand_over().await {
+        while let Err(error) = self.bring_home().await {
             if !error.is_passing() {
                 return Err(error);
             }
             pause.wait().await;
         }
-        self.room(bytes).await
+        self.room(coming).await
     }
 
     /// Makes room with what nobody needs, as far as that is known here.
-    async fn room(&self, bytes: u64) -> Result<(), FilesError> {
-        let stock = self.clone();
+    async fn room(&self, coming: &[BlobWish]) -> Result<(), FilesError> {
+        let (stock, coming) = (self.clone(), coming.to_vec());
         blocking(move || {
             // Until the dispatcher was asked, anything that is here may be needed.
             let keeps_all = stock.holds && !stock.held.lock().asked;
-            Ok(stock.store.make_room(bytes, &|_| keeps_all)?)
+            Ok(stock.store.make_room(&coming, &|_| keeps_all)?)
         })
         .await
     }
@@ -175,7 +175,7 @@ impl Stock {
     ///
     /// # Errors
     /// When the dispatcher cannot keep it, or the link breaks.
-    pub(in crate::node::worker) async fn hand_over(&self) -> Result<u64, FilesError> {
+    pub(in crate::node::worker) async fn bring_home(&self) -> Result<u64, FilesError> {
         let needed = self.review().await?;
         let count = needed.len() as u64;
         if count > 0 {

@@ -80,6 +80,15 @@ pub(super) struct Stock {
     banned: Arc<Mutex<BTreeMap<JobId, BTreeSet<NodeId>>>>,
 }
 
+/// How much it matters that inputs come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// An attempt waits for them.
+    Now,
+    /// One will, perhaps: nothing else is to suffer for it.
+    Ahead,
+}
+
 /// What a stock is made with, beside the blobs.
 pub(super) struct StockConfig {
     /// The current link, if there is one.
@@ -154,6 +163,11 @@ impl FilesError {
             Self::Remade(text) => Outcome::InputLost(text),
             other => Outcome::TransferFailed(format!("failed to {other}")),
         }
+    }
+
+    /// Whether there was no room here.
+    pub(super) fn is_for_room(&self) -> bool {
+        matches!(self, Self::Blob(BlobError::Full { .. }))
     }
 
     /// Whether it may go better on the next link, or on this one later.

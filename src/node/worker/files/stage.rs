@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::transfer::Moved;
-use super::{FilesError, Stock, blocking, source_name};
+use super::{FilesError, Stock, Urgency, blocking, source_name};
 use crate::blob::{Pins, place};
 use crate::exec::{Executor, Scratch, fill};
 use crate::model::files::{BlobRef, InputSource, MAX_FAILED_SOURCES, OutputFile, TaskFiles, Transfer, TransferPath};
@@ -42,20 +42,22 @@ impl Drop for Staged {
 }
 
 impl Stock {
-    /// Gets everything ready for one attempt of a job with inputs. Waits as long as the dispatcher is away.
+    /// Gets everything ready for one attempt of a job with inputs. Waits as long as the dispatcher is away. Ahead of a
+    /// start nothing is sent away to make room for it, and the disk is left what it is to have.
     pub(in crate::node::worker) async fn stage(
         &self,
         id: AttemptId,
         spec: &SealedSpec,
         worker: &NodeName,
         executor: &Executor,
+        urgency: Urgency,
     ) -> Result<Staged, FilesError> {
         let inputs = self.inputs(id, spec.spec()).await?;
         let (mut transfers, mut pins) = (Vec::new(), Vec::new());
         let mut failed = BTreeMap::new();
         for (_, content) in &inputs {
             let mut moved = Moved::default();
-            self.bring(id, content, &mut pins, &mut moved).await?;
+            self.bring(id, content, &mut pins, &mut moved, urgency).await?;
             let (total, came) = (content.total_bytes(), moved.bytes());
             failed.extend(moved.take_failed().map(|source| (source.name.clone(), source)));
             let mut note = |bytes: u64, from: String, path| {
@@ -74,7 +76,15 @@ impl Stock {
                 note(left, source_name(worker), TransferPath::Local);
             }
         }
-        let directory = executor.new_directory().map_err(FilesError::Directory)?;
+        let copies = inputs.iter().map(|(_, content)| content.total_bytes()).fold(0, u64::saturating_add);
+        let (store, executor) = (self.store.clone(), executor.clone());
+        let directory = blocking(move || {
+            if urgency == Urgency::Ahead {
+                store.check_disk(copies)?;
+            }
+            executor.new_directory().map_err(FilesError::Directory)
+        })
+        .await?;
         let path = directory.path().to_owned();
         let failed_sources = failed.into_values().take(MAX_FAILED_SOURCES).collect();
         let moved = TaskFiles { transfers, failed_sources, ..TaskFiles::default() };
@@ -127,15 +137,16 @@ impl Stock {
         content: &Content,
         pins: &mut Vec<Pins>,
         moved: &mut Moved,
+        urgency: Urgency,
     ) -> Result<(), FilesError> {
         let blob = content.blob();
         pins.push(self.store.pin([blob.digest]));
-        self.fetch(id, &[blob], None, moved).await?;
+        self.fetch(id, &[blob], None, moved, urgency).await?;
         if let Content::Tree { manifest, .. } = content {
             let (stock, content, manifest) = (self.clone(), *content, *manifest);
             let parts = blocking(move || stock.parts(&content)).await?;
             pins.push(self.store.pin(parts.iter().map(|blob| blob.digest)));
-            self.fetch(id, &parts, Some(manifest), moved).await?;
+            self.fetch(id, &parts, Some(manifest), moved, urgency).await?;
         }
         Ok(())
     }

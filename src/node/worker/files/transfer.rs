@@ -110,8 +110,7 @@ impl Stock {
             // It may have what its attempt needs, and can be asked while the dispatcher cannot.
             transfer.pass = Some(pass);
             let places = IntervalSet::from_range(0, transfer.blobs.len().saturating_sub(1) as u64);
-            let holders = Holders { here: IntervalSet::new(), peers: vec![(giver, places)], share: (0, 1) };
-            transfer.engine.handle_holders(self.clock.now(), holders);
+            transfer.engine.add_holder(self.clock.now(), giver, places);
         }
         let ended = transfer.run(&mut heard, &mut consulted).await;
         transfer.account(moved);
