@@ -95,7 +95,15 @@ impl Ending {
     #[must_use]
     pub fn before_start(outcome: Outcome) -> Self {
         let kept = Kept::Nothing;
-        Self { outcome, had_process: false, peak_memory_bytes: 0, stdout_bytes: 0, stderr_bytes: 0, kept, directory: None }
+        Self {
+            outcome,
+            had_process: false,
+            peak_memory_bytes: 0,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            kept,
+            directory: None,
+        }
     }
 }
 

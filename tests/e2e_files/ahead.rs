@@ -53,3 +53,20 @@ fn what_was_got_ready_goes_when_the_task_does() {
     desk.write("release", "");
     assert_eq!(desk.run(["wait", "1"]).code, Some(1), "one was cancelled");
 }
+
+#[test]
+fn tasks_with_inputs_leave_no_directories_behind() {
+    let (cluster, _dispatcher, _worker) = Cluster::with_a_worker();
+    let desk = Desk::of(cluster);
+    desk.write("in", "something");
+    for _ in 0..6 {
+        desk.ok(["run", "--in", "in", "cat in"]);
+    }
+    let within = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    // Each slot keeps an unused one for its next task.
+    let slots = desk.json(["workers"])[0]["slots"]["total"].as_u64().expect("a number of slots");
+    soon("what was used is gone", || {
+        let left = within(desk.home().join("work")).flat_map(|run| within(run.join("scratch"))).count() as u64;
+        left <= slots.min(5)
+    });
+}

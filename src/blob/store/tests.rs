@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::*;
 use crate::blob::EMPTY;
+use crate::model::files::BlobWish;
 use crate::model::limits::PIECE_BYTES;
 
 const NO_QUOTA: u64 = u64::MAX;

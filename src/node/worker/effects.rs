@@ -14,7 +14,7 @@ use crate::model::limits::MAX_BATCH;
 use crate::model::messages::{Assignment, WorkerMessage};
 use crate::model::outcome::{KeptOutput, OutputSummary};
 use crate::model::spec::{OutputMode, StdinSource};
-use crate::model::{AttemptId, AttemptReport, Millis, Outcome, SealedSpec, Timestamp};
+use crate::model::{AttemptId, AttemptReport, Millis, SealedSpec, Timestamp};
 use crate::store::StoreError;
 
 impl Shell {
@@ -168,7 +168,8 @@ impl Shell {
         ending: Ending,
     ) -> AttemptReport {
         // A task that is over before its start was told started when it was ordered to.
-        let started_at = running.filter(|_| ending.had_process).map(|running| running.started_at.unwrap_or(running.ordered_at));
+        let started_at =
+            running.filter(|_| ending.had_process).map(|running| running.started_at.unwrap_or(running.ordered_at));
         let kept = match ending.kept {
             Kept::Nothing => KeptOutput::Nothing,
             Kept::Inline(log) => KeptOutput::Inline(log),

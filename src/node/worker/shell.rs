@@ -30,7 +30,7 @@ use crate::model::files::TaskFiles;
 use crate::model::handshake::Welcome;
 use crate::model::messages::{DispatcherMessage, FencedAttempt, WorkerMessage};
 use crate::model::peers::PeerMessage;
-use crate::model::{AttemptId, Millis, NodeId, NodeName, Outcome, SealedSpec, Timestamp};
+use crate::model::{AttemptId, Millis, NodeId, NodeName, SealedSpec, Timestamp};
 use crate::node::{Clock, NodeError};
 use crate::store::StoreError;
 use crate::transport::Link;

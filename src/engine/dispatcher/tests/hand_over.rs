@@ -239,7 +239,12 @@ fn what_is_handed_over_behind_a_holding_that_is_on_its_way_is_asked_for_and_not_
     scene.gave_away("a", "b", &granted);
     scene.says_what_it_holds("b");
     assert_eq!(scene.workers["b"].asked, [spare_of(&granted)], "it may have come when its holding was put together");
-    scene.workers.get_mut("b").expect("a worker").holds.insert(task(id, 2), Assignment { fence: granted.spare, ..kept });
+    scene
+        .workers
+        .get_mut("b")
+        .expect("a worker")
+        .holds
+        .insert(task(id, 2), Assignment { fence: granted.spare, ..kept });
     scene.proves("b", "a", &granted);
     scene.ends("b", task(id, 2), OK);
     assert_eq!(scene.state(task(id, 2)), TaskState::Succeeded);
