@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
 use crate::blob::{BlobError, BlobStore, pieces_of};
+use crate::model::files::BlobWish;
 use crate::model::pieces::{MAX_PIECES_FRAME, PieceAnswer, PieceAsk, PiecesAt, are_sane};
 use crate::model::requests::{Failure, FailureCode};
 use crate::model::{BlobRef, IntervalSet};
@@ -119,6 +120,27 @@ pub(super) async fn serve(
         }
         in_time(send.send_data(&DataFrame::End)).await?;
     }
+}
+
+/// Sends the pieces of `wishes` in order, each under its place, and that this was all: to whoever asked for just these.
+///
+/// # Errors
+/// When one of them is not here or cannot be read, or the stream or link is gone.
+pub(super) async fn send_all<E: From<BlobError> + From<TransportError>>(
+    store: &BlobStore,
+    wishes: impl IntoIterator<Item = (u32, BlobWish)>,
+    send: &mut FrameSend,
+) -> Result<(), E> {
+    for (place, BlobWish { blob, pieces }) in wishes {
+        for number in pieces.iter() {
+            let store = store.clone();
+            // The runtime ends, and with it the link.
+            let encoded = spawn_blocking(move || store.encode(blob, number)).await;
+            let encoded = encoded.map_err(|_| TransportError::StreamClosed)??;
+            send.feed_piece(place, number, &encoded).await?;
+        }
+    }
+    Ok(send.send_data(&DataFrame::End).await?)
 }
 
 /// Whoever does not read keeps nobody else from being served for longer than this takes.

@@ -268,24 +268,6 @@ async fn receive(
     blocking(move || Ok(store.sync()?)).await
 }
 
-/// Sends the pieces of `wishes` in order, each under its place, and that this was all.
-async fn send(
-    store: &BlobStore,
-    wishes: Vec<(u32, BlobWish)>,
-    send: &mut crate::transport::FrameSend,
-) -> Result<(), FilesError> {
-    for (place, wish) in wishes {
-        for (first, last) in wish.pieces.ranges() {
-            for number in first..=last {
-                let store = store.clone();
-                let encoded = blocking(move || Ok(store.encode(wish.blob, number)?)).await?;
-                send.feed_piece(place, number, &encoded).await?;
-            }
-        }
-    }
-    Ok(send.send_data(&crate::wire::DataFrame::End).await?)
-}
-
 /// Runs what waits for the disk.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, FilesError> + Send + 'static,

@@ -10,13 +10,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::holders::{Holder, holders_of};
-use super::{Files, FilesError, allowed, blocking, make_room, receive, send};
+use super::{Files, FilesError, allowed, blocking, make_room, receive};
 use crate::blob::{Pins, open_piece};
 use crate::model::files::{BlobRef, BlobWish, Content};
 use crate::model::limits::{MAX_FRAME, MAX_MANIFEST_BYTES};
 use crate::model::messages::{FilesReply, StreamPurpose};
 use crate::model::{Digest, IntervalSet};
 use crate::node::dispatcher::shell::Shell;
+use crate::node::serving::send_all;
 use crate::transport::{FrameRecv, FrameSend, Link};
 
 /// A holder that says nothing for so long is taken for one that is away.
@@ -111,7 +112,7 @@ impl Sending {
         for reading in self.readings {
             reading.pass_on(files, out).await?;
         }
-        send(&files.store, self.here, out).await
+        send_all(&files.store, self.here, out).await
     }
 }
 

@@ -5,8 +5,8 @@ use crate::model::AttemptId;
 use crate::model::files::{BlobRef, BlobWish, Content, OutputFile};
 use crate::model::limits::{BLOBS_A_STREAM, MAX_BATCH, MAX_FRAME};
 use crate::model::messages::{FilesReply, StreamPurpose};
+use crate::node::serving::send_all;
 use crate::transport::{FrameSend, TransportError};
-use crate::wire::DataFrame;
 
 impl Stock {
     /// Returns when the dispatcher has every byte of `outputs`, for as long as that takes.
@@ -92,17 +92,10 @@ impl Stock {
 
     /// Sends what of `blobs` the dispatcher wishes for.
     async fn feed(&self, blobs: &[BlobRef], wishes: Vec<BlobWish>, send: &mut FrameSend) -> Result<(), FilesError> {
-        for (place, wish) in wishes.into_iter().enumerate() {
-            if !blobs.contains(&wish.blob) {
-                return Err(FilesError::Unexpected);
-            }
-            for number in wish.pieces.iter() {
-                let store = self.store.clone();
-                let encoded = blocking(move || Ok(store.encode(wish.blob, number)?)).await?;
-                send.feed_piece(place as u32, number, &encoded).await?;
-            }
+        if wishes.iter().any(|wish| !blobs.contains(&wish.blob)) {
+            return Err(FilesError::Unexpected);
         }
-        Ok(send.send_data(&DataFrame::End).await?)
+        send_all(&self.store, (0..).zip(wishes), send).await
     }
 }
 

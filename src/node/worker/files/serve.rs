@@ -9,8 +9,8 @@ use super::{FilesError, blocking};
 use crate::blob::BlobStore;
 use crate::model::files::BlobWish;
 use crate::model::messages::FilesReply;
+use crate::node::serving::send_all;
 use crate::transport::FrameSend;
-use crate::wire::DataFrame;
 
 /// Sends these pieces, or says that they are not here.
 pub(in crate::node::worker) async fn serve(
@@ -34,13 +34,6 @@ pub(in crate::node::worker) async fn serve(
         return Ok(send.finish().await?);
     }
     send.send(&FilesReply::Follows).await?;
-    for (place, wish) in wishes.into_iter().enumerate() {
-        for number in wish.pieces.iter() {
-            let store = store.clone();
-            let encoded = blocking(move || Ok(store.encode(wish.blob, number)?)).await?;
-            send.feed_piece(place as u32, number, &encoded).await?;
-        }
-    }
-    send.send_data(&DataFrame::End).await?;
+    send_all::<FilesError>(store, (0..).zip(wishes), send).await?;
     Ok(send.finish().await?)
 }
