@@ -76,23 +76,20 @@ impl Stock {
                 note(left, source_name(worker), TransferPath::Local);
             }
         }
-        let copies = inputs.iter().map(|(_, content)| content.total_bytes()).fold(0, u64::saturating_add);
-        let (store, executor) = (self.store.clone(), executor.clone());
-        let directory = blocking(move || {
-            if urgency == Urgency::Ahead {
-                store.check_disk(copies)?;
-            }
-            executor.new_directory().map_err(FilesError::Directory)
-        })
-        .await?;
-        let path = directory.path().to_owned();
         let failed_sources = failed.into_values().take(MAX_FAILED_SOURCES).collect();
         let moved = TaskFiles { transfers, failed_sources, ..TaskFiles::default() };
-        let staged = Staged { directory: Some(directory), moved };
-        let store = self.store.clone();
+        let (store, executor) = (self.store.clone(), executor.clone());
+        // From here on nothing is given up half-way: a directory that was made is put into place or removed.
         blocking(move || {
             // Held until everything is a copy.
             let _pins: Vec<Pins> = pins;
+            if urgency == Urgency::Ahead {
+                let copies = inputs.iter().map(|(_, content)| content.total_bytes());
+                store.check_disk(copies.fold(0, u64::saturating_add))?;
+            }
+            let directory = executor.new_directory().map_err(FilesError::Directory)?;
+            let path = directory.path().to_owned();
+            let staged = Staged { directory: Some(directory), moved };
             inputs.iter().try_for_each(|(name, content)| place(&store, &path, name.as_bytes(), content))?;
             Ok(staged)
         })
