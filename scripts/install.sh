@@ -87,6 +87,7 @@ make_directory() {
 # Puts one file in place in a single step, so that a running program or a reader never sees half of it.
 place() { # SOURCE MODE PATH-BELOW-PREFIX
   local to=$prefix/$3
+  [ ! -d "$to" ] || fail "$to is a directory: move it away, or choose another --prefix"
   make_directory "$(dirname "$3")"
   cp "$1" "$to.new.$$"
   chmod "$2" "$to.new.$$"

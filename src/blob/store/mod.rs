@@ -46,6 +46,8 @@ struct Inner {
     index: Mutex<Index>,
     /// Held by who makes things durable, so that a second one waits for the first.
     syncing: Mutex<()>,
+    /// Held by who makes room, until it is taken: nobody else is to count on the same.
+    making_room: Mutex<()>,
 }
 
 /// What an accepted piece means for its blob.
@@ -102,7 +104,13 @@ impl BlobStore {
     pub fn open(folder: &Path, quota_bytes: u64) -> Result<Self, BlobError> {
         let layout = Layout::open(folder)?;
         let index = open::index(&layout)?;
-        let inner = Inner { layout, quota_bytes, index: Mutex::new(index), syncing: Mutex::new(()) };
+        let inner = Inner {
+            layout,
+            quota_bytes,
+            index: Mutex::new(index),
+            syncing: Mutex::new(()),
+            making_room: Mutex::new(()),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -4,12 +4,13 @@
 //! is live. Absent: what is live, which the caller says.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
 use super::index::Victim;
 use super::{BlobStore, Index};
-use crate::blob::BlobError;
 use crate::blob::error::Limit;
 use crate::blob::sys::disk_space;
+use crate::blob::{BlobError, pieces_of};
 use crate::model::Digest;
 use crate::model::files::{BlobRef, BlobWish};
 
@@ -31,13 +32,14 @@ impl BlobStore {
 
     /// Sees to it that what is `coming` may come in, by removing others as [`collect`](Self::collect) does.
     ///
-    /// Room is not reserved: that of a whole blob is taken once its first piece is accepted, so one that is arriving
-    /// needs none of the quota, and of the disk as much as it lacks.
+    /// Of the quota the room is taken at once, as that of a blob that is arriving, which so needs no more of it; but
+    /// for what comes in one piece. Of the disk it is not.
     ///
     /// # Errors
     /// [`BlobError::Full`] when the quota or the disk cannot take it all the same. 1 GiB of the disk stays free, or 5 %
     /// of it when that is less.
     pub fn make_room(&self, coming: &[BlobWish], is_live: &dyn Fn(Digest) -> bool) -> Result<(), BlobError> {
+        let _one = self.inner.making_room.lock().unwrap_or_else(PoisonError::into_inner);
         let quota = self.inner.quota_bytes;
         let blobs: BTreeSet<BlobRef> = coming.iter().map(|wish| wish.blob).collect();
         let unlisted = |index: &Index| {
@@ -59,7 +61,7 @@ impl BlobStore {
             self.free(bytes - free, is_live);
             self.check_disk(bytes)?;
         }
-        Ok(())
+        blobs.into_iter().filter(|blob| pieces_of(*blob) > 1).try_for_each(|blob| self.partial(blob).map(drop))
     }
 
     /// Whether the disk has so much room, beside what is to stay free.

@@ -409,8 +409,10 @@ fn what_has_begun_to_arrive_needs_no_more_room_of_the_quota() {
     let blob = source.insert_bytes(&bytes(3, 3 << 20)).unwrap();
     let (_folder, store) = store(4 << 20);
     let wish = |pieces| vec![BlobWish { blob, pieces }];
-    store.make_room(&wish(store.missing(blob)), &nothing_is_live).unwrap();
     let _pins = store.pin([blob.digest]);
+    store.make_room(&wish(store.missing(blob)), &nothing_is_live).unwrap();
+    let meanwhile = store.make_room(&strangers(2 << 20), &nothing_is_live);
+    assert!(matches!(meanwhile, Err(BlobError::Full { .. })), "it is promised");
     store.accept(blob, 0, &source.encode(blob, 0).unwrap()).unwrap();
     store.make_room(&wish(store.missing(blob)), &nothing_is_live).unwrap();
     let other = store.make_room(&strangers(2 << 20), &nothing_is_live);

@@ -71,10 +71,11 @@ pub(crate) fn draw(done: u64, total: u64, text: &str) {
         return;
     }
     let bar = screen.bar.get_or_insert_with(|| {
-        // It is drawn when it is told to be, and only then.
+        // It is drawn when it is told to be, and only then. What it says matters more than how it looks: the bar gets
+        // what is left of the line.
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
         let bar = bar.with_position(done).with_message(text.to_owned());
-        if let Ok(style) = ProgressStyle::with_template("[{bar:24}] {wide_msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{msg} [{wide_bar}]") {
             bar.set_style(style.progress_chars("=> "));
         }
         bar

@@ -19,6 +19,7 @@ use crate::cli::value::ValueError;
 use crate::client::files::{Luggage, Origin};
 use crate::exec::fill;
 use crate::model::files::{BlobRef, Content, InputSource, InputSpec, TreeEntry, TreeKind, tidy};
+use crate::model::limits::MAX_INPUTS;
 use crate::model::paths::check_path;
 use crate::model::spec::CommandLine;
 use crate::model::{Item, ItemList, Items, JobId, RawString, TaskIndex};
@@ -49,6 +50,11 @@ pub(super) fn files(
     is_live: bool,
 ) -> Result<Files, CliError> {
     let mut packing = Packing { command, items, files: Files::default(), known: BTreeMap::new() };
+    for (option, given) in [("--in", inputs), ("--out", outputs)] {
+        if let Some(first) = given.get(MAX_INPUTS) {
+            return Err(CliError::value(Place::Option(option), first, ValueError::TooManyFiles));
+        }
+    }
     for text in inputs {
         packing.input(text)?;
     }

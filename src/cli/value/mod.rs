@@ -21,7 +21,7 @@ pub(crate) use retry::{backoff, retry_on};
 pub(crate) use size::size;
 pub(crate) use trust::{approval_code, token, token_id, token_lifetime, token_role, token_uses};
 
-use crate::model::limits::{MAX_RETRIES, SUSPECT_AFTER};
+use crate::model::limits::{MAX_INPUTS, MAX_RETRIES, SUSPECT_AFTER};
 use crate::model::paths::PathFault;
 use crate::model::selector::{Selector, SelectorError};
 use crate::model::spec::Isolation;
@@ -173,6 +173,9 @@ pub(crate) enum ValueError {
         "an item leads out of the task's directory, where its file is put under its last part: {{}} in the command is not that file"
     )]
     ItemElsewhere,
+    /// More files than a job has.
+    #[error("a job has at most {MAX_INPUTS} of them")]
+    TooManyFiles,
     /// Two tasks would leave the same file.
     #[error("two tasks would bring back {0:?}")]
     SameForTwo(String),
@@ -228,6 +231,7 @@ impl ValueError {
                 "an output is a path beneath the task's directory; {/} is an item without its directory"
             }
             Self::ItemElsewhere => "write {/} in the command, or a name: --in '{}=NAME'",
+            Self::TooManyFiles => "name a directory or a quoted pattern instead: --in 'data/*'",
             Self::SameForAll | Self::SameForTwo(_) => "put {} or {#} into it: --out 'result-{#}.txt'",
             Self::AllJobs => "name the jobs: 5, 1-3,7 or last",
             Self::TaskForJob => "name the job alone: 5 instead of 5.3",

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use super::DispatcherEngine;
 use super::placement::Traits;
 use super::roster::{Presence, Worker};
+use super::task::Hold;
 use crate::model::files::FileTraffic;
 use crate::model::views::{StatusView, TaskTotals, Usage, WorkerState, WorkerView};
-use crate::model::{Demand, Epoch, NodeId, NodeName, Role, Timestamp};
+use crate::model::{Demand, Epoch, NodeId, NodeName, Role, TaskId, Timestamp};
 
 impl DispatcherEngine {
     /// The roster by name; addresses and latencies are left to the shell.
@@ -51,7 +52,7 @@ impl DispatcherEngine {
     pub fn status(&self, now: Timestamp) -> StatusView {
         let (mut workers, mut slots) = (0, Usage::default());
         for (_, worker) in self.roster.iter().filter(|(_, worker)| worker.link().is_some()) {
-            let usage = slots_of(worker);
+            let usage = self.slots_of(worker);
             workers += 1;
             slots.total += usage.total;
             slots.used += usage.used;
@@ -81,10 +82,27 @@ impl DispatcherEngine {
         }
     }
 
+    /// The tasks that a worker has, without those that wait there.
+    fn running_on<'a>(&'a self, worker: &'a Worker) -> impl Iterator<Item = TaskId> + 'a {
+        let key = self.roster.find(worker.node);
+        let waits = move |task: &TaskId| {
+            let job = self.jobs.at(task.job);
+            let position = job.spec().items.position_of(task.index);
+            let attempt = position.zip(key).and_then(|(position, key)| job.attempt_on(position, key));
+            attempt.is_some_and(|attempt| attempt.hold == Hold::Backlog)
+        };
+        worker.attempts.iter().copied().filter(move |task| !waits(task))
+    }
+
+    fn slots_of(&self, worker: &Worker) -> Usage {
+        let slots = worker.profile.as_ref().map_or(0, |profile| profile.capacity.slots);
+        Usage { total: u64::from(slots), used: self.running_on(worker).count() as u64 }
+    }
+
     fn view_worker(&self, worker: &Worker) -> WorkerView {
         let capacity = worker.profile.as_ref().map(|profile| profile.capacity.clone()).unwrap_or_default();
         let mut used = Demand::default();
-        for task in &worker.attempts {
+        for task in self.running_on(worker) {
             let demand = &self.jobs.at(task.job).spec().demand;
             used.cpu.0 = used.cpu.0.saturating_add(demand.cpu.0);
             used.memory_bytes = used.memory_bytes.saturating_add(demand.memory_bytes);
@@ -96,7 +114,7 @@ impl DispatcherEngine {
             name: worker.name.clone(),
             node: worker.node,
             state: state(worker),
-            slots: slots_of(worker),
+            slots: self.slots_of(worker),
             cpu: usage(u64::from(capacity.cpu.0), u64::from(used.cpu.0)),
             memory_bytes: usage(capacity.memory_bytes, used.memory_bytes),
             gpus: usage(u64::from(capacity.gpus), u64::from(used.gpus)),
@@ -109,11 +127,6 @@ impl DispatcherEngine {
             traffic: FileTraffic::default(),
         }
     }
-}
-
-fn slots_of(worker: &Worker) -> Usage {
-    let slots = worker.profile.as_ref().map_or(0, |profile| profile.capacity.slots);
-    Usage { total: u64::from(slots), used: worker.attempts.len() as u64 }
 }
 
 /// A worker that has no work because it is not let in.

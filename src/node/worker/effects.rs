@@ -118,7 +118,7 @@ impl Shell {
         if spec.spec().inputs.is_empty() {
             self.run_now(now, assignment, spec, attached, None);
         } else {
-            self.stage(now, Staging { assignment, spec, attached });
+            self.stage(now, Staging { assignment, spec, attached, no_room_since: None });
         }
     }
 

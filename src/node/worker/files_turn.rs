@@ -23,16 +23,22 @@ use crate::engine::worker::ExecFact;
 use crate::exec::{AttachedIo, Ending, Scratch};
 use crate::model::files::OutputFile;
 use crate::model::messages::{Assignment, EndedAttempt, FencedAttempt};
-use crate::model::{AttemptId, Outcome, RawString, SealedSpec, Timestamp};
+use crate::model::{AttemptId, Millis, Outcome, RawString, SealedSpec, Timestamp};
 
-/// What makes way for an attempt that starts has gone by then.
+/// Between two looks whether there is room for the inputs of an attempt by now.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
+/// For so long others may end first.
+const ROOM_PATIENCE: Millis = Millis::from_secs(60);
+/// Where there never will be any: a worker that fails tasks at once would draw them away from those that could run them.
+const NO_ROOM_EVER: Millis = Millis::from_secs(5);
 
 /// An attempt that waits for its inputs.
 pub(super) struct Staging {
     pub(super) assignment: Assignment,
     pub(super) spec: SealedSpec,
     pub(super) attached: Option<AttachedIo>,
+    /// Since when there is no room for them.
+    pub(super) no_room_since: Option<Timestamp>,
 }
 
 impl Staging {
@@ -86,14 +92,23 @@ impl Shell {
         staged: Result<Staged, Box<FilesError>>,
     ) {
         let waits = self.staging.get(&attempt.id).is_some_and(|(staging, _)| staging.attempt() == attempt);
-        let Some((staging, former)) = self.staging.remove(&attempt.id).filter(|_| waits) else {
+        let Some((mut staging, former)) = self.staging.remove(&attempt.id).filter(|_| waits) else {
             // It has not started, or was ended meanwhile.
             return self.ahead.news(attempt, staged);
         };
         let pause = match staged {
             Ok(staged) => return self.run_staged(now, staging, staged),
-            // What has no room because of those that come later has it when they have gone.
-            Err(error) if error.is_for_room() && self.ahead.clear(now) => ROOM_PAUSE,
+            // What has no room because of those that come later has it when they have gone, or when others have ended.
+            Err(error) if error.is_for_room() => {
+                let has_cleared = self.ahead.clear(now);
+                let since = *staging.no_room_since.get_or_insert(now);
+                let patience = if error.is_too_large() { NO_ROOM_EVER } else { ROOM_PATIENCE };
+                if !has_cleared && now.since(since) >= patience {
+                    tracing::warn!("Task {} cannot run here: failed to {}", attempt.id, error.in_full());
+                    return self.never_started(now, attempt.id, error.into_outcome());
+                }
+                ROOM_PAUSE
+            }
             // That was begun when it did not matter yet.
             Err(_) if urgency == Urgency::Ahead => Duration::ZERO,
             Err(error) => return self.never_started(now, attempt.id, error.into_outcome()),
@@ -104,7 +119,7 @@ impl Shell {
     }
 
     fn run_staged(&mut self, now: Timestamp, staging: Staging, staged: Staged) {
-        let Staging { assignment, spec, attached } = staging;
+        let Staging { assignment, spec, attached, .. } = staging;
         let (directory, moved) = staged.into_parts();
         self.moved.insert(assignment.id(), moved);
         self.run_now(now, assignment, spec, attached, directory);
@@ -130,7 +145,7 @@ impl Shell {
         let (stock, events, ending) = (self.stock.clone(), self.wires.events.clone(), Box::new(ending));
         self.tasks.spawn(async move {
             let collected = match spec {
-                Some(spec) => stock.collect(id.task, spec.spec(), directory).await.map_err(|error| error.to_string()),
+                Some(spec) => stock.collect(id.task, spec.spec(), directory).await.map_err(|error| error.in_full()),
                 None => Err("find its outputs: nobody knows what they are called".to_owned()),
             };
             let _ = events.send(Event::Collected { id, ending, collected }).await;
@@ -174,7 +189,7 @@ impl Shell {
         self.reports.files_started(id);
         let (stock, events, outputs) = (self.stock.clone(), self.wires.events.clone(), outputs.to_vec());
         let offering = self.tasks.spawn(async move {
-            let refused = stock.offer(id, outputs).await.err().map(|error| error.to_string());
+            let refused = stock.offer(id, outputs).await.err().map(|error| error.in_full());
             drop(pins);
             let _ = events.send(Event::Offered { id, refused }).await;
         });
@@ -186,7 +201,7 @@ impl Shell {
         self.reports.files_started(id);
         let (stock, events) = (self.stock.clone(), self.wires.events.clone());
         let looking = self.tasks.spawn(async move {
-            let refused = stock.hold_again(id, outputs).await.err().map(|error| error.to_string());
+            let refused = stock.hold_again(id, outputs).await.err().map(|error| error.in_full());
             let _ = events.send(Event::Offered { id, refused }).await;
         });
         self.offers.insert(id, looking);

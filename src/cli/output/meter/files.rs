@@ -36,6 +36,8 @@ impl FileMeter {
     /// So many are left to move, whatever was said before.
     pub(crate) fn left(&mut self, bytes: u64) {
         self.begin();
+        // While nothing could move there was no rate.
+        self.pace = Pace::default();
         self.total = self.count.bytes().saturating_add(bytes);
     }
 

@@ -128,3 +128,17 @@ fn what_cannot_be_sent_or_brought_back_is_refused_by_name() {
     assert!(said(&pair, &[], &["same"]).contains("every task would bring back the same file"));
     assert!(said(&pair, &[], &["{/}"]).contains("two tasks would bring back \"a\""));
 }
+
+#[test]
+fn more_files_than_a_job_has_are_refused_before_one_is_read() {
+    let nowhere: Vec<String> = (0..=MAX_INPUTS).map(|number| format!("/nowhere/{number}")).collect();
+    let nowhere: Vec<&str> = nowhere.iter().map(String::as_str).collect();
+    assert_eq!(
+        said(&Items::Single, &nowhere, &[]),
+        r#"invalid value "/nowhere/1024" for --in: a job has at most 1024 of them"#
+    );
+    assert_eq!(
+        said(&Items::Single, &[], &nowhere),
+        r#"invalid value "/nowhere/1024" for --out: a job has at most 1024 of them"#
+    );
+}

@@ -114,7 +114,14 @@ impl Run {
             brought = queue::bring(&mut self.session, &plan.luggage) => brought?,
             () = interrupts.first() => return Ok(Ended::With(ExitCode::from(exit::INTERRUPTED))),
         }
-        let submitted = queue::submit(&mut self.session, plan).await?;
+        // Once it is, it is cancelled below; while nobody can say, it is not waited for long.
+        let submitted = tokio::select! {
+            submitted = queue::submit(&mut self.session, plan) => submitted?,
+            () = async {
+                interrupts.first().await;
+                tokio::time::sleep(PARTING).await;
+            } => return Ok(Ended::With(ExitCode::from(exit::INTERRUPTED))),
+        };
         let job = submitted.job;
         if let Some(why) = &submitted.unplaceable
             && !self.is_embedded

@@ -43,6 +43,8 @@ fn before_anything_is_known_two_tasks_wait_for_each_slot() {
     let mut scene = alone(2);
     scene.submit(array(100));
     assert_eq!(scene.on("a").len(), 2 + 4);
+    let shown = scene.engine.status(scene.now).slots;
+    assert_eq!((shown.used, shown.total), (2, 2), "what waits takes no slot");
 }
 
 #[test]

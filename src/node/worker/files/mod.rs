@@ -30,7 +30,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 pub(super) use traffic::{Traffic, TrafficNews};
 
-use crate::blob::{BlobError, BlobStore, Collected, Pins, Take, collect};
+use crate::blob::{BlobError, BlobStore, Collected, Limit, Pins, Take, collect};
 use crate::exec::{Scratch, fill};
 use crate::model::files::{BlobRef, OutputFile, TreeEntry, TreeKind};
 use crate::model::limits::MAX_MANIFEST_BYTES;
@@ -161,13 +161,31 @@ impl FilesError {
     pub(super) fn into_outcome(self) -> Outcome {
         match self {
             Self::Remade(text) => Outcome::InputLost(text),
-            other => Outcome::TransferFailed(format!("failed to {other}")),
+            other => Outcome::TransferFailed(format!("failed to {}", other.in_full())),
         }
+    }
+
+    /// What it is, with what is behind it.
+    pub(super) fn in_full(&self) -> String {
+        let (mut text, mut cause) = (self.to_string(), std::error::Error::source(self));
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !text.ends_with(&more) {
+                text = format!("{text}: {more}");
+            }
+            cause = error.source();
+        }
+        text
     }
 
     /// Whether there was no room here.
     pub(super) fn is_for_room(&self) -> bool {
         matches!(self, Self::Blob(BlobError::Full { .. }))
+    }
+
+    /// Whether there never will be.
+    pub(super) fn is_too_large(&self) -> bool {
+        matches!(self, Self::Blob(BlobError::Full { bytes, limit: Limit::Quota(quota) }) if bytes > quota)
     }
 
     /// Whether it may go better on the next link, or on this one later.
