@@ -23,6 +23,7 @@ mod upset;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
 
 use desk::Desk;
 use harness::Cluster;
@@ -225,6 +226,22 @@ fn get_brings_all_or_what_is_named_to_where_it_is_told() {
     desk.ok(["get", "1", "*.txt", "-C", "two"]);
     desk.sh("test \"$(ls one two)\" = \"$(printf 'one:\\na\\n\\ntwo:\\nb.txt\\nc.txt')\"");
     desk.run(["get", "1", "zzz"]).says_failure(1, "zzz");
+}
+
+#[test]
+fn a_file_that_is_there_already_is_not_fetched_again() {
+    let desk = Desk::new();
+    desk.ok(["run", "--out", "made", "echo same > made"]);
+    let number = || std::fs::metadata(desk.path("made")).expect("it is there").ino();
+    let before = number();
+    desk.ok(["get", "1"]);
+    assert_eq!(before, number(), "it was left where it was");
+    desk.write("made", "SAME\n");
+    desk.ok(["get", "1"]);
+    assert_eq!(desk.read("made"), b"same\n");
+    desk.make_executable("made");
+    desk.ok(["get", "1"]);
+    assert!(!desk.is_executable("made"), "it is what the task has left");
 }
 
 #[test]

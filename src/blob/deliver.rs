@@ -12,7 +12,8 @@ use data_encoding::HEXLOWER;
 
 use super::error::What;
 use super::pieces::{check_size, extent, pieces_of, verify};
-use super::sys::Folder;
+use super::source::hash_at;
+use super::sys::{Folder, Found, touch};
 use super::walk::{shown_at, split};
 use super::{Accepted, BlobError};
 use crate::model::paths::{check_link, check_path};
@@ -47,6 +48,20 @@ impl Delivery {
         let draft = draft_name(&place.shown)?;
         let file = place.folder.create(&draft, executable).map_err(BlobError::writing(&place.shown))?;
         Ok(FileDelivery { place, draft: Some(draft), file, blob, have: IntervalSet::new() })
+    }
+
+    /// Whether that very file is at `name` already; then it counts as written just now.
+    #[must_use]
+    pub fn has(&self, name: &[u8], blob: BlobRef, executable: bool) -> bool {
+        let Ok(place) = self.prepare(name) else { return false };
+        let is_alike = |there: Found| there.what == What::File && there.bytes == blob.bytes;
+        if !place.folder.look_for(&place.name).is_ok_and(|there| there.is_some_and(is_alike)) {
+            return false;
+        }
+        let has = hash_at(&place.folder, &place.name, &place.shown)
+            .is_ok_and(|there| there.blob == blob && there.executable == executable);
+        // Where that cannot be said it is as old as it was.
+        has && place.folder.open_file(&place.name).and_then(|file| touch(&file)).is_ok()
     }
 
     /// Makes the directory `name`, unless it exists.

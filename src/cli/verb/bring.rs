@@ -165,9 +165,12 @@ impl Bringer {
 
     /// Fetches some files and puts them into place.
     async fn files(&self, client: &Client, task: TaskId, wanted: Vec<Wanted>) -> Result<(), Broken> {
-        let destination = self.destination.clone();
+        let (destination, count) = (self.destination.clone(), self.count.clone());
         let files: Vec<(FileDelivery, BlobRef)> = blocking(move || {
             let delivery = Delivery::new(&destination)?;
+            let is_here = |file: &Wanted| delivery.has(file.name.as_bytes(), file.blob, file.executable);
+            let (here, wanted): (Vec<Wanted>, Vec<Wanted>) = wanted.into_iter().partition(is_here);
+            here.iter().for_each(|file| count.add(file.blob.bytes));
             let begin =
                 |file: Wanted| Ok((delivery.file(file.name.as_bytes(), file.blob, file.executable)?, file.blob));
             wanted.into_iter().map(begin).collect()
