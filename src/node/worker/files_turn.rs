@@ -91,8 +91,10 @@ impl Shell {
         (attempt, urgency): (FencedAttempt, Urgency),
         staged: Result<Staged, Box<FilesError>>,
     ) {
-        let waits = self.staging.get(&attempt.id).is_some_and(|(staging, _)| staging.attempt() == attempt);
-        let Some((mut staging, former)) = self.staging.remove(&attempt.id).filter(|_| waits) else {
+        // A namesake that waits is not the one this is about.
+        let is_meant = |(staging, _): &(Staging, AbortHandle)| staging.attempt() == attempt;
+        let is_waiting = self.staging.get(&attempt.id).is_some_and(is_meant);
+        let Some((mut staging, _)) = is_waiting.then(|| self.staging.remove(&attempt.id)).flatten() else {
             // It has not started, or was ended meanwhile.
             return self.ahead.news(attempt, staged);
         };
@@ -113,7 +115,6 @@ impl Shell {
             Err(_) if urgency == Urgency::Ahead => Duration::ZERO,
             Err(error) => return self.never_started(now, attempt.id, error.into_outcome()),
         };
-        drop(former);
         let bringing = self.bring_after(pause, attempt, &staging.spec, Urgency::Now);
         self.staging.insert(attempt.id, (staging, bringing));
     }
