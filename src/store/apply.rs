@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::attempt_rows::{self, WorkerRows};
 use super::folding::{self, Pace};
-use super::rows::{cancellation, int, outcome, state, time};
+use super::rows::{cancellation, int, outcome, run, state, time};
 use super::sweeps::Sweep;
 use super::task_rows::{TaskRow, TaskRows};
 use super::writer::Apply;
@@ -236,10 +236,4 @@ fn give_pages_back(connection: &Connection) -> Result<bool, StoreError> {
     let after = free()?;
     // A file that somebody rewrote without automatic vacuuming keeps its free pages.
     Ok(after > 0 && after < before)
-}
-
-/// Runs one statement.
-pub(super) fn run(connection: &Connection, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<(), StoreError> {
-    connection.prepare_cached(sql)?.execute(values)?;
-    Ok(())
 }

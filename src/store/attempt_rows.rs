@@ -8,9 +8,8 @@ use std::collections::HashMap;
 use rusqlite::{Connection, params};
 
 use super::StoreError;
-use super::apply::run;
 use super::files;
-use super::rows::{fence, int, name_from, node_from, outcome, time};
+use super::rows::{fence, int, name_from, node_from, outcome, run, time};
 use crate::model::outcome::{AttemptReport, KeptOutput};
 use crate::model::{AttemptId, Fence, NodeId, NodeName, Timestamp};
 

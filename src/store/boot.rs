@@ -9,8 +9,7 @@
 use rusqlite::{Connection, params};
 
 use super::StoreError;
-use super::apply::run;
-use super::rows::uint;
+use super::rows::{run, uint};
 use crate::model::Epoch;
 use crate::model::records::PowerLoss;
 

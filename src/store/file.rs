@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::StoreError;
 use super::schema::Schema;
-use super::{StoreError, repair};
 
 /// How long to wait for a lock that another program took in our database (somebody looking around in it).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ pub(super) fn was_made(path: &Path) -> bool {
 /// Opens `path` for writing, makes it when missing, and brings it to the present schema.
 pub(super) fn open(path: &Path, schema: &Schema, safety: Safety) -> Result<(StoreFile, Connection), StoreError> {
     let file = StoreFile { path: path.to_owned(), safety, lock: lock(path)? };
-    repair::finish(path)?;
+    adopt_repaired(path)?;
     // Somebody who moved it away wants to start empty; somebody whose file was emptied does not.
     let was_there = path.exists();
     create_private(path)?;
@@ -198,6 +198,42 @@ fn keep_copy(connection: &Connection, copy: &Path) -> Result<(), StoreError> {
     let name = unfinished.to_str().ok_or_else(|| failed(std::io::ErrorKind::InvalidFilename.into()))?;
     connection.execute("VACUUM INTO ?1", [name])?;
     std::fs::rename(&unfinished, copy).map_err(failed)
+}
+
+/// Puts the repaired database `new` in the place of the damaged one at `path`; returns the damaged one's new name. A
+/// crash in between is finished by the next [`adopt_repaired`].
+pub(super) fn replace_with(path: &Path, new: &Path) -> Result<PathBuf, StoreError> {
+    rename(new, &sibling(path, ".repaired"))?;
+    Ok(adopt_repaired(path)?.unwrap_or_default())
+}
+
+/// Puts a repaired database into its place, when one is ready; returns the damaged one's new name. The damaged one is
+/// renamed first, its log before it.
+pub(super) fn adopt_repaired(path: &Path) -> Result<Option<PathBuf>, StoreError> {
+    let repaired = sibling(path, ".repaired");
+    if !repaired.exists() {
+        return Ok(None);
+    }
+    let damaged = (1..).map(|number| sibling(path, &format!(".damaged-{number}"))).find(|name| !name.exists());
+    let damaged = damaged.unwrap_or_default();
+    for ending in ["-wal", "-shm", ""] {
+        let part = sibling(path, ending);
+        if part.exists() {
+            rename(&part, &sibling(&damaged, ending))?;
+        }
+    }
+    rename(&repaired, path)?;
+    Ok(Some(damaged))
+}
+
+/// Renames a file and syncs its folder.
+fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Open { path: from.to_owned(), source };
+    std::fs::rename(from, to).map_err(failed)?;
+    match to.parent() {
+        Some(folder) if cfg!(unix) => File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed),
+        _ => Ok(()),
+    }
 }
 
 /// The file beside `path` whose name goes on with `ending`.

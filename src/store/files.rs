@@ -9,8 +9,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, Row, params};
 
 use super::StoreError;
-use super::apply::run;
-use super::rows::{digest_from, int, name_from, node_from, uint};
+use super::rows::{digest_from, int, name_from, node_from, run, uint};
 use crate::model::files::{BlobRef, Content, InputSource, OutputFile, TaskFiles};
 use crate::model::limits::{MAX_BATCH, MAX_FRAME};
 use crate::model::{AttemptId, Digest, JobId, NodeId, NodeName, RawString, SealedSpec, TaskId, TaskIndex};

@@ -6,8 +6,7 @@
 use rusqlite::{Connection, Row, params};
 
 use super::StoreError;
-use super::apply::run;
-use super::rows::{digest_from, int, name_from, node_from, role_from, time, time_from, uint};
+use super::rows::{digest_from, int, name_from, node_from, role_from, run, time, time_from, uint};
 use crate::model::limits::MAX_REVOKED;
 use crate::model::records::EnrolledNode;
 use crate::model::trust::Token;

@@ -61,7 +61,7 @@ const HISTORY: [&str; 3] = ["attempts", "logs", "outputs"];
 /// When it is in use, is no store of ours or a newer one's, or the disk has no room for another one.
 pub fn repair(path: &Path, now: Timestamp) -> Result<Repair, StoreError> {
     let _lock = file::lock(path)?;
-    finish(path)?;
+    file::adopt_repaired(path)?;
     if is_sound(path)? {
         return Ok(Repair::Sound);
     }
@@ -81,26 +81,8 @@ pub fn repair(path: &Path, now: Timestamp) -> Result<Repair, StoreError> {
         }
         transaction.commit()?;
     }
-    rename(&new, &sibling(path, ".repaired"))?;
-    saved.damaged = free_name(path);
-    finish(path)?;
+    saved.damaged = file::replace_with(path, &new)?;
     Ok(Repair::Done(saved))
-}
-
-/// Puts a repaired file into its place, when one is ready. The damaged one goes first, its log before it.
-pub(super) fn finish(path: &Path) -> Result<(), StoreError> {
-    let repaired = sibling(path, ".repaired");
-    if !repaired.exists() {
-        return Ok(());
-    }
-    let damaged = free_name(path);
-    for ending in ["-wal", "-shm", ""] {
-        let part = sibling(path, ending);
-        if part.exists() {
-            rename(&part, &sibling(&damaged, ending))?;
-        }
-    }
-    rename(&repaired, path)
 }
 
 /// Whether everything can be read. Refuses what is no store of ours, or a newer one.
@@ -276,11 +258,6 @@ fn take_up(to: &Connection, from: Option<&Connection>, now: Timestamp) -> Result
     Ok(())
 }
 
-/// The first name of a damaged file that is not taken.
-fn free_name(path: &Path) -> PathBuf {
-    (1..).map(|number| sibling(path, &format!(".damaged-{number}"))).find(|name| !name.exists()).unwrap_or_default()
-}
-
 /// Removes what an earlier repair left unfinished.
 fn remove_all(path: &Path) -> Result<(), StoreError> {
     for ending in ["", "-wal", "-shm", ".lock"] {
@@ -292,13 +269,4 @@ fn remove_all(path: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let failed = |source| StoreError::Open { path: from.to_owned(), source };
-    std::fs::rename(from, to).map_err(failed)?;
-    match to.parent() {
-        Some(folder) if cfg!(unix) => std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed),
-        _ => Ok(()),
-    }
 }

@@ -3,12 +3,18 @@
 //! Invariant: what is written here reads back as the same value; what cannot
 //! have been written here is [`StoreError::BadValue`], never a guess.
 
-use rusqlite::Row;
+use rusqlite::{Connection, Row, ToSql};
 
 use super::StoreError;
 use crate::model::outcome::{Cancellation, SpawnFailure, SpawnFailureKind};
 use crate::model::{Digest, Epoch, NodeName};
 use crate::model::{Fence, JobId, Millis, NodeId, Outcome, Role, TaskState, Timestamp};
+
+/// Runs one statement with its values.
+pub(super) fn run(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<(), StoreError> {
+    connection.prepare_cached(sql)?.execute(values)?;
+    Ok(())
+}
 
 /// An unsigned number as SQLite's signed one. Ids and indices are below 2^63
 /// where they are accepted; measures that a peer made up are cut there.
@@ -183,7 +189,7 @@ pub(super) fn cancellation_from(word: &str, text: Option<String>) -> Result<Canc
 
 #[cfg(test)]
 mod tests {
-    use rusqlite::{Connection, params};
+    use rusqlite::params;
 
     use super::*;
 
