@@ -9,9 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ItemList;
 use super::compact::lists;
-
-/// Most lists that a job's tasks take an item from.
-pub const MAX_LISTS: usize = 16;
+use super::limits::MAX_LISTS;
 
 /// Lists that go along with each other: a task takes the item at one place from all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

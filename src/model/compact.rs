@@ -9,9 +9,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 
-use super::TaskState;
-use super::combination::MAX_LISTS;
-use super::limits::{BLOBS_A_STREAM, MAX_BATCH, MAX_INPUTS, MAX_ROWS, MAX_TASKS_PER_JOB};
+use super::limits::{BLOBS_A_STREAM, MAX_BATCH, MAX_INPUTS, MAX_LISTS, MAX_ROWS, MAX_TASKS_PER_JOB};
 
 /// Serialises a struct as the array of its fields, in this order.
 ///
@@ -63,15 +61,6 @@ pub(super) fn lists<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer
 /// For `deserialize_with`: a list of at most [`BLOBS_A_STREAM`] entries.
 pub(super) fn blobs<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     deserializer.deserialize_seq(Bounded { bound: BLOBS_A_STREAM, entries: PhantomData })
-}
-
-/// For `deserialize_with`: states, each once.
-pub(super) fn states<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TaskState>, D::Error> {
-    let mut states: Vec<TaskState> =
-        deserializer.deserialize_seq(Bounded { bound: MAX_BATCH, entries: PhantomData })?;
-    states.sort_unstable();
-    states.dedup();
-    Ok(states)
 }
 
 struct Bounded<T> {

@@ -116,6 +116,9 @@ pub const DATA_FRAME: usize = 64 * 1024;
 /// `--in` and `--out` options of one job, and outputs that one task may bring back one by one: more are a
 /// directory's business, which travels as a manifest.
 pub const MAX_INPUTS: usize = 1024;
+
+/// Most lists that a job's tasks take an item from.
+pub const MAX_LISTS: usize = 16;
 /// Most entries of a manifest.
 pub const MAX_MANIFEST_ENTRIES: usize = 1_000_000;
 /// Largest manifest.

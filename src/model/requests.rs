@@ -4,9 +4,9 @@
 //! until all its jobs have ended. `Attach` and `Logs` get one `Reply::Streaming`
 //! and then data frames (`wire::data`).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::compact::{batch, rows, states};
+use super::compact::{batch, rows};
 use super::examination::Examination;
 use super::files::{BlobRef, BlobWish};
 use super::outcome::Cancellation;
@@ -244,4 +244,12 @@ pub enum FailureCode {
     Conflict,
     /// The dispatcher failed.
     Internal,
+}
+
+/// For `deserialize_with`: states, each once.
+fn states<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TaskState>, D::Error> {
+    let mut states: Vec<TaskState> = batch(deserializer)?;
+    states.sort_unstable();
+    states.dedup();
+    Ok(states)
 }

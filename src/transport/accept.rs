@@ -12,9 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::budget::SharedBudget;
-use super::endpoint::ALERT_ACCESS_DENIED;
 use super::gate::{Gate, Pass};
-use super::settings::HANDSHAKE_DEADLINE;
+use super::settings::{ALERT_ACCESS_DENIED, HANDSHAKE_DEADLINE};
 use super::{CloseCode, FrameRecv, FrameSend, Incoming, Link, TransportError};
 use crate::model::handshake::Hello;
 use crate::model::limits::MAX_FRAME_UNAUTHENTICATED;

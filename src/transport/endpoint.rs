@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::budget::SharedBudget;
-use super::settings::HANDSHAKE_DEADLINE;
+use super::settings::{ALERT_ACCESS_DENIED, HANDSHAKE_DEADLINE};
 use super::{Alpn, CloseCode, Incoming, Link, TransportError, accept, link, probe, settings, socket};
 use crate::model::NodeId;
 use crate::trust::{Identity, tls};
@@ -26,8 +26,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// The same for one that only connects: its goodbye leaves within a millisecond, and a command that is
 /// done should not stay to see whether it arrived. One that is lost costs the other side an idle timeout.
 const BRIEF_FAREWELL: Duration = Duration::from_millis(5);
-/// TLS alert of a certificate that our own verifier turned down: it is not the key that was asked for.
-pub(super) const ALERT_ACCESS_DENIED: u8 = 49;
 /// TLS alert of a certificate that is none of a node, turned down by our own verifier as well.
 const ALERT_BAD_CERTIFICATE: u8 = 42;
 /// TLS alert of a node that takes no connections for this purpose.

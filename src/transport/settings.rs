@@ -17,6 +17,8 @@ use crate::trust::{Alpn, EndpointKeys, Identity, TrustError, tls};
 
 /// A connecting node has this long for its handshake and its hello, and an accepting one to answer.
 pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// TLS alert of a certificate that our own verifier turned down: it is not the key that was asked for.
+pub(super) const ALERT_ACCESS_DENIED: u8 = 49;
 /// Connections that nobody has welcomed yet; beyond it the oldest of them goes. Each costs about 50 KiB.
 pub(super) const MAX_STRANGERS: usize = 512;
 /// Connections that wait for approval. They were let in to wait, so strangers do not push them out; each

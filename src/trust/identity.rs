@@ -10,7 +10,8 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 use ring::signature::Ed25519KeyPair;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use super::{NodeDir, TrustError, private, tls};
+use super::server_name::server_name_text;
+use super::{NodeDir, TrustError, private};
 use crate::model::NodeId;
 
 /// The key file in a node's folder: PKCS#8 in DER.
@@ -102,7 +103,7 @@ impl Identity {
         let mut id = [0; 32];
         id.copy_from_slice(pair.public_key_raw());
         let id = NodeId(id);
-        let name = tls::server_name_text(id);
+        let name = server_name_text(id);
         let certificate = CertificateParams::new(vec![name])
             .and_then(|params| params.self_signed(pair))
             .map_err(TrustError::Generate)?;

@@ -15,6 +15,7 @@ mod identity;
 pub mod pins;
 mod private;
 pub mod roster;
+mod server_name;
 pub mod signed;
 pub mod tls;
 pub mod token;

@@ -22,6 +22,8 @@ use rustls::server::{NoServerSessionStorage, ParsedCertificate, ServerConfig};
 use rustls::version::TLS13;
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
 
+use super::server_name::named_node;
+pub use super::server_name::{JOIN_NAME, server_name_text};
 use super::{Identity, TrustError, weak};
 use crate::model::NodeId;
 
@@ -62,29 +64,8 @@ impl Alpn {
     }
 }
 
-/// What follows a node id in a server name. `.invalid` is never resolved (RFC 6761 §6.4).
-const NAME_SUFFIX: &str = ".octaskly.invalid";
-
-/// The server name that asks for nobody in particular; it is no node id, so no pinned verifier takes it.
-pub const JOIN_NAME: &str = "join.octaskly.invalid";
-
 /// An Ed25519 key as X.509 writes it (RFC 8410 §4): this, then the 32 bytes of the key.
 const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-
-/// The server name that asks for the node `id` and no other.
-#[must_use]
-pub fn server_name_text(id: NodeId) -> String {
-    format!("{id}{NAME_SUFFIX}")
-}
-
-/// The node that a server name asks for.
-#[must_use]
-pub fn named_node(name: &ServerName<'_>) -> Option<NodeId> {
-    match name {
-        ServerName::DnsName(name) => name.as_ref().strip_suffix(NAME_SUFFIX)?.parse().ok(),
-        _ => None,
-    }
-}
 
 /// The node whose key `certificate` carries. Proves nothing by itself: the
 /// handshake signature does.

@@ -1,5 +1,7 @@
 //! Why bytes are no frame, or a value cannot become one.
 
+use crate::model::paths::{LinkFault, PathFault};
+
 /// Why a frame was refused, by the side that reads it or by the side that writes it.
 ///
 /// Each text completes "failed to …".
@@ -67,6 +69,26 @@ pub enum WireError {
         /// Which, counted from 0 in the order of the paths.
         entry: usize,
         /// What is wrong with it.
-        fault: super::manifest::ManifestFault,
+        fault: ManifestFault,
     },
+}
+
+/// Why some entries are no directory. Each text completes "failed to read a manifest: entry N …".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestFault {
+    /// Its path is none.
+    #[error("has a path that {0}")]
+    Path(PathFault),
+    /// Its link leads out of the directory.
+    #[error("is a symbolic link whose target {0}")]
+    Link(LinkFault),
+    /// Its path does not come behind the one before.
+    #[error("is out of order or there twice")]
+    Order,
+    /// Its path goes through an entry that is no directory.
+    #[error("stands beneath something that is no directory")]
+    Beneath,
+    /// It is of a kind that this build does not know.
+    #[error("is of the unknown kind {0}")]
+    Kind(u8),
 }

@@ -16,9 +16,10 @@
 use std::borrow::Borrow;
 
 use super::WireError;
+pub use super::error::ManifestFault;
 use crate::model::files::{TreeEntry, TreeKind};
 use crate::model::limits::{MAX_MANIFEST_BYTES, MAX_MANIFEST_ENTRIES, MAX_PATH_BYTES};
-use crate::model::paths::{LinkFault, check_link};
+use crate::model::paths::check_link;
 pub use crate::model::paths::{PathFault, check_path};
 use crate::model::{BlobRef, Digest, RawString};
 
@@ -33,26 +34,6 @@ const DATED_FILE: u8 = 4;
 const DATED_EXECUTABLE: u8 = 5;
 
 const _: () = assert!(MAX_PATH_BYTES <= u16::MAX as usize, "a path's length fits into its field");
-
-/// Why some entries are no directory. Each text completes "failed to read a manifest: entry N …".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ManifestFault {
-    /// Its path is none.
-    #[error("has a path that {0}")]
-    Path(PathFault),
-    /// Its link leads out of the directory.
-    #[error("is a symbolic link whose target {0}")]
-    Link(LinkFault),
-    /// Its path does not come behind the one before.
-    #[error("is out of order or there twice")]
-    Order,
-    /// Its path goes through an entry that is no directory.
-    #[error("stands beneath something that is no directory")]
-    Beneath,
-    /// It is of a kind that this build does not know.
-    #[error("is of the unknown kind {0}")]
-    Kind(u8),
-}
 
 /// The bytes of the manifest with these entries, whatever order they come in.
 ///
@@ -190,6 +171,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::paths::LinkFault;
 
     fn file(path: &str, byte: u8) -> TreeEntry {
         let blob = BlobRef { digest: Digest([byte; 32]), bytes: u64::from(byte) };

@@ -9,7 +9,7 @@ use super::{intake, read};
 use crate::cli::args::TaskArgs;
 use crate::cli::error::{CliError, Place};
 use crate::cli::value;
-use crate::model::combination::MAX_LISTS;
+use crate::model::limits::MAX_LISTS;
 use crate::model::limits::{MAX_ITEMS_BYTES, MAX_TASKS_PER_JOB};
 use crate::model::{Axis, Combination, ItemList, Items, RawString};
 
