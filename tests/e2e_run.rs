@@ -192,3 +192,36 @@ fn an_embedded_run_is_interrupted_and_killed_without_leaving_processes() {
         await_nothing_left(&marker);
     }
 }
+
+#[test]
+fn what_a_killed_embedded_run_left_is_removed_by_later_ones_however_short() {
+    use nix::sys::signal::Signal;
+    let cluster = Cluster::new();
+    let marker = marker();
+    let mark = format!("{MARKER}={marker}");
+    let left = || -> Vec<_> {
+        std::fs::read_dir(cluster.temporary()).expect("a folder").flatten().map(|entry| entry.path()).collect()
+    };
+    // Once as the kill leaves it, and once as an earlier version's interrupted sweep did: without its lock file.
+    for without_lock in [false, true] {
+        let run = cluster.start(["run", "--env", &mark, "--", "sh", "-c", harness::DAEMON_AND_SLEEP]);
+        harness::await_sleepers(&marker, 3);
+        run.signal(Signal::SIGKILL);
+        run.finish(harness::SOON);
+        await_nothing_left(&marker);
+        let [home] = &left()[..] else { panic!("one home is left: {:?}", left()) };
+        for n in 0..300 {
+            std::fs::write(home.join(format!("more-{n}")), "x").expect("a file");
+        }
+        if without_lock {
+            std::fs::remove_file(home.join("lock")).expect("removed");
+        }
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+        std::fs::File::open(home).expect("it is there").set_modified(long_ago).expect("aged");
+        let gone = || {
+            assert_eq!(cluster.run(["run", "-q", "--", "true"]).code, Some(0));
+            left().is_empty()
+        };
+        harness::soon("it is gone", gone);
+    }
+}

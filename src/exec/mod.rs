@@ -42,4 +42,4 @@ pub use guard::{Guard, GuardConfig, Presence};
 pub use log::LogReader;
 pub use placeholders::{fill, has_placeholder};
 pub use sys::since_boot_us;
-pub use workplace::Scratch;
+pub use workplace::{Scratch, clean as remove_left_work};

@@ -135,8 +135,11 @@ impl Scratch {
     }
 }
 
-/// Removes what dead executors left beneath `root`; what resists is left for the next time.
-pub(super) fn clean(root: &Path) -> io::Result<()> {
+/// Removes what dead executors left beneath `root`; what resists is left for the next time. Blocks.
+///
+/// # Errors
+/// When something resists, or `root` cannot be read; that there is none is no error.
+pub fn clean(root: &Path) -> io::Result<()> {
     if !fs::exists(root)? {
         return Ok(());
     }

@@ -141,9 +141,7 @@ impl NodeError {
                 .map(|folder| format!("remove the folder {} for a new key and join again", folder.display())),
             Self::Superseded => Some("give each worker a --home of its own; never copy one".to_owned()),
             Self::UnknownHost { .. } => Some("check the name, or give --dispatcher an IP address".to_owned()),
-            Self::PrivateHome { .. } => {
-                Some("set XDG_RUNTIME_DIR or TMPDIR to a folder that this user can write to".to_owned())
-            }
+            Self::PrivateHome { .. } => Some("set TMPDIR to a folder that this user can write to".to_owned()),
             Self::Signals(_) | Self::Transport(_) | Self::Exec(_) | Self::Files(_) => None,
         }
     }

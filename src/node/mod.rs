@@ -13,6 +13,7 @@ pub mod dispatcher;
 pub mod embedded;
 pub mod error;
 pub mod hardware;
+mod private_home;
 mod serving;
 pub mod shutdown;
 pub mod worker;
