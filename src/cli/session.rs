@@ -17,7 +17,7 @@ use super::resolve::{Environment, Whereabouts, whereabouts};
 use crate::client::{self, Client, ClientError, Target};
 use crate::model::handshake::RefusalCode;
 use crate::node::embedded::Embedded;
-use crate::trust::{Home, Identity};
+use crate::trust::{Home, Identity, TrustError};
 
 /// What we tell the dispatcher that we are.
 pub(crate) const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
@@ -47,17 +47,21 @@ impl Session {
     pub(crate) async fn open(args: &ConnectArgs, environment: &Environment, quiet: bool) -> Result<Self, CliError> {
         match Self::open_known(args, environment, quiet).await? {
             Some(session) => Ok(session),
-            None => Err(ClientError::NoDispatcher.into()),
+            // Without a home that is the reason why none is known.
+            None => whereabouts(args, environment).and(Err(ClientError::NoDispatcher.into())),
         }
     }
 
-    /// The same; `None` when no dispatcher is known.
+    /// The same; `None` when no dispatcher is known, as where there is no home to know one from.
     pub(crate) async fn open_known(
         args: &ConnectArgs,
         environment: &Environment,
         quiet: bool,
     ) -> Result<Option<Self>, CliError> {
-        let place = whereabouts(args, environment)?;
+        let place = match whereabouts(args, environment) {
+            Err(CliError::Trust(TrustError::NoHome)) if !names_a_dispatcher(args, environment) => return Ok(None),
+            place => place?,
+        };
         let Some(target) = find(&place)? else { return Ok(None) };
         let identity = Identity::load_or_create(&place.home.client().map_err(ClientError::from)?)?;
         let connected = client::heard::connect(&identity, &place.home, &target, SOFTWARE).await;
@@ -152,6 +156,12 @@ impl Session {
             client.close().await;
         }
     }
+}
+
+/// Whether a dispatcher is named, or a token that names one.
+fn names_a_dispatcher(args: &ConnectArgs, environment: &Environment) -> bool {
+    let by_option = args.dispatcher.is_some() || args.token.is_some();
+    by_option || ["OCTASKLY_DISPATCHER", "OCTASKLY_TOKEN"].iter().any(|name| environment.get(name).is_some())
 }
 
 fn find(place: &Whereabouts) -> Result<Option<Target>, ClientError> {

@@ -9,8 +9,11 @@ use std::path::PathBuf;
 /// Why a key, a key folder or an access file could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// Neither `--home` nor `$OCTASKLY_HOME` nor `$XDG_DATA_HOME` nor `$HOME` says where to keep keys.
-    #[error("find a home folder: neither OCTASKLY_HOME nor XDG_DATA_HOME nor HOME is set")]
+    /// Neither `--home` nor `$OCTASKLY_HOME` nor `$XDG_DATA_HOME` nor `$HOME` nor the password database says where
+    /// to keep keys.
+    #[error(
+        "find a home folder: neither OCTASKLY_HOME nor XDG_DATA_HOME nor HOME is set, and this user has none in the password database"
+    )]
     NoHome,
     /// A folder could not be created.
     #[error("create the folder {}", path.display())]
@@ -115,7 +118,13 @@ impl TrustError {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("the disk is full: free some space and start again; everything acknowledged is kept".to_owned())
             }
-            Self::NoHome => Some("give a folder with --home".to_owned()),
+            Self::NoHome => Some("give a folder with --home or OCTASKLY_HOME".to_owned()),
+            Self::CreateDir { .. } => {
+                Some("let this user write there, or give another folder with --home or OCTASKLY_HOME".to_owned())
+            }
+            Self::Read { source, .. } | Self::Write { source, .. } if is_not_allowed(source) => {
+                Some("let this user in there, or give another folder with --home or OCTASKLY_HOME".to_owned())
+            }
             Self::BadAccessFile { .. } => Some("restart the dispatcher: it writes a new one".to_owned()),
             Self::BadKey { path, .. } => {
                 Some(format!("restore the key from a backup, or remove {} to become a new node", shell_quoted(path)))
@@ -130,6 +139,10 @@ impl TrustError {
             _ => None,
         }
     }
+}
+
+fn is_not_allowed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// `path` as a POSIX shell takes it back.

@@ -26,7 +26,8 @@ pub struct Home {
 
 impl Home {
     /// The home at `explicit` (what `--home` and `OCTASKLY_HOME` came to), else `$XDG_DATA_HOME/octaskly`,
-    /// else `~/.local/share/octaskly` (`%LOCALAPPDATA%\octaskly` on Windows). Creates nothing yet.
+    /// else `~/.local/share/octaskly`, where `~` is `$HOME` or, when that is unset or no absolute path, the home
+    /// of this user in the password database (`%LOCALAPPDATA%\octaskly` on Windows). Creates nothing yet.
     ///
     /// # Errors
     /// [`TrustError::NoHome`] when nothing names a place.
@@ -219,8 +220,16 @@ fn default_root() -> Option<PathBuf> {
 
 #[cfg(not(windows))]
 fn default_root() -> Option<PathBuf> {
-    let data = || folder_in_environment("HOME").map(|home| home.join(".local").join("share"));
+    let home = || folder_in_environment("HOME").or_else(folder_in_user_database);
+    let data = || home().map(|home| home.join(".local").join("share"));
     folder_in_environment("XDG_DATA_HOME").or_else(data).map(|data| data.join("octaskly"))
+}
+
+/// Where a service manager or a container leaves `HOME` out.
+#[cfg(not(windows))]
+fn folder_in_user_database() -> Option<PathBuf> {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten()?;
+    Some(user.dir).filter(|dir| dir.is_absolute())
 }
 
 /// An absolute path from the environment; the XDG rules say to ignore a relative one.

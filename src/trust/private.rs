@@ -52,7 +52,10 @@ pub(super) fn read(path: &Path, cap: u64) -> Result<Option<Vec<u8>>, TrustError>
     let read_error = |source| TrustError::Read { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // A part of the path that is a file (HOME=/dev/null) holds no other files.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(read_error(error)),
     };
     check(path, &file.metadata().map_err(read_error)?, FILE_MODE)?;

@@ -6,7 +6,7 @@ use super::{Environment, NodeValues, Overridden, file_quota, log_options};
 use crate::cli::args::{DispatcherArgs, GlobalArgs};
 use crate::cli::error::CliError;
 use crate::cli::value::{
-    bind_address, boolean, count_u32, duration, heartbeat_timeout, port, retention, retries, size,
+    bind_address, boolean, count_u32, heartbeat_timeout, port, retention, retries, seconds_or_duration, size,
 };
 use crate::node::NodeError;
 use crate::node::dispatcher::DispatcherOptions;
@@ -47,7 +47,7 @@ pub(crate) fn dispatcher(
         options.max_workers = most;
     }
     let given = args.task_timeout.as_deref();
-    if let Some(limit) = values.text("--task-timeout", given, "OCTASKLY_TASK_TIMEOUT", duration)? {
+    if let Some(limit) = values.text("--task-timeout", given, "OCTASKLY_TASK_TIMEOUT", seconds_or_duration)? {
         options.task_timeout = limit;
     }
     let given = args.task_retries.as_deref();

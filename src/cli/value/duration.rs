@@ -1,5 +1,8 @@
-//! Lengths of time: `500ms`, `30s`, `10m`, `1h`, `1h30m`, `2d`; a bare number
-//! is seconds, as everywhere in the original options.
+//! Lengths of time: `500ms`, `30s`, `10m`, `1h`, `1h30m`, `2d`.
+//!
+//! The one invariant: a number without a unit is seconds for the options of the
+//! original help that count seconds, and refused everywhere else: nobody can
+//! tell whether 7 is days or minutes.
 
 use super::ValueError;
 use crate::model::Millis;
@@ -11,8 +14,17 @@ const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_
 /// The longest time that anybody means: a hundred years. Keeps sums of instants far from overflow.
 const LONGEST: u64 = 100 * 366 * 86_400_000;
 
-/// A length of time, greater than zero.
+/// A length of time with its unit, greater than zero.
 pub(crate) fn duration(text: &str) -> Result<Millis, ValueError> {
+    match scaled(text, 1000) {
+        // Zero is too little in any unit, which is what is said of it.
+        Ok(ms) if ms > 0 => Err(ValueError::NoUnit(text.to_owned())),
+        _ => seconds_or_duration(text),
+    }
+}
+
+/// The same; a bare number is seconds, as in the options of the original help.
+pub(crate) fn seconds_or_duration(text: &str) -> Result<Millis, ValueError> {
     let mut total: u64 = 0;
     let mut rest = text;
     if rest.is_empty() {
@@ -71,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_of_time_have_units_and_bare_numbers_are_seconds() {
+    fn lengths_of_time_have_units() {
         let ms = |text: &str| duration(text).map(|span| span.0);
         assert_eq!(ms("30s"), Ok(30_000));
         assert_eq!(ms("10m"), Ok(600_000));
@@ -80,8 +92,24 @@ mod tests {
         assert_eq!(ms("1.5s"), Ok(1_500));
         assert_eq!(ms("500ms"), Ok(500));
         assert_eq!(ms("2d"), Ok(172_800_000));
-        assert_eq!(ms("300"), Ok(300_000));
-        assert_eq!(ms("0.2"), Ok(200));
+    }
+
+    #[test]
+    fn a_bare_number_is_seconds_where_the_original_help_says_so_and_refused_elsewhere() {
+        assert_eq!(seconds_or_duration("300"), Ok(Millis(300_000)));
+        assert_eq!(seconds_or_duration("0.2"), Ok(Millis(200)));
+        assert_eq!(seconds_or_duration("10m"), Ok(Millis(600_000)));
+        for text in ["7", "0.2", "007"] {
+            let refused = ValueError::NoUnit(text.to_owned());
+            let hint = format!("write the unit: {text}s, {text}m, {text}h or {text}d");
+            assert_eq!(refused.hint(), Some(hint));
+            assert_eq!(duration(text), Err(refused.clone()));
+            assert_eq!(retention(text), Err(refused.clone()));
+            assert_eq!(stop_grace(text), Err(refused.clone()));
+            assert_eq!(time_limit(text), Err(refused));
+        }
+        assert_eq!(stop_grace("0"), Ok(Millis(0)), "nothing needs no unit");
+        assert_eq!(duration("0"), Err(ValueError::TooSmall("1ms".into())));
     }
 
     #[test]

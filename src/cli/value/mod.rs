@@ -15,7 +15,7 @@ mod trust;
 
 pub(crate) use address::{advertised_address, bind_address, host_port, listen_address};
 pub(crate) use array::array;
-pub(crate) use duration::{duration, retention, stop_grace, time_limit};
+pub(crate) use duration::{duration, retention, seconds_or_duration, stop_grace, time_limit};
 pub(crate) use pair::{amounts, labels};
 pub(crate) use retry::{backoff, retry_on};
 pub(crate) use size::size;
@@ -62,6 +62,9 @@ pub(crate) enum ValueError {
     /// Not a length of time.
     #[error("it is not a length of time")]
     NotDuration,
+    /// A length of time without its unit.
+    #[error("it has no unit")]
+    NoUnit(String),
     /// Not an amount of memory or of disk.
     #[error("it is not a size")]
     NotSize,
@@ -197,7 +200,10 @@ impl ValueError {
             Self::NotNumber | Self::NotWhole => "write a number, or leave the option out",
             Self::NotAboveSuspicion(_) => "choose a longer time; the default is 60",
             Self::NotBoolean => "write true or false",
-            Self::NotDuration => "write a number and a unit: 500ms, 30s, 10m, 1h, 1h30m, 2d (a bare number is seconds)",
+            Self::NotDuration => "write a number and a unit: 500ms, 30s, 10m, 1h, 1h30m, 2d",
+            Self::NoUnit(number) => {
+                return Some(format!("write the unit: {number}s, {number}m, {number}h or {number}d"));
+            }
             Self::NotSize => "write a number and a unit: 512M, 4G, 1.5T (a bare number is bytes)",
             Self::UnitForgotten(bytes) => {
                 return Some(format!("write {bytes}M for megabytes or {bytes}G for gigabytes"));
@@ -314,7 +320,7 @@ pub(crate) fn megabytes(text: &str) -> Result<u64, ValueError> {
 
 /// The silence after which a worker is lost: longer than the one after which it is suspect.
 pub(crate) fn heartbeat_timeout(text: &str) -> Result<Millis, ValueError> {
-    let silence = duration(text)?;
+    let silence = seconds_or_duration(text)?;
     if silence > SUSPECT_AFTER { Ok(silence) } else { Err(ValueError::NotAboveSuspicion(SUSPECT_AFTER)) }
 }
 

@@ -51,6 +51,7 @@ mod tests {
         assert_eq!(backoff("1s..60s"), Ok(Backoff { min: Millis(1000), max: Millis(60_000) }));
         assert_eq!(backoff("5s"), Ok(Backoff { min: Millis(5000), max: Millis(5000) }));
         assert_eq!(backoff("60s..1s"), Err(ValueError::Backwards));
+        assert_eq!(backoff("1..60s"), Err(ValueError::NoUnit("1".into())));
         for text in ["", "..", "1s..", "1s...5s", "soon"] {
             assert_eq!(backoff(text), Err(ValueError::NotBackoff), "{text:?}");
         }
