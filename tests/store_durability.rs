@@ -19,7 +19,7 @@ use octaskly::model::records::{DiskSpace, OutboxRecord, Record, SubmittedJob, Ta
 use octaskly::model::requests::JobFilter;
 use octaskly::model::spec::CommandLine;
 use octaskly::model::{
-    AttemptId, AttemptNo, Epoch, Fence, Items, JobId, JobSpec, NodeId, Outcome, SealedSpec, TaskId, TaskState,
+    AttemptId, AttemptNo, Epoch, Fence, Items, JobId, JobSpec, Millis, NodeId, Outcome, SealedSpec, TaskId, TaskState,
     Timestamp,
 };
 use octaskly::store::{
@@ -442,11 +442,16 @@ fn a_month_of_work_takes_no_more_room_than_a_week_of_it() {
     };
     // Jobs of a day; a job stands for a thousand of them.
     const A_DAY: u64 = 100;
-    let day = |day: u64| Timestamp(day * 24 * 3600 * 1_000_000);
+    let day = |day: u64| Millis(day * 24 * 3600 * 1000);
     for today in 1..=30 {
         for _ in 0..A_DAY {
             let mut records = batch(job, 2000);
-            records.push(Record::JobEnded { job: JobId(job), state: TaskState::Succeeded, at: day(today) });
+            records.push(Record::JobEnded {
+                job: JobId(job),
+                state: TaskState::Succeeded,
+                at: Timestamp(today),
+                uptime: day(today),
+            });
             write(records);
             job += 1;
         }

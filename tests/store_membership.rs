@@ -7,7 +7,7 @@ use std::path::Path;
 
 use octaskly::model::records::{EnrolledNode, PowerLoss, Record, RestoredState};
 use octaskly::model::trust::Token;
-use octaskly::model::{Digest, Epoch, NodeId, Role, Timestamp};
+use octaskly::model::{Digest, Epoch, Millis, NodeId, Role, Timestamp};
 use octaskly::store::{self, BatchNo, Durability, Store};
 
 /// A file as the first release made it, with a little in it.
@@ -58,6 +58,7 @@ fn token(number: u8, used_by: &[u8]) -> Token {
         used_by: used_by.iter().copied().map(key).collect(),
         created_at: Timestamp(10),
         expires_at: Timestamp(1 << 50),
+        expires_uptime: Millis(1 << 40),
         revoked: false,
     }
 }

@@ -130,7 +130,7 @@ fn done(job: u64, index: u64, code: i32, at: u64) -> Vec<Record> {
 }
 
 fn job_ended(job: u64, state: TaskState, at: u64) -> Record {
-    Record::JobEnded { job: JobId(job), state, at: Timestamp(at) }
+    Record::JobEnded { job: JobId(job), state, at: Timestamp(at), uptime: Millis(at) }
 }
 
 fn numbers(reader: &Reader, filter: &JobFilter, viewer: Viewer) -> Vec<u64> {
@@ -588,7 +588,7 @@ fn record() -> impl Strategy<Value = Record> {
                 Record::TaskChanged { task, state, counts, not_before: Some(when), outcome, at: when }
             }
             8 => Record::RestChanged { job, state, outcome, at: when },
-            9 => Record::JobEnded { job, state, at: when },
+            9 => Record::JobEnded { job, state, at: when, uptime: Millis(when.0) },
             10 => Record::JobReopened { job, at: when },
             11 => match state {
                 TaskState::Failed | TaskState::Cancelled => all_rows(job.0, state, TaskState::Ready, None, at),

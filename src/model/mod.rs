@@ -46,4 +46,4 @@ pub use node::{NodeName, Role};
 pub use outcome::{AttemptReport, Cause, JobState, Outcome, TaskState};
 pub use raw::RawString;
 pub use spec::{JobSpec, SealedSpec};
-pub use time::{Millis, Timestamp};
+pub use time::{Millis, Timestamp, Uptime};

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::outcome::Cancellation;
 use super::trust::Token;
 use super::{
-    AttemptId, AttemptNo, AttemptReport, Digest, Epoch, Fence, JobId, NodeId, NodeName, Role, SealedSpec, TaskId,
-    TaskState, Timestamp,
+    AttemptId, AttemptNo, AttemptReport, Digest, Epoch, Fence, JobId, Millis, NodeId, NodeName, Role, SealedSpec,
+    TaskId, TaskState, Timestamp,
 };
 
 /// The number a shell gives to one appended batch of records: ascending from 1 within a start.
@@ -152,6 +152,8 @@ pub enum Record {
         state: TaskState,
         /// When.
         at: Timestamp,
+        /// How long the dispatcher had run by then, all its starts taken together: retention counts from here.
+        uptime: Millis,
     },
     /// An ended job has tasks to do again (`retry`).
     JobReopened {
@@ -203,6 +205,11 @@ pub enum Record {
     TokenForgotten {
         /// BLAKE3 of its secret.
         hash: Digest,
+    },
+    /// The dispatcher has run for this long, all its starts taken together.
+    UptimeCounted {
+        /// That long.
+        uptime: Millis,
     },
     /// Whatever the power losses so far have made the record forget was reported by those who run it, or
     /// they had time enough to do so.
@@ -270,6 +277,8 @@ pub struct RestoredState {
     pub epoch: Epoch,
     /// The next free job number.
     pub next_job: u64,
+    /// How long the dispatcher ran in all its starts so far, as far as that was written down.
+    pub uptime: Millis,
     /// Jobs that have not ended, in order of submission.
     pub jobs: Vec<RestoredJob>,
     /// Enrolled and revoked nodes.

@@ -39,6 +39,13 @@ impl Selector {
         Self::These(vec![Part::Jobs(job, job)])
     }
 
+    /// These jobs; neighbours as ranges.
+    #[must_use]
+    pub fn jobs(jobs: &[JobId]) -> Self {
+        let numbers: IntervalSet = jobs.iter().map(|job| job.0).collect();
+        Self::These(numbers.ranges().map(|(first, last)| Part::Jobs(JobId(first), JobId(last))).collect())
+    }
+
     /// Just this task.
     #[must_use]
     pub fn task(task: TaskId) -> Self {
@@ -159,5 +166,6 @@ mod tests {
         for text in ["", "x", "5.", "-3", "3-1", "1,,2", "+5", "5.3.1", "99999999999999999999"] {
             assert!(text.parse::<Selector>().is_err(), "{text:?} selects nothing");
         }
+        assert_eq!(Selector::jobs(&[JobId(7), JobId(2), JobId(1), JobId(3)]).to_string(), "1-3,7");
     }
 }

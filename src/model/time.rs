@@ -51,10 +51,36 @@ impl Millis {
         Self(s.saturating_mul(1000))
     }
 
+    /// What is left of it without `other`; nothing when that is longer.
+    #[must_use]
+    pub const fn minus(self, other: Millis) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// The same length for the standard library.
     #[must_use]
     pub const fn as_duration(self) -> Duration {
         Duration::from_millis(self.0)
+    }
+}
+
+/// How long a dispatcher has run, all its starts taken together.
+///
+/// It advances with the monotonic clock of the running process alone. What the wall clock says, and the time while no
+/// dispatcher runs or the machine is suspended, do not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Uptime {
+    /// What earlier starts had counted.
+    pub before: Millis,
+    /// When this start began, in its own time.
+    pub since: Timestamp,
+}
+
+impl Uptime {
+    /// How long it had run at `now`, an instant of this start.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> Millis {
+        Millis(self.before.0.saturating_add(now.since(self.since).0))
     }
 }
 
@@ -78,6 +104,14 @@ impl fmt::Display for Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn uptime_adds_up_over_starts_whose_clocks_disagree() {
+        let first = Uptime { before: Millis(0), since: Timestamp::from_millis(5_000_000) };
+        let before = first.at(Timestamp::from_millis(5_000_700));
+        let second = Uptime { before, since: Timestamp::from_millis(10) };
+        assert_eq!((before, second.at(Timestamp::from_millis(310))), (Millis(700), Millis(1000)));
+    }
 
     #[test]
     fn durations_read_as_a_person_would_write_them() {

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, NodeId, NodeName, Role, Timestamp};
+use super::{Digest, Millis, NodeId, NodeName, Role, Timestamp};
 
 /// What a token is called in lists and in `token revoke`: the first 40 bits of the hash of its secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,8 +68,11 @@ pub struct Token {
     pub used_by: Vec<NodeId>,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When it stops enrolling anybody.
+    /// When it stops enrolling anybody, by the dispatcher's clock.
     pub expires_at: Timestamp,
+    /// It also stops when the dispatcher has run for this long, all its starts taken together: a clock that was set
+    /// back does not prolong it.
+    pub expires_uptime: Millis,
     /// Whether it was taken back before.
     pub revoked: bool,
 }

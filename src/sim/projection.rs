@@ -13,7 +13,7 @@ use crate::model::records::{
 };
 use crate::model::trust::Token;
 use crate::model::views::JobView;
-use crate::model::{AttemptId, Digest, Epoch, Fence, JobId, NodeId, Outcome, TaskId, TaskState, Timestamp};
+use crate::model::{AttemptId, Digest, Epoch, Fence, JobId, Millis, NodeId, Outcome, TaskId, TaskState, Timestamp};
 
 /// All rows.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,7 @@ pub(super) struct Projection {
     tokens: BTreeMap<Digest, Token>,
     /// Not settled yet.
     power_losses: Vec<PowerLoss>,
+    uptime: Millis,
     keys: BTreeMap<String, JobId>,
     epoch: u32,
     last_job: u64,
@@ -37,6 +38,7 @@ impl Projection {
         RestoredState {
             epoch: Epoch(self.epoch),
             next_job: self.last_job + 1,
+            uptime: self.uptime,
             jobs: self.jobs.values().filter(|job| job.ended.is_none()).map(JobRow::restored).collect(),
             nodes: self.nodes.values().cloned().collect(),
             tokens: self.tokens.values().cloned().collect(),
@@ -174,6 +176,7 @@ impl Projection {
                 self.tokens.insert(token.hash, token.clone());
             }
             Record::TokenForgotten { hash } => _ = self.tokens.remove(hash),
+            Record::UptimeCounted { uptime } => self.uptime = *uptime,
             Record::PowerLossesSettled => self.power_losses.clear(),
         }
     }

@@ -70,14 +70,15 @@ impl Apply for Records {
                     params![int(job.0), word, text],
                 )
             }
-            Record::JobEnded { job, state: ended, at } => run(
+            Record::JobEnded { job, state: ended, at, uptime } => run(
                 connection,
-                "UPDATE jobs SET ended_at = ?2, ended_state = ?3 WHERE job = ?1",
-                params![int(job.0), time(*at), state(*ended)],
+                "UPDATE jobs SET ended_at = ?2, ended_state = ?3, ended_uptime = ?4 WHERE job = ?1",
+                params![int(job.0), time(*at), state(*ended), int(uptime.0)],
             ),
             Record::JobReopened { job, .. } => run(
                 connection,
-                "UPDATE jobs SET ended_at = NULL, ended_state = NULL, cancelling = NULL, cancelling_text = NULL WHERE job = ?1",
+                "UPDATE jobs SET ended_at = NULL, ended_state = NULL, ended_uptime = NULL, cancelling = NULL,
+                    cancelling_text = NULL WHERE job = ?1",
                 params![int(job.0)],
             ),
             Record::OutputsRemade { task, by } => files::remade(connection, *task, *by),
@@ -87,6 +88,9 @@ impl Apply for Records {
             Record::NodeRevoked { node, at } => membership::revoked(connection, *node, *at),
             Record::TokenChanged(token) => membership::token_changed(connection, token),
             Record::TokenForgotten { hash } => membership::token_forgotten(connection, hash),
+            Record::UptimeCounted { uptime } => {
+                run(connection, "UPDATE meta SET value = ?1 WHERE name = 'uptime'", params![int(uptime.0)])
+            }
             Record::PowerLossesSettled => boot::settled(connection),
         }
     }

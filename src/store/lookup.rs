@@ -7,10 +7,10 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::StoreError;
 use super::attempt_rows::INLINE;
 use super::read::{Resolution, Viewer};
-use super::rows::{int, state, state_from, time, uint};
+use super::rows::{int, state, state_from, uint};
 use crate::model::outcome::KeptOutput;
 use crate::model::selector::{Part, Selector, whole_jobs};
-use crate::model::{AttemptId, JobId, JobState, RawString, SealedSpec, TaskId, TaskState, Timestamp};
+use crate::model::{AttemptId, JobId, JobState, Millis, RawString, SealedSpec, TaskId, TaskState};
 
 /// What `selector` means now.
 pub(super) fn resolve(connection: &Connection, selector: &Selector, viewer: Viewer) -> Result<Resolution, StoreError> {
@@ -119,16 +119,17 @@ pub(super) fn ended(connection: &Connection, job: JobId) -> Result<Option<JobSta
     state.flatten().map(state_from).transpose()
 }
 
-/// Jobs that ended before `before` and are `wanted`, in the order of their ends.
+/// Jobs that ended when the dispatcher had run for less than `uptime` and are `wanted`, in the order of their ends.
 pub(super) fn ended_before(
     connection: &Connection,
-    before: Timestamp,
+    uptime: Millis,
     most: usize,
     wanted: impl Fn(JobId) -> bool,
 ) -> Result<Vec<JobId>, StoreError> {
-    let mut select = connection
-        .prepare_cached("SELECT job FROM jobs WHERE ended_at IS NOT NULL AND ended_at < ?1 ORDER BY ended_at")?;
-    let mut rows = select.query([time(before)])?;
+    let mut select = connection.prepare_cached(
+        "SELECT job FROM jobs WHERE ended_uptime IS NOT NULL AND ended_uptime < ?1 ORDER BY ended_uptime",
+    )?;
+    let mut rows = select.query([int(uptime.0)])?;
     let mut jobs = Vec::new();
     while jobs.len() < most
         && let Some(row) = rows.next()?

@@ -10,7 +10,7 @@ use super::rows::{digest_from, int, name_from, node_from, role_from, run, time, 
 use crate::model::limits::MAX_REVOKED;
 use crate::model::records::EnrolledNode;
 use crate::model::trust::Token;
-use crate::model::{Digest, NodeId, NodeName, Role, Timestamp};
+use crate::model::{Digest, Millis, NodeId, NodeName, Role, Timestamp};
 
 /// A key may act in a role under a name; whoever had that name in that role may not any more.
 pub(super) fn enrolled(
@@ -60,15 +60,18 @@ pub(super) fn revoked(connection: &Connection, node: NodeId, at: Timestamp) -> R
 pub(super) fn token_changed(connection: &Connection, token: &Token) -> Result<(), StoreError> {
     run(
         connection,
-        "INSERT INTO tokens (hash, role, uses, created_at, expires_at, revoked) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT (hash) DO UPDATE SET role = ?2, uses = ?3, created_at = ?4, expires_at = ?5, revoked = ?6",
+        "INSERT INTO tokens (hash, role, uses, created_at, expires_at, revoked, expires_uptime)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (hash) DO UPDATE SET role = ?2, uses = ?3, created_at = ?4, expires_at = ?5, revoked = ?6,
+            expires_uptime = ?7",
         params![
             token.hash.0,
             token.role.to_string(),
             token.uses,
             time(token.created_at),
             time(token.expires_at),
-            token.revoked
+            token.revoked,
+            int(token.expires_uptime.0)
         ],
     )?;
     // Uses are only ever added, so what is there need not be written again.
@@ -120,8 +123,10 @@ fn node(row: &Row<'_>) -> Result<EnrolledNode, StoreError> {
 
 /// All tokens, oldest first.
 pub(super) fn tokens(connection: &Connection) -> Result<Vec<Token>, StoreError> {
-    let mut all = connection
-        .prepare("SELECT hash, role, uses, created_at, expires_at, revoked FROM tokens ORDER BY created_at, hash")?;
+    let mut all = connection.prepare(
+        "SELECT hash, role, uses, created_at, expires_at, revoked, expires_uptime FROM tokens
+            ORDER BY created_at, hash",
+    )?;
     let mut rows = all.query([])?;
     let mut tokens = Vec::new();
     while let Some(row) = rows.next()? {
@@ -135,6 +140,7 @@ pub(super) fn tokens(connection: &Connection) -> Result<Vec<Token>, StoreError> 
             created_at: time_from(row.get(3)?),
             expires_at: time_from(row.get(4)?),
             revoked: row.get(5)?,
+            expires_uptime: Millis(uint(row.get(6)?)),
         });
     }
     Ok(tokens)

@@ -18,7 +18,7 @@ use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::{Part, Selector};
 use crate::model::views::{AttemptView, JobView, TaskView};
 use crate::model::{
-    AttemptId, Digest, JobId, JobState, NodeId, NodeName, RawString, SealedSpec, TaskId, TaskIndex, Timestamp,
+    AttemptId, Digest, JobId, JobState, Millis, NodeId, NodeName, RawString, SealedSpec, TaskId, TaskIndex,
 };
 
 /// Who asks: what is not his does not exist for him, unless he sees all.
@@ -108,11 +108,11 @@ impl Reader {
     /// When the file is damaged or cannot be read.
     pub fn ended_before(
         &self,
-        before: Timestamp,
+        uptime: Millis,
         most: usize,
         wanted: impl Fn(JobId) -> bool,
     ) -> Result<Vec<JobId>, StoreError> {
-        lookup::ended_before(&self.connection, before, most, wanted)
+        lookup::ended_before(&self.connection, uptime, most, wanted)
     }
 
     /// The job that was accepted with this idempotency key.

@@ -251,7 +251,10 @@ fn take_up(to: &Connection, from: Option<&Connection>, now: Timestamp) -> Result
     let newest: i64 = to.query_row("SELECT coalesce(max(job), 0) FROM jobs", [], |row| row.get(0))?;
     // A thousand numbers further than the newest job that is left, where nobody knows.
     let next_job = meta("next_job").unwrap_or(newest + 1000).max(newest + 1);
-    for (name, value) in [("epoch", epoch), ("next_job", next_job)] {
+    // Of an older file's jobs it is not known when they ended by this measure: their retention begins now.
+    let uptime = meta("uptime").unwrap_or(0);
+    to.execute("UPDATE jobs SET ended_uptime = ?1 WHERE ended_at IS NOT NULL AND ended_uptime IS NULL", [uptime])?;
+    for (name, value) in [("epoch", epoch), ("next_job", next_job), ("uptime", uptime)] {
         to.execute("UPDATE meta SET value = ?2 WHERE name = ?1", params![name, value])?;
     }
     to.execute("INSERT OR REPLACE INTO power_losses (epoch, next_job) VALUES (?1, ?2)", [epoch, next_job])?;

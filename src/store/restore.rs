@@ -15,7 +15,7 @@ use super::sweeps::{self, Standing};
 use super::{StoreError, boot, membership};
 use crate::model::records::{RestoredAttempt, RestoredJob, RestoredState, RestoredTask, SubmittedJob};
 use crate::model::{
-    AttemptId, AttemptNo, Epoch, IntervalSet, JobId, SealedSpec, TaskId, TaskIndex, TaskState, Timestamp,
+    AttemptId, AttemptNo, Epoch, IntervalSet, JobId, Millis, SealedSpec, TaskId, TaskIndex, TaskState, Timestamp,
 };
 
 /// Takes the next epoch and notes the machine's boot, in the caller's transaction; durable with its commit, because the
@@ -33,6 +33,12 @@ pub(super) fn take_epoch(connection: &Connection, now: Timestamp, boot_id: Optio
 /// Everything that is not over.
 pub(super) fn state(connection: &Connection, epoch: Epoch) -> Result<RestoredState, StoreError> {
     let next_job: i64 = connection.query_row("SELECT value FROM meta WHERE name = 'next_job'", [], |row| row.get(0))?;
+    // An end that was recorded later than the last count of it says more.
+    let uptime: i64 = connection.query_row(
+        "SELECT max((SELECT value FROM meta WHERE name = 'uptime'), (SELECT coalesce(max(ended_uptime), 0) FROM jobs))",
+        [],
+        |row| row.get(0),
+    )?;
     let mut active = connection.prepare("SELECT job FROM jobs WHERE ended_at IS NULL ORDER BY job")?;
     let mut rows = active.query([])?;
     let mut jobs = Vec::new();
@@ -43,6 +49,7 @@ pub(super) fn state(connection: &Connection, epoch: Epoch) -> Result<RestoredSta
     Ok(RestoredState {
         epoch,
         next_job: uint(next_job),
+        uptime: Millis(uint(uptime)),
         jobs,
         nodes: membership::nodes(connection)?,
         tokens: membership::tokens(connection)?,

@@ -23,7 +23,7 @@ impl Schema {
 /// The dispatcher's file; its id reads `OKds`.
 pub(super) const DISPATCHER: Schema = Schema {
     application_id: 0x4f4b_6473,
-    migrations: &[DISPATCHER_1, DISPATCHER_2, DISPATCHER_3, DISPATCHER_4, DISPATCHER_5, DISPATCHER_6],
+    migrations: &[DISPATCHER_1, DISPATCHER_2, DISPATCHER_3, DISPATCHER_4, DISPATCHER_5, DISPATCHER_6, DISPATCHER_7],
 };
 
 /// The worker's outbox; its id reads `OKob`.
@@ -252,6 +252,22 @@ CREATE INDEX outputs_holders ON outputs (digest, holder) WHERE holder IS NOT NUL
 const DISPATCHER_6: &str = "
 -- The worker that handed the attempt to the one that has it; NULL: the dispatcher did.
 ALTER TABLE attempts ADD COLUMN handed_over_by INTEGER;
+";
+
+// Retention and tokens count the time that the dispatcher runs, not what a clock says that may be set.
+const DISPATCHER_7: &str = "
+-- Milliseconds that the dispatcher has run, all its starts taken together.
+INSERT INTO meta VALUES ('uptime', 0);
+
+-- The same when the job ended. Of jobs that ended before it was counted: when that began.
+ALTER TABLE jobs ADD COLUMN ended_uptime INTEGER;
+UPDATE jobs SET ended_uptime = 0 WHERE ended_at IS NOT NULL;
+DROP INDEX jobs_ended_at;
+CREATE INDEX jobs_ended_uptime ON jobs (ended_uptime) WHERE ended_uptime IS NOT NULL;
+
+-- The token also expires then.
+ALTER TABLE tokens ADD COLUMN expires_uptime INTEGER NOT NULL DEFAULT 0;
+UPDATE tokens SET expires_uptime = max(0, (expires_at - created_at) / 1000);
 ";
 
 const OUTBOX_1: &str = "

@@ -1,5 +1,5 @@
 PRAGMA application_id = 1330340979;
-PRAGMA user_version = 6;
+PRAGMA user_version = 7;
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -37,7 +37,7 @@ CREATE TABLE jobs (
     rest_outcome TEXT,
     rest_outcome_number INTEGER,
     rest_outcome_text TEXT
-, sweeps INTEGER NOT NULL DEFAULT 0) STRICT;
+, sweeps INTEGER NOT NULL DEFAULT 0, ended_uptime INTEGER) STRICT;
 CREATE INDEX jobs_active ON jobs (job) WHERE ended_at IS NULL;
 CREATE INDEX jobs_ended ON jobs (ended_state, job) WHERE ended_at IS NOT NULL;
 CREATE INDEX jobs_owner ON jobs (owner, job);
@@ -117,7 +117,7 @@ CREATE TABLE tokens (
     created_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
     revoked INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+, expires_uptime INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
 CREATE TABLE token_uses (
     hash BLOB NOT NULL,
     place INTEGER NOT NULL,
@@ -143,7 +143,6 @@ CREATE TABLE outputs (
     PRIMARY KEY (job, name, task)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX outputs_of_task ON outputs (job, task);
-CREATE INDEX jobs_ended_at ON jobs (ended_at) WHERE ended_at IS NOT NULL;
 CREATE TABLE sweeps (
     job INTEGER NOT NULL,
     sweep INTEGER NOT NULL,
@@ -157,3 +156,4 @@ CREATE TABLE sweeps (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX outputs_held ON outputs (holder, digest) WHERE holder IS NOT NULL;
 CREATE INDEX outputs_holders ON outputs (digest, holder) WHERE holder IS NOT NULL;
+CREATE INDEX jobs_ended_uptime ON jobs (ended_uptime) WHERE ended_uptime IS NOT NULL;

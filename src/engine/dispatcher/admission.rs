@@ -144,7 +144,7 @@ impl DispatcherEngine {
         let brought = || match &arrival.vouched {
             Some(Voucher::Access(role)) if is_worker(*role) == is_worker(wants) => Ok(Some((*role, Proof::Access))),
             Some(Voucher::Token(hash)) => {
-                let role = self.tokens.redeem(now, hash, arrival.node, wants)?;
+                let role = self.tokens.redeem(self.token_time(now), hash, arrival.node, wants)?;
                 Ok(Some((role, Proof::Token(*hash))))
             }
             Some(Voucher::Access(_)) | None => Ok(None),

@@ -68,7 +68,7 @@ impl DispatcherEngine {
             self.placement.leave_class(class);
         }
         self.keep_for_watchers(id);
-        self.outbox.record(Record::JobEnded { job: id, state, at: now });
+        self.outbox.record(Record::JobEnded { job: id, state, at: now, uptime: self.uptime.at(now) });
         self.outbox.notice(Notice::JobEnded { job: id, state });
         self.jobs.count_end();
         self.jobs.to_resolve.push_back((id, state));

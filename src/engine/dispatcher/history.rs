@@ -75,13 +75,14 @@ impl DispatcherEngine {
         assert!(job.watchers.is_empty(), "a job left while somebody waits for its end");
     }
 
-    /// These jobs ended so long ago that nobody wants them any more. One that has been taken up again meanwhile stays.
+    /// Removes jobs whose retention is over. One that was reopened since then stays.
     pub fn handle_expired(&mut self, now: Timestamp, jobs: &[JobId]) {
         self.enter(now);
-        for id in jobs {
-            if self.jobs.get(*id).is_none_or(|job| job.ended_at.is_some()) {
-                self.forget(*id);
-            }
+        let ended = |id: &&JobId| self.jobs.get(**id).is_none_or(|job| job.ended_at.is_some());
+        let expired: Vec<JobId> = jobs.iter().filter(ended).copied().collect();
+        expired.iter().for_each(|id| self.forget(*id));
+        if !expired.is_empty() {
+            self.outbox.notice(Notice::JobsExpired { jobs: expired });
         }
         self.settle(now);
     }

@@ -7,6 +7,7 @@
 
 use super::refusals::with_article;
 use super::requests::failure;
+use super::tokens::TokenTime;
 use super::{Call, CloseReason, DispatcherEngine, Grounds, LossCause, Notice, Outbound, Peer};
 use crate::model::limits::{MAX_ROWS, MAX_TOKEN_LIFETIME, MAX_TOKEN_USES, MAX_TOKENS, MIN_TOKEN_LIFETIME};
 use crate::model::messages::DispatcherMessage;
@@ -212,7 +213,7 @@ impl DispatcherEngine {
             return Err(conflict(format!("there is a token {id} already"), "try again"));
         }
         self.forget_old_tokens(now);
-        let (has_room, forgotten) = self.tokens.make_room(now);
+        let (has_room, forgotten) = self.tokens.make_room(self.token_time(now));
         if let Some(hash) = forgotten {
             self.outbox.record(Record::TokenForgotten { hash });
         }
@@ -221,7 +222,9 @@ impl DispatcherEngine {
             return Err(Failure { code: FailureCode::Full, text: format!("{MAX_TOKENS} tokens are valid"), hint });
         }
         let (created_at, expires_at) = (now, now + lifetime);
-        let token = Token { hash, role, uses, used_by: Vec::new(), created_at, expires_at, revoked: false };
+        let expires_uptime = Millis(self.uptime.at(now).0.saturating_add(lifetime.0));
+        let token =
+            Token { hash, role, uses, used_by: Vec::new(), created_at, expires_at, expires_uptime, revoked: false };
         self.outbox.record(Record::TokenChanged(token.clone()));
         self.tokens.add(token);
         self.outbox.notice(Notice::TokenCreated { id, role, uses });
@@ -231,7 +234,12 @@ impl DispatcherEngine {
     /// All tokens, newest first.
     pub(super) fn list_tokens(&mut self, now: Timestamp) -> Reply {
         self.forget_old_tokens(now);
-        Reply::Tokens(self.tokens.views(now))
+        Reply::Tokens(self.tokens.views(self.token_time(now)))
+    }
+
+    /// The present, for tokens.
+    pub(super) fn token_time(&self, now: Timestamp) -> TokenTime {
+        TokenTime { now, uptime: self.uptime.at(now) }
     }
 
     fn forget_old_tokens(&mut self, now: Timestamp) {

@@ -67,8 +67,8 @@ pub use version::negotiate;
 use crate::model::limits::{
     BACKLOG, HEARTBEAT_INTERVAL, LOST_AFTER, MAX_WORKERS, RESTART_GRACE, SUSPECT_AFTER, TASK_RETRIES, TASK_TIMEOUT,
 };
-use crate::model::records::{BatchNo, DiskSpace};
-use crate::model::{Epoch, JobId, LinkId, Millis, NodeId, TaskId, Timestamp};
+use crate::model::records::{BatchNo, DiskSpace, Record};
+use crate::model::{Epoch, JobId, LinkId, Millis, NodeId, TaskId, Timestamp, Uptime};
 
 /// What a dispatcher is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +150,7 @@ pub struct DispatcherEngine {
     whereabouts: whereabouts::Whereabouts,
     remakes: remake::Remakes,
     started_at: Timestamp,
+    uptime: Uptime,
     last_call: Timestamp,
     synced: BatchNo,
     /// What the store's disk has; without enough, nothing new is taken or started.
@@ -194,6 +195,20 @@ impl DispatcherEngine {
             }
         }
         self.settle(now);
+    }
+
+    /// Writes down how long the dispatcher has run. What it runs after the last of these calls does not count after a
+    /// restart, so the shell calls it every few minutes and before it stops.
+    pub fn count_uptime(&mut self, now: Timestamp) {
+        self.enter(now);
+        self.outbox.record(Record::UptimeCounted { uptime: self.uptime.at(now) });
+        self.settle(now);
+    }
+
+    /// How long the dispatcher has run, all its starts taken together.
+    #[must_use]
+    pub fn uptime(&self) -> Uptime {
+        self.uptime
     }
 
     /// Every batch of records up to `upto` is on disk.

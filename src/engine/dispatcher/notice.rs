@@ -200,6 +200,11 @@ pub enum Notice {
         /// Which.
         job: JobId,
     },
+    /// These jobs were removed because their retention is over. Each has its `JobForgotten` as well.
+    JobsExpired {
+        /// Which.
+        jobs: Vec<JobId>,
+    },
     /// The attempt is no longer live, whatever the reason: the shell closes its streams.
     AttemptOver {
         /// Which.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::model::limits::{CLIENT_GONE_AFTER, EXCLUSIVE_REASSIGN_AFTER};
 use crate::model::records::{BatchNo, DiskSpace, Record, RestoredAttempt, RestoredJob, RestoredState, RestoredTask};
-use crate::model::{JobId, JobSpec, NodeId, Outcome, Role, TaskState, Timestamp};
+use crate::model::{JobId, JobSpec, NodeId, Outcome, Role, TaskState, Timestamp, Uptime};
 use std::collections::BTreeMap;
 
 /// A job as the store has it; those of its tasks that have not ended are ready.
@@ -95,6 +95,7 @@ impl DispatcherEngine {
             whereabouts: super::whereabouts::Whereabouts::default(),
             remakes: super::remake::Remakes::default(),
             started_at: now,
+            uptime: Uptime { before: state.uptime, since: now },
             last_call: now,
             synced: BatchNo(0),
             disk: DiskSpace::Enough,

@@ -10,7 +10,7 @@ use super::refusals;
 use crate::model::handshake::Refusal;
 use crate::model::limits::{MAX_TOKENS, TOKEN_REMEMBERED};
 use crate::model::trust::{Token, TokenId, TokenState, TokenView};
-use crate::model::{Digest, NodeId, Role, Timestamp};
+use crate::model::{Digest, Millis, NodeId, Role, Timestamp};
 
 /// All of them, by the hash of their secret.
 #[derive(Debug, Default)]
@@ -18,13 +18,29 @@ pub(super) struct Tokens {
     tokens: BTreeMap<Digest, Token>,
 }
 
+/// The present, by the two measures that a token's lifetime has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TokenTime {
+    /// By the dispatcher's clock.
+    pub(super) now: Timestamp,
+    /// How long the dispatcher has run.
+    pub(super) uptime: Millis,
+}
+
+impl TokenTime {
+    /// Whether the token's lifetime is over by either measure.
+    fn is_past(self, token: &Token) -> bool {
+        token.expires_at <= self.now || token.expires_uptime <= self.uptime
+    }
+}
+
 /// Where a token stands.
-fn state(token: &Token, now: Timestamp) -> TokenState {
+fn state(token: &Token, time: TokenTime) -> TokenState {
     if token.revoked {
         TokenState::Revoked
     } else if token.used_by.len() >= token.uses as usize {
         TokenState::Used
-    } else if token.expires_at <= now {
+    } else if time.is_past(token) {
         TokenState::Expired
     } else {
         TokenState::Valid
@@ -43,13 +59,13 @@ impl Tokens {
     }
 
     /// The role that this token gives `node`, which wants to be a `wants`.
-    pub(super) fn redeem(&self, now: Timestamp, hash: &Digest, node: NodeId, wants: Role) -> Result<Role, Refusal> {
+    pub(super) fn redeem(&self, time: TokenTime, hash: &Digest, node: NodeId, wants: Role) -> Result<Role, Refusal> {
         let Some(token) = self.tokens.get(hash) else { return Err(refusals::token_unknown()) };
         if !suits(token, wants) {
             return Err(refusals::token_for_another_role(token, wants));
         }
-        let used_before = token.used_by.contains(&node) && token.expires_at > now;
-        match state(token, now) {
+        let used_before = token.used_by.contains(&node) && !time.is_past(token);
+        match state(token, time) {
             TokenState::Valid => Ok(token.role),
             TokenState::Used if used_before => Ok(token.role),
             TokenState::Used => Err(refusals::token_used_up(token)),
@@ -70,11 +86,11 @@ impl Tokens {
     }
 
     /// Whether another may be kept; forgets the oldest that enrols nobody any more to make room.
-    pub(super) fn make_room(&mut self, now: Timestamp) -> (bool, Option<Digest>) {
+    pub(super) fn make_room(&mut self, time: TokenTime) -> (bool, Option<Digest>) {
         if self.tokens.len() < MAX_TOKENS {
             return (true, None);
         }
-        let dead = self.tokens.values().filter(|token| state(token, now) != TokenState::Valid);
+        let dead = self.tokens.values().filter(|token| state(token, time) != TokenState::Valid);
         let oldest = dead.min_by_key(|token| (token.created_at, token.hash)).map(|token| token.hash);
         if let Some(hash) = &oldest {
             self.tokens.remove(hash);
@@ -111,8 +127,8 @@ impl Tokens {
     }
 
     /// All of them for people, newest first.
-    pub(super) fn views(&self, now: Timestamp) -> Vec<TokenView> {
-        let mut views: Vec<TokenView> = self.tokens.values().map(|token| view(token, now)).collect();
+    pub(super) fn views(&self, time: TokenTime) -> Vec<TokenView> {
+        let mut views: Vec<TokenView> = self.tokens.values().map(|token| view(token, time)).collect();
         views.sort_by_key(|view| (std::cmp::Reverse(view.created_at), view.id));
         views
     }
@@ -133,14 +149,14 @@ impl Tokens {
     }
 }
 
-fn view(token: &Token, now: Timestamp) -> TokenView {
+fn view(token: &Token, time: TokenTime) -> TokenView {
     TokenView {
         id: token.id(),
         role: token.role,
         uses: token.uses,
         used: u32::try_from(token.used_by.len()).unwrap_or(u32::MAX),
         created_at: token.created_at,
-        expires_at: token.expires_at,
-        state: state(token, now),
+        expires_at: token.expires_at.min(time.now + token.expires_uptime.minus(time.uptime)),
+        state: state(token, time),
     }
 }

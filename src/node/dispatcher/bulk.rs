@@ -185,7 +185,7 @@ mod tests {
     use super::*;
     use crate::model::records::{BatchNo, Record, SubmittedJob};
     use crate::model::spec::CommandLine;
-    use crate::model::{JobSpec, NodeId, SealedSpec, TaskId, Timestamp};
+    use crate::model::{JobSpec, Millis, NodeId, SealedSpec, TaskId, Timestamp};
     use crate::store::{self, Durability};
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
                 at: Timestamp(1),
             }))
         };
-        let ended = |state| Record::JobEnded { job: JobId(3), state, at: Timestamp(2) };
+        let ended = |state| Record::JobEnded { job: JobId(3), state, at: Timestamp(2), uptime: Millis(2) };
         let records = (1..=7).map(submitted).chain([ended(TaskState::Succeeded)]).collect();
         store.append(BatchNo(1), records, Durability::Written).expect("takes it");
         store.flush().expect("writes it");

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use crate::engine::dispatcher::{Grounds, LossCause, Notice};
 use crate::model::limits::MAX_TITLE;
 use crate::model::records::DiskSpace;
+use crate::model::selector::Selector;
 use crate::model::{Capacity, Millis, NodeName, Outcome, TaskId, Timestamp};
 
 /// Task lines told at `info` within one second; the rest of that second is told at `debug`.
@@ -83,6 +84,9 @@ impl Chronicle {
             }
             Notice::JobEnded { job, state } => debug!("Job {job} {state}"),
             Notice::JobForgotten { job } => debug!("Job {job} forgotten"),
+            Notice::JobsExpired { jobs } => {
+                info!("Removed {} finished jobs whose --retention is over: {}", jobs.len(), Selector::jobs(jobs));
+            }
             Notice::AttemptOver { .. } => {}
             Notice::AttemptReclaimed { id, worker } => {
                 info!("Task {id} runs on {worker}, as the power loss had made the dispatcher forget");

@@ -53,6 +53,8 @@ pub(super) enum Event {
     Attendance { link: LinkId, request: RequestId, job: JobId, attached: bool },
     /// These jobs ended longer ago than jobs are kept.
     Expired(Vec<JobId>),
+    /// It is time to write down how long the dispatcher has run.
+    Uptime,
     /// Finish what was taken, write it, and stop.
     Stop(oneshot::Sender<()>),
 }

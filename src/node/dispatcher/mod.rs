@@ -117,6 +117,7 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
     let (events, queue) = mpsc::channel(EVENT_QUEUE);
     let has_links = options.p2p_enabled && !options.embedded;
     // The first roster names everybody: whoever is missing on one loses its links.
+    let uptime = engine.uptime();
     let (epoch, members) = (engine.epoch(), watch::Sender::new(Arc::new(turn::enrolled(&engine))));
     let enrolled = members.subscribe();
     let shell = Arc::new(Shell {
@@ -167,7 +168,7 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
     let turns = tokio::spawn(turns.run());
     let accepting = tokio::spawn(admission::accept_links(Arc::clone(&shell), Arc::clone(&endpoint)));
     let limits = retention::Retention { jobs: options.retention, log_bytes: options.log_space };
-    let keeping = tokio::spawn(retention::keep(Arc::clone(&shell), clock, limits));
+    let keeping = tokio::spawn(retention::keep(Arc::clone(&shell), clock, uptime, limits));
     let (embedded, store) = (options.embedded, Some(store));
     Ok(Running {
         node,

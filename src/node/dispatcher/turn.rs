@@ -110,7 +110,10 @@ impl Turns {
             let mut stop = None;
             for event in waiting.drain(..) {
                 match event {
-                    Event::Stop(done) => stop = Some(done),
+                    Event::Stop(done) => {
+                        self.engine.count_uptime(now);
+                        stop = Some(done);
+                    }
                     other => self.tell_engine(now, other),
                 }
             }
@@ -181,6 +184,7 @@ impl Turns {
                 self.engine.handle_message(now, link, Inbound::Request { request, call });
             }
             Event::Expired(jobs) => self.engine.handle_expired(now, &jobs),
+            Event::Uptime => self.engine.count_uptime(now),
             // Taken out by the loop before it comes here.
             Event::Stop(_) => {}
         }

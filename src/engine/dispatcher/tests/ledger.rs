@@ -13,8 +13,8 @@ use crate::model::records::{
 };
 use crate::model::trust::Token;
 use crate::model::{
-    AttemptId, AttemptNo, Digest, Epoch, Fence, IntervalSet, JobId, NodeId, Outcome, TaskId, TaskIndex, TaskState,
-    Timestamp,
+    AttemptId, AttemptNo, Digest, Epoch, Fence, IntervalSet, JobId, Millis, NodeId, Outcome, TaskId, TaskIndex,
+    TaskState, Timestamp,
 };
 
 #[derive(Clone)]
@@ -53,6 +53,7 @@ pub(super) struct Ledger {
     nodes: BTreeMap<NodeId, EnrolledNode>,
     pub(super) tokens: BTreeMap<Digest, Token>,
     power_losses: Vec<PowerLoss>,
+    uptime: Millis,
     epoch: u32,
     newest_job: u64,
     newest_fence: Option<Fence>,
@@ -209,6 +210,7 @@ impl Ledger {
             Record::TokenForgotten { hash } => {
                 self.tokens.remove(hash).expect("a token that is forgotten was there");
             }
+            Record::UptimeCounted { uptime } => self.uptime = *uptime,
             Record::PowerLossesSettled => self.power_losses.clear(),
             _ => unreachable!("written by the other half"),
         }
@@ -291,6 +293,7 @@ impl Ledger {
         RestoredState {
             epoch: Epoch(self.epoch),
             next_job: self.newest_job + 1,
+            uptime: self.uptime,
             jobs: unfinished.filter_map(|id| self.recall(id)).collect(),
             nodes: self.nodes.values().cloned().collect(),
             tokens: self.tokens.values().cloned().collect(),

@@ -52,6 +52,7 @@ fn a_job_that_has_expired_is_forgotten_unless_it_was_taken_up_again() {
     scene.expire(&[old, again]);
     let forgotten = |id: JobId| Notice::JobForgotten { job: id };
     assert!(scene.notices.contains(&forgotten(old)) && !scene.notices.contains(&forgotten(again)));
+    assert!(scene.notices.contains(&Notice::JobsExpired { jobs: vec![old] }), "the log says which");
     scene.ends("a", task(again, 0), OK);
     assert_eq!(scene.ended(again), Some(TaskState::Succeeded));
 }

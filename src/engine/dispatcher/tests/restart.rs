@@ -6,7 +6,12 @@ use crate::model::spec::{Dependency, DependencyCondition, OutputMode};
 impl Scene {
     /// The dispatcher dies and starts anew on what it had written. Workers keep what they hold.
     pub(super) fn dispatcher_restarts(&mut self) {
-        self.now = self.now + secs(1);
+        self.dispatcher_restarts_at(self.now + secs(1));
+    }
+
+    /// The same, with the machine's clock at `now` afterwards.
+    pub(super) fn dispatcher_restarts_at(&mut self, now: Timestamp) {
+        self.now = now;
         let restored = self.ledger.restored();
         self.engine = DispatcherEngine::restore(self.config.clone(), self.now, restored);
         for worker in self.workers.values_mut() {

@@ -195,3 +195,22 @@ fn what_became_of_a_token_is_remembered_for_a_week_after_its_lifetime() {
     scene.stall(secs(1));
     assert_eq!((scene.tokens().len(), scene.ledger.tokens.len()), (0, 0));
 }
+
+#[test]
+fn a_clock_that_is_set_back_prolongs_no_token_and_one_that_is_set_forward_ends_it() {
+    let mut scene = Scene::new();
+    scene.dispatcher_restarts_at(Timestamp::from_millis(2_000_000_000_000));
+    let token = scene.token(1, Role::Client, 9, secs(60));
+    scene.pass(secs(20));
+    scene.engine.count_uptime(scene.now);
+    scene.perform();
+    scene.dispatcher_restarts_at(Timestamp::from_millis(1_000_000_000_000));
+    assert_eq!(scene.client_with("b", token), Ok(Role::Client));
+    let expires_at = scene.tokens()[0].expires_at;
+    assert!(expires_at <= scene.now + secs(40), "{expires_at:?}");
+    scene.pass(secs(41));
+    refused(scene.client_with("c", token), "has expired");
+    let token = scene.token(2, Role::Client, 9, secs(60));
+    scene.dispatcher_restarts_at(Timestamp::from_millis(2_000_000_000_000));
+    refused(scene.client_with("d", token), "has expired");
+}
