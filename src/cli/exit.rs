@@ -3,6 +3,8 @@
 
 use std::process::ExitCode;
 
+use crate::node::EndSignal;
+
 /// All went well.
 pub(crate) const SUCCESS: u8 = 0;
 /// Something asked about failed, or a node could not start or go on.
@@ -15,8 +17,6 @@ pub(crate) const UNPLACEABLE: u8 = 3;
 pub(crate) const TIMEOUT: u8 = 124;
 /// Octaskly itself failed, or there is no dispatcher.
 pub(crate) const OURS: u8 = 125;
-/// Interrupted by the user.
-pub(crate) const INTERRUPTED: u8 = 130;
 /// The reader of our output went away: 128 and SIGPIPE, as any other tool dies of it.
 pub(crate) const PIPE_CLOSED: u8 = 141;
 
@@ -25,4 +25,13 @@ pub(crate) const PIPE_CLOSED: u8 = 141;
 pub(crate) fn of_task(code: i32) -> ExitCode {
     let low = u8::try_from(code & 0xff).unwrap_or(FAILURE);
     ExitCode::from(if low == 0 && code != 0 { FAILURE } else { low })
+}
+
+/// The exit code of a command that ended because of `signal`: 128 and its number.
+pub(crate) fn of_signal(signal: EndSignal) -> ExitCode {
+    ExitCode::from(match signal {
+        EndSignal::HangUp => 129,
+        EndSignal::Interrupt => 130,
+        EndSignal::Terminate => 143,
+    })
 }

@@ -41,5 +41,5 @@ pub use executor::{ExecConfig, Executor};
 pub use guard::{Guard, GuardConfig, Presence};
 pub use log::LogReader;
 pub use placeholders::{fill, has_placeholder};
-pub use sys::since_boot_us;
+pub use sys::{ignores, since_boot_us};
 pub use workplace::{Scratch, clean as remove_left_work};

@@ -17,7 +17,7 @@ use crate::trust::TrustError;
 #[non_exhaustive]
 pub enum NodeError {
     /// The system gave no signal handlers.
-    #[error("listen for SIGINT and SIGTERM")]
+    #[error("listen for signals")]
     Signals(#[source] io::Error),
     /// Its key, its folder or its access file.
     #[error(transparent)]

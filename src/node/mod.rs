@@ -16,8 +16,10 @@ pub mod hardware;
 mod private_home;
 mod serving;
 pub mod shutdown;
+pub mod signals;
 pub mod worker;
 
 pub use clock::Clock;
 pub use error::NodeError;
 pub use shutdown::Shutdown;
+pub use signals::{EndSignal, EndSignals};

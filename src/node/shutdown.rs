@@ -2,11 +2,13 @@
 //!
 //! It goes up once and never comes down. Who raises it (a signal, a test, the
 //! embedded cluster's owner) and what a node does about it are elsewhere; here
-//! is only the flag and its connection to SIGINT and SIGTERM.
+//! is only the flag and its connection to signals.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
+
+use super::EndSignals;
 
 /// A wish to stop that many can wait for. Clones share one flag.
 #[derive(Debug, Clone)]
@@ -21,7 +23,7 @@ impl Shutdown {
         Self { flag: Arc::new(watch::Sender::new(false)) }
     }
 
-    /// A flag that SIGINT or SIGTERM raises (Ctrl-C on Windows). Needs a running tokio runtime.
+    /// A flag that SIGINT, SIGTERM or SIGHUP raises, unless this process ignores it. Needs a running tokio runtime.
     ///
     /// Further signals change nothing: a stop that is under way goes on in its order.
     ///
@@ -30,24 +32,10 @@ impl Shutdown {
     pub fn on_signals() -> std::io::Result<Self> {
         let shutdown = Self::new();
         let raised = shutdown.clone();
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let mut terminate = signal(SignalKind::terminate())?;
-            tokio::spawn(async move {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-                raised.raise();
-            });
-        }
-        #[cfg(not(unix))]
+        let mut signals = EndSignals::listen()?;
         tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                raised.raise();
-            }
+            signals.next().await;
+            raised.raise();
         });
         Ok(shutdown)
     }

@@ -95,6 +95,9 @@ where
 {
     // The default timer writes RFC 3339 in UTC; the module a line comes from is no news to a user.
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
+    // A terminal that was closed takes no more lines, and a node does not end for that: the library's complaint about it
+    // would go to the same terminal, and panic.
+    let layer = layer.log_internal_errors(false);
     match format {
         LogFormat::Text => layer.with_ansi(colours).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).with_current_span(true).boxed(),

@@ -49,7 +49,7 @@ pub(super) fn perform(args: &BenchArgs, context: &Context) -> Result<ExitCode, C
         let mut interrupts = Interrupts::listen().map_err(NodeError::Signals)?;
         let cluster = tokio::select! {
             cluster = Cluster::find(&bounds.connect, context) => cluster?,
-            () = interrupts.first() => return Ok(ExitCode::from(exit::INTERRUPTED)),
+            signal = interrupts.first() => return Ok(exit::of_signal(signal)),
         };
         let Cluster { session, mut embedded } = cluster;
         let place = match &embedded {
@@ -60,7 +60,7 @@ pub(super) fn perform(args: &BenchArgs, context: &Context) -> Result<ExitCode, C
         let measured = tokio::select! {
             report = subject.measure(&bench) => report.map(Some).map_err(CliError::from),
             error = cluster::failed(&mut embedded) => Err(error.into()),
-            () = interrupts.first() => Ok(None),
+            _ = interrupts.first() => Ok(None),
         };
         match embedded {
             // Its queue goes with it.
@@ -70,7 +70,7 @@ pub(super) fn perform(args: &BenchArgs, context: &Context) -> Result<ExitCode, C
                 session.close().await;
             }
         }
-        let Some(report) = measured? else { return Ok(ExitCode::from(exit::INTERRUPTED)) };
+        let Some(report) = measured? else { return Ok(exit::of_signal(interrupts.first().await)) };
         print(&report, &subject, &place, bounds)?;
         Ok(ExitCode::SUCCESS)
     })

@@ -8,7 +8,7 @@ use crate::cli::error::CliError;
 use crate::cli::resolve;
 use crate::node::{NodeError, Shutdown, dispatcher};
 
-/// Runs it; exit 0 after SIGINT or SIGTERM, 1 when it could not start or cannot go on.
+/// Runs it; exit 0 after SIGINT, SIGTERM or SIGHUP, 1 when it could not start or cannot go on.
 pub(super) fn perform(args: &DispatcherArgs, context: &Context) -> Result<ExitCode, CliError> {
     let settings = resolve::dispatcher(args, context.global, &context.environment)?;
     context.as_node(&settings.log, async {

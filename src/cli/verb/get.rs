@@ -34,7 +34,7 @@ pub(super) fn perform(args: &GetArgs, context: &Context) -> Result<ExitCode, Cli
         // Given up here, and not by the signal itself, it removes what is not whole.
         tokio::select! {
             brought = bring(args, context) => brought,
-            () = interrupts.first() => Ok(ExitCode::from(exit::INTERRUPTED)),
+            signal = interrupts.first() => Ok(exit::of_signal(signal)),
         }
     })
 }

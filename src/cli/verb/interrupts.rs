@@ -5,87 +5,59 @@ use std::io;
 
 use tokio::sync::watch;
 
-/// Counts SIGINT, SIGTERM and SIGHUP from when it listens.
+use crate::node::{EndSignal, EndSignals};
+
+/// What has come since [`Interrupts::listen`].
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    first: Option<EndSignal>,
+    /// Never SIGHUP, which a terminal that closes sends more than once.
+    second: Option<EndSignal>,
+}
+
+/// Notes the signals that ask us to end, from when it listens.
 pub(super) struct Interrupts {
-    count: watch::Receiver<u32>,
+    seen: watch::Receiver<Seen>,
 }
 
 impl Interrupts {
-    /// Begins to count. Needs a running tokio runtime.
+    /// Begins to listen for those that are not ignored. Needs a running tokio runtime.
     pub(super) fn listen() -> io::Result<Self> {
-        let (sender, count) = watch::channel(0);
-        let mut signals = Signals::listen()?;
+        let (sender, seen) = watch::channel(Seen::default());
+        let mut signals = EndSignals::listen()?;
         tokio::spawn(async move {
             loop {
-                signals.next().await;
-                sender.send_modify(|count| *count += 1);
+                let signal = signals.next().await;
+                sender.send_modify(|seen| match seen.first {
+                    None => seen.first = Some(signal),
+                    Some(_) => seen.second = seen.second.or((signal != EndSignal::HangUp).then_some(signal)),
+                });
             }
         });
-        Ok(Self { count })
+        Ok(Self { seen })
     }
 
-    /// How many there were.
-    pub(super) fn count(&self) -> u32 {
-        *self.count.borrow()
+    /// The first one, if there was any.
+    pub(super) fn seen(&self) -> Option<EndSignal> {
+        self.seen.borrow().first
     }
 
     /// Waits for the first.
-    pub(super) async fn first(&mut self) {
-        self.reached(1).await;
+    pub(super) async fn first(&mut self) -> EndSignal {
+        self.until(|seen| seen.first).await
     }
 
     /// Waits for the second.
-    pub(super) async fn second(&mut self) {
-        self.reached(2).await;
+    pub(super) async fn second(&mut self) -> EndSignal {
+        self.until(|seen| seen.second).await
     }
 
-    async fn reached(&mut self, wanted: u32) {
-        if self.count.wait_for(|count| *count >= wanted).await.is_err() {
-            // The counter ended with the runtime; nothing will come any more.
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
+    async fn until(&mut self, which: impl Fn(&Seen) -> Option<EndSignal>) -> EndSignal {
+        let seen = self.seen.wait_for(|seen| which(seen).is_some()).await;
+        match seen.ok().and_then(|seen| which(&seen)) {
+            Some(signal) => signal,
+            // The listener ended with the runtime; nothing will come any more.
+            None => std::future::pending().await,
         }
     }
 }

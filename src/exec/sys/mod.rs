@@ -114,6 +114,17 @@ fn resident_set_bytes(usage: &libc::rusage) -> u64 {
     u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(unit)
 }
 
+/// Whether this process ignores `signal`: it was told so when it started (`nohup`, a background job of a script), for
+/// nothing here ignores one by itself but SIGPIPE.
+#[must_use]
+pub fn ignores(signal: Signal) -> bool {
+    // SAFETY: all-zero bytes are a valid `sigaction`: integers, a set of bits and no handler.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is changed, and `now` is live and writable.
+    let asked = unsafe { libc::sigaction(signal as libc::c_int, std::ptr::null(), &raw mut now) };
+    asked == 0 && now.sa_sigaction == libc::SIG_IGN
+}
+
 /// Signals that a shim or guard survives: whatever asks a process to end or to stop. Its life is its worker's.
 const SURVIVED: &[Signal] = &[
     Signal::SIGHUP,

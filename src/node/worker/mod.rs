@@ -53,7 +53,7 @@ use self::mesh::Door;
 use self::shell::LoopEnd;
 use self::ways::{AccessSource, FolderPath, Knowledge};
 use super::hardware::Hardware;
-use super::{Clock, NodeError, Shutdown};
+use super::{Clock, EndSignal, EndSignals, NodeError, Shutdown};
 use crate::discovery::{Announcement, Config, Discovery, Standing};
 use crate::model::Millis;
 use crate::model::node::WorkerProfile;
@@ -186,17 +186,17 @@ struct StopWishes {
 }
 
 impl StopWishes {
-    /// A signal that comes after `shutdown` was raised hurries.
+    /// A SIGINT or SIGTERM that comes after `shutdown` was raised hurries.
     fn by_signals(shutdown: Shutdown, grace: Millis) -> Self {
         let wishes = Self { wanted: shutdown, hurry: Shutdown::new(), grace };
         let watched = wishes.clone();
         tokio::spawn(async move {
             watched.wanted.raised().await;
             // Listens for new signals only: the one that raised the flag is over.
-            if let Ok(second) = Shutdown::on_signals() {
-                second.raised().await;
-                watched.hurry.raise();
-            }
+            let Ok(mut signals) = EndSignals::listen() else { return };
+            // A terminal that closes sends SIGHUP more than once, and nobody is in a hurry for that.
+            while signals.next().await == EndSignal::HangUp {}
+            watched.hurry.raise();
         });
         wishes
     }

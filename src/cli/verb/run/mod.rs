@@ -35,7 +35,7 @@ use crate::model::selector::{Part, Selector};
 use crate::model::spec::StdinSource;
 use crate::model::views::JobView;
 use crate::model::{JobId, Outcome, TaskId};
-use crate::node::NodeError;
+use crate::node::{EndSignal, NodeError};
 
 /// How long a job that is of no use any more may take to be cancelled before we leave it behind.
 const PARTING: Duration = Duration::from_secs(2);
@@ -54,7 +54,7 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
         let mut interrupts = Interrupts::listen().map_err(NodeError::Signals)?;
         let cluster = tokio::select! {
             cluster = Cluster::find(&args.connect, context) => cluster?,
-            () = interrupts.first() => return Ok(ExitCode::from(exit::INTERRUPTED)),
+            signal = interrupts.first() => return Ok(exit::of_signal(signal)),
         };
         let Cluster { session, mut embedded } = cluster;
         let mut run = Run { session, tag: args.tag, quiet: context.quiet(), is_embedded: embedded.is_some() };
@@ -63,7 +63,7 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
             error = cluster::failed(&mut embedded) => Err(error.into()),
         };
         // A second Ctrl-C leaves at once: what an embedded cluster runs ends with this process.
-        if !matches!(ended, Ok(Ended::Left)) {
+        if !matches!(ended, Ok(Ended::Left(_))) {
             match embedded {
                 // It goes without a goodbye: nobody is left to hear one.
                 Some(embedded) => drop(embedded.stop().await),
@@ -78,15 +78,15 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
 enum Ended {
     /// With this exit code.
     With(ExitCode),
-    /// By a second interrupt, with the job on its way to its end.
-    Left,
+    /// By a second signal, with the job on its way to its end.
+    Left(EndSignal),
 }
 
 impl Ended {
     fn exit_code(self) -> ExitCode {
         match self {
             Self::With(code) => code,
-            Self::Left => ExitCode::from(exit::INTERRUPTED),
+            Self::Left(signal) => exit::of_signal(signal),
         }
     }
 }
@@ -112,15 +112,16 @@ impl Run {
         // Until the job is submitted there is nothing to cancel.
         tokio::select! {
             brought = queue::bring(&mut self.session, &plan.luggage) => brought?,
-            () = interrupts.first() => return Ok(Ended::With(ExitCode::from(exit::INTERRUPTED))),
+            signal = interrupts.first() => return Ok(Ended::With(exit::of_signal(signal))),
         }
         // Once it is, it is cancelled below; while nobody can say, it is not waited for long.
         let submitted = tokio::select! {
             submitted = queue::submit(&mut self.session, plan) => submitted?,
-            () = async {
-                interrupts.first().await;
+            signal = async {
+                let signal = interrupts.first().await;
                 tokio::time::sleep(PARTING).await;
-            } => return Ok(Ended::With(ExitCode::from(exit::INTERRUPTED))),
+                signal
+            } => return Ok(Ended::With(exit::of_signal(signal))),
         };
         let job = submitted.job;
         if let Some(why) = &submitted.unplaceable
@@ -150,7 +151,7 @@ impl Run {
         };
         let shown = tokio::select! {
             shown = shown => shown,
-            () = interrupted(interrupts, &handle, job, self.quiet) => return Ok(Ended::Left),
+            signal = interrupted(interrupts, &handle, job, self.quiet) => return Ok(Ended::Left(signal)),
         };
         let view = match shown {
             Ok(view) => view,
@@ -166,14 +167,14 @@ impl Run {
         if as_json {
             say::json(&json::Job::from(&view));
         }
-        let was_interrupted = interrupts.count() > 0;
-        Ok(Ended::With(if single { single_code(&view) } else { self.array_code(&view, was_interrupted) }))
+        let signal = interrupts.seen();
+        Ok(Ended::With(if single { single_code(&view, signal) } else { self.array_code(&view, signal) }))
     }
 
     /// The exit code of an array: whether all succeeded.
-    fn array_code(&self, view: &JobView, was_interrupted: bool) -> ExitCode {
-        if was_interrupted {
-            return ExitCode::from(exit::INTERRUPTED);
+    fn array_code(&self, view: &JobView, signal: Option<EndSignal>) -> ExitCode {
+        if let Some(signal) = signal {
+            return exit::of_signal(signal);
         }
         match ending::of_job(view) {
             None => ExitCode::SUCCESS,
@@ -217,16 +218,17 @@ async fn bring_all(
     }
 }
 
-/// The exit code of a single task: its own.
-fn single_code(view: &JobView) -> ExitCode {
-    match &view.outcome {
-        Some(outcome) => {
+/// The exit code of a single task: its own, unless a signal to us ended it.
+fn single_code(view: &JobView, signal: Option<EndSignal>) -> ExitCode {
+    match (&view.outcome, signal) {
+        (Some(Outcome::Cancelled(Cancellation::Interrupted)), Some(signal)) => exit::of_signal(signal),
+        (Some(outcome), _) => {
             if let Some((text, hint)) = ending::of_task(outcome) {
                 say::error(&text, hint.as_deref());
             }
             exit::of_task(outcome.exit_code())
         }
-        None => {
+        (None, _) => {
             say::error(&format!("job {} has ended and nobody can say how", view.job), None);
             ExitCode::from(exit::OURS)
         }
@@ -239,17 +241,17 @@ fn one(jobs: Vec<JobView>, job: JobId) -> Result<JobView, CliError> {
     found.ok_or_else(|| CliError::NothingSelected(job.to_string()))
 }
 
-/// Waits for the first interrupt and cancels the job; returns at the second.
-async fn interrupted(interrupts: &mut Interrupts, handle: &Handle, job: JobId, quiet: bool) {
-    interrupts.first().await;
-    say::note(quiet, &format!("interrupted: cancelling job {job}; once more leaves at once"));
+/// Waits for the first signal and cancels the job; returns the second.
+async fn interrupted(interrupts: &mut Interrupts, handle: &Handle, job: JobId, quiet: bool) -> EndSignal {
+    let signal = interrupts.first().await;
+    say::note(quiet, &format!("{signal}: cancelling job {job}; once more leaves at once"));
     tokio::select! {
         () = async {
             cancel(handle, job, Cancellation::Interrupted).await;
             // Its end is waited for elsewhere.
-            std::future::pending::<()>().await;
-        } => {}
-        () = interrupts.second() => {}
+            std::future::pending().await
+        } => signal,
+        second = interrupts.second() => second,
     }
 }
 
