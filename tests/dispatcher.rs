@@ -16,7 +16,7 @@ use octaskly::model::messages::WorkerMessage;
 use octaskly::model::outcome::OutputSummary;
 use octaskly::model::requests::{FailureCode, Reply, Request, Submission};
 use octaskly::model::selector::Selector;
-use octaskly::model::{JobId, Outcome, SealedSpec, TaskId, TaskState};
+use octaskly::model::{ClientId, JobId, Outcome, SealedSpec, TaskId, TaskState};
 use octaskly::node::{NodeError, dispatcher};
 use octaskly::transport::{Alpn, CloseCode, LinkEnd, TransportError, hello};
 use octaskly::trust::{Home, Identity, access};
@@ -463,7 +463,8 @@ async fn nobody_is_attached_to_a_task_that_was_only_submitted() {
     let stage = Stage::open().await;
     let client = stage.client().await;
     let id = client.submit(job("true")).await;
-    match client.ask(Request::Attach { task: task(id, 0), received: 0 }).await {
+    let attach = Request::Attach { task: task(id, 0), client: ClientId(1), takes_over: false, received: 0 };
+    match client.ask(attach).await {
         Reply::Failed(failure) => assert_eq!(failure.code, FailureCode::Conflict),
         other => panic!("the attach was answered by {other:?}"),
     }

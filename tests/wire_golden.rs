@@ -41,8 +41,8 @@ use octaskly::model::views::{
     WorkerLack, WorkerState, WorkerView,
 };
 use octaskly::model::{
-    AttemptId, AttemptNo, Axis, Capacity, Combination, Demand, Digest, Epoch, Fence, InstanceId, IntervalSet, Items,
-    JobId, JobSpec, MilliCpu, Millis, NodeId, NodeName, Outcome, RawString, Role, SealedSpec, TaskId, TaskIndex,
+    AttemptId, AttemptNo, Axis, Capacity, ClientId, Combination, Demand, Digest, Epoch, Fence, InstanceId, IntervalSet,
+    Items, JobId, JobSpec, MilliCpu, Millis, NodeId, NodeName, Outcome, RawString, Role, SealedSpec, TaskId, TaskIndex,
     TaskState, Timestamp,
 };
 use octaskly::trust::grants::{BlobGrant, HandOver, TaskGrant};
@@ -426,7 +426,13 @@ golden!(part_keeps_its_bytes, "part.hex", Part, {
 golden!(request_keeps_its_bytes, "request.hex", Request, {
     "Submit": Request::Submit(_) => Request::Submit(Submission { spec: spec(), idempotency_key: "k1".to_owned(), strict: false }),
     "Watch": Request::Watch(_) => Request::Watch(vec![JobId(5)]),
-    "Attach": Request::Attach { .. } => Request::Attach { task: id().task, received: 65_536 },
+    "Attach": Request::Attach { .. } => Request::Attach {
+        task: id().task,
+        client: ClientId(9),
+        takes_over: true,
+        received: 65_536,
+    },
+    "Attend": Request::Attend { .. } => Request::Attend { job: JobId(5), client: ClientId(9), takes_over: false },
     "Cancel": Request::Cancel { .. } => Request::Cancel { what: Selector::Last, why: Cancellation::Requested(None) },
     "Retry": Request::Retry { .. } => Request::Retry { what: Selector::job(JobId(5)), failed_only: true },
     "Forget": Request::Forget(_) => Request::Forget(Selector::All),
@@ -659,6 +665,7 @@ fn full_spec() -> JobSpec {
         workdir: Workdir::Existing("/srv".into()),
         stdin: StdinSource::Inline("input".into()),
         output: OutputMode::Attached,
+        client_grace: Some(Millis(3_600_000)),
         retry: RetryPolicy { limit: Some(2), ..RetryPolicy::default() },
         max_concurrent: Some(8),
         max_fails: Some(3),

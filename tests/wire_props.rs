@@ -14,7 +14,7 @@ use octaskly::model::requests::{Request, Submission};
 use octaskly::model::selector::{Part, Selector};
 use octaskly::model::spec::{CommandLine, RetryOn, RetryPolicy, StdinSource, TimeLimit, Workdir};
 use octaskly::model::{
-    AttemptId, AttemptNo, Demand, Epoch, Fence, Items, JobId, JobSpec, MilliCpu, Millis, Outcome, RawString,
+    AttemptId, AttemptNo, ClientId, Demand, Epoch, Fence, Items, JobId, JobSpec, MilliCpu, Millis, Outcome, RawString,
     SealedSpec, TaskId, Timestamp,
 };
 use octaskly::wire::{Message, frame};
@@ -185,7 +185,17 @@ fn request() -> impl Strategy<Value = Request> {
         (spec(), any::<String>(), any::<bool>())
             .prop_map(|(spec, idempotency_key, strict)| Request::Submit(Submission { spec, idempotency_key, strict })),
         (selector, cancellation()).prop_map(|(what, why)| Request::Cancel { what, why }),
-        (id(), any::<u64>()).prop_map(|(id, received)| Request::Attach { task: id.task, received }),
+        (id(), any::<u64>()).prop_map(|(id, number)| Request::Attach {
+            task: id.task,
+            client: ClientId(number),
+            takes_over: number % 2 == 0,
+            received: number,
+        }),
+        (id(), any::<u64>()).prop_map(|(id, number)| Request::Attend {
+            job: id.task.job,
+            client: ClientId(number),
+            takes_over: number % 2 == 0,
+        }),
     ]
 }
 

@@ -7,9 +7,9 @@
 use tokio::sync::mpsc;
 
 use super::{Bench, BenchError};
-use crate::client::{Attachment, ClientError, OutputReceiver, StdinSender};
-use crate::model::TaskId;
+use crate::client::{Attacher, Attachment, ClientError, OutputReceiver, StdinSender};
 use crate::model::limits::{DATA_FRAME, STDIN_WINDOW};
+use crate::model::{ClientId, TaskId};
 use crate::wire::DataFrame;
 
 /// Words from the receiving to the sending half; both windows together are worth fewer.
@@ -26,7 +26,9 @@ enum Word {
 impl Bench<'_> {
     /// Feeds `bytes` bytes to a task and takes what it writes; how many came back.
     pub(super) async fn exchange(&self, task: TaskId, bytes: u64) -> Result<u64, BenchError> {
-        let Attachment { stdin, output } = self.client.attach(task, 0).await?;
+        // Nobody else knows of this job.
+        let by = Attacher { client: ClientId(0), takes_over: false };
+        let Attachment { stdin, output } = self.client.attach(task, by, 0).await?;
         let (words, heard) = mpsc::channel(WORDS);
         tokio::select! {
             received = down(output, words) => Ok(received?),

@@ -14,7 +14,8 @@ use super::args::ConnectArgs;
 use super::error::{CliError, one_line};
 use super::output::say;
 use super::resolve::{Environment, Whereabouts, whereabouts};
-use crate::client::{self, Client, ClientError, Target};
+use crate::client::{self, Attacher, Client, ClientError, Target};
+use crate::model::ClientId;
 use crate::model::handshake::RefusalCode;
 use crate::node::embedded::Embedded;
 use crate::trust::{Home, Identity, TrustError};
@@ -31,6 +32,10 @@ pub(crate) struct Session {
     now: Arc<Client>,
     identity: Identity,
     place: Place,
+    /// What this process calls itself where it is the client of a job.
+    id: ClientId,
+    /// What goes on while the dispatcher cannot be reached, and how to come back to it.
+    goes_on: Option<String>,
     quiet: bool,
 }
 
@@ -72,7 +77,7 @@ impl Session {
             let text = format!("this dispatcher is not remembered: failed to {}", one_line(&error));
             say::warning(quiet, &text, error.hint().as_deref());
         }
-        Ok(Some(Self::new(client, identity, Place::Known(Box::new(place)), quiet)))
+        Ok(Some(Self::new(client, identity, Place::Known(Box::new(place)), quiet)?))
     }
 
     /// Connects to a cluster inside this process.
@@ -81,12 +86,25 @@ impl Session {
         // Known to that cluster alone, and gone with it.
         let identity = Identity::ephemeral()?;
         let client = Client::connect(&identity, &target, SOFTWARE).await?;
-        Ok(Self::new(client, identity, Place::Embedded(target), quiet))
+        Self::new(client, identity, Place::Embedded(target), quiet)
     }
 
-    fn new(client: Client, identity: Identity, place: Place, quiet: bool) -> Self {
+    fn new(client: Client, identity: Identity, place: Place, quiet: bool) -> Result<Self, CliError> {
         let now = Arc::new(client);
-        Self { client: watch::Sender::new(Arc::clone(&now)), now, identity, place, quiet }
+        let mut id = [0; 8];
+        getrandom::fill(&mut id).map_err(CliError::Random)?;
+        let id = ClientId(u64::from_ne_bytes(id));
+        Ok(Self { client: watch::Sender::new(Arc::clone(&now)), now, identity, place, id, goes_on: None, quiet })
+    }
+
+    /// This process, as the client of a job.
+    pub(crate) fn attacher(&self, takes_over: bool) -> Attacher {
+        Attacher { client: self.id, takes_over }
+    }
+
+    /// From here on, whoever is told that the dispatcher is lost is told this as well.
+    pub(crate) fn goes_on(&mut self, what: String) {
+        self.goes_on = Some(what);
     }
 
     /// The link as it is now.
@@ -129,7 +147,8 @@ impl Session {
                 }
                 Err(error) if error.is_transient() || matches!(error, ClientError::NoDispatcher) => {
                     if !told {
-                        say::note(self.quiet, "lost the dispatcher; trying until it is back");
+                        let rest = self.goes_on.as_ref().map(|what| format!(" ({what})")).unwrap_or_default();
+                        say::note(self.quiet, &format!("lost the dispatcher; trying until it is back{rest}"));
                         told = true;
                     }
                 }

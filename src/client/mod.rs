@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 
 pub use error::ClientError;
 pub use members::CreatedToken;
-pub use streams::{Attachment, LogStream, OutputReceiver, StdinSender, Watch};
+pub use streams::{Attachment, AttendedJob, LogStream, OutputReceiver, StdinSender, Watch};
 pub use target::{Expected, ExpectedBy, Target, find, remember, resolve};
 
 use crate::model::examination::Examination;
@@ -29,7 +29,7 @@ use crate::model::outcome::Cancellation;
 use crate::model::requests::{JobFilter, LogRequest, Reply, Request, Submission, TaskFilter};
 use crate::model::selector::Selector;
 use crate::model::views::{Explanation, JobView, PeerView, StatusView, TaskView, WorkerView};
-use crate::model::{JobId, NodeId, TaskId};
+use crate::model::{ClientId, JobId, NodeId, TaskId};
 use crate::transport::{CloseCode, Endpoint, FrameRecv, FrameSend, Link};
 
 /// What the dispatcher answered to a submission.
@@ -39,6 +39,15 @@ pub struct Submitted {
     pub job: JobId,
     /// No connected worker could ever run it, and why.
     pub unplaceable: Option<String>,
+}
+
+/// Who attaches to a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attacher {
+    /// This process.
+    pub client: ClientId,
+    /// Whether to take the place of another client that is attached.
+    pub takes_over: bool,
 }
 
 /// One authenticated link to a dispatcher.
@@ -98,14 +107,28 @@ impl Client {
         Ok(Watch::new(send, recv))
     }
 
-    /// Becomes the client of a `run`, which has already shown `received` bytes of output.
+    /// Becomes the client of the only task of a `run`.
     ///
     /// # Errors
-    /// When the task is unknown or not attached to a client, or the link breaks.
-    pub async fn attach(&self, task: TaskId, received: u64) -> Result<Attachment, ClientError> {
-        let (send, mut recv) = self.open(&Request::Attach { task, received }).await?;
+    /// When the task is unknown or not attached to a client, another client is attached, or the link breaks.
+    pub async fn attach(&self, task: TaskId, by: Attacher, received: u64) -> Result<Attachment, ClientError> {
+        let Attacher { client, takes_over } = by;
+        let (send, mut recv) = self.open(&Request::Attach { task, client, takes_over, received }).await?;
         streaming(&mut recv, "attach").await?;
         Ok(Attachment::new(send, recv, received))
+    }
+
+    /// Becomes the client of a job, for as long as what is returned lives.
+    ///
+    /// # Errors
+    /// When the job is somebody else's, another client is attached, or the link breaks.
+    pub async fn attend(&self, job: JobId, by: Attacher) -> Result<AttendedJob, ClientError> {
+        let Attacher { client, takes_over } = by;
+        let (send, mut recv) = self.open(&Request::Attend { job, client, takes_over }).await?;
+        match recv.recv(MAX_FRAME).await?.ok_or(ClientError::NoReply)? {
+            Reply::Done { .. } => Ok(AttendedJob::new(send, recv)),
+            other => Err(unexpected("attend", other)),
+        }
     }
 
     /// Output of tasks, stored or live.

@@ -42,6 +42,26 @@ impl Watch {
     }
 }
 
+/// A stream that says whose client this process is.
+pub struct AttendedJob {
+    _send: FrameSend,
+    recv: FrameRecv,
+}
+
+impl AttendedJob {
+    pub(super) fn new(send: FrameSend, recv: FrameRecv) -> Self {
+        Self { _send: send, recv }
+    }
+
+    /// Waits until another client has taken over. Never ends when the link breaks, which other streams say as well.
+    pub async fn taken_over(&mut self) -> ClientError {
+        match self.recv.recv::<Reply>(MAX_FRAME).await {
+            Ok(Some(reply)) => super::unexpected("attend", reply),
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+}
+
 /// Both directions between a `run` and its task.
 pub struct Attachment {
     /// What the client types.
@@ -106,6 +126,7 @@ impl OutputReceiver {
     pub async fn next(&mut self) -> Result<Option<DataFrame<'static>>, ClientError> {
         match self.recv.recv_data().await? {
             Some(DataFrame::End) => Ok(None),
+            Some(DataFrame::Fails) => Err(failure(&mut self.recv, "attach").await?),
             Some(frame) => {
                 if let DataFrame::Output { bytes, .. } = &frame {
                     self.received += bytes.len() as u64;
@@ -132,6 +153,12 @@ impl OutputReceiver {
     }
 }
 
+/// Why a stream of frames ends early.
+async fn failure(recv: &mut FrameRecv, what: &'static str) -> Result<ClientError, ClientError> {
+    let said = recv.recv::<Reply>(MAX_FRAME).await?.ok_or(ClientError::NoReply)?;
+    Ok(super::unexpected(what, said))
+}
+
 /// Output of tasks from the logs.
 pub struct LogStream {
     _send: FrameSend,
@@ -150,10 +177,7 @@ impl LogStream {
     pub async fn next(&mut self) -> Result<Option<DataFrame<'static>>, ClientError> {
         match self.recv.recv_data().await? {
             Some(DataFrame::End) => Ok(None),
-            Some(DataFrame::Fails) => match self.recv.recv::<Reply>(MAX_FRAME).await? {
-                Some(reply) => Err(super::unexpected("logs", reply)),
-                None => Err(ClientError::NoReply),
-            },
+            Some(DataFrame::Fails) => Err(failure(&mut self.recv, "logs").await?),
             Some(frame) => Ok(Some(frame.into_owned())),
             None => Err(ClientError::NoReply),
         }

@@ -170,6 +170,11 @@ impl fmt::Display for Fence {
 #[serde(transparent)]
 pub struct InstanceId(pub u64);
 
+/// One process that is the client of a job: bits that it chose at random when it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClientId(pub u64);
+
 /// One authenticated connection, numbered by the process that holds it; means nothing elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

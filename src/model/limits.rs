@@ -38,8 +38,14 @@ pub const KILL_GRACE: Millis = Millis::from_secs(10);
 /// Default of `--stop-grace`: how long what runs may go on after its worker was told to stop. With [`KILL_GRACE`] and a
 /// few last words this fits into the time that the units in `scripts/systemd` give.
 pub const STOP_GRACE: Millis = Millis::from_secs(30);
-/// How long a `run` outlives its client.
-pub const CLIENT_GONE_AFTER: Millis = Millis::from_secs(60);
+/// Default of `--client-grace`: how long a job of a `run` goes on while its client is gone.
+pub const CLIENT_GRACE: Millis = Millis::from_secs(3600);
+/// How long the client of a `run` has at least to come back after the dispatcher was restarted, however short its grace
+/// is: for a dial that began before the dispatcher listened, the pause after it, and the next dial.
+pub const CLIENT_RETURN: Millis = Millis(2 * CLIENT_TIMEOUT.0 + 2_000);
+/// How long a worker keeps output that its client has not acknowledged once the result is recorded, and the dispatcher
+/// the stream of it. Later the client gets it from the stored log.
+pub const UNSENT_KEPT: Millis = Millis::from_secs(60);
 
 /// Upper bound of the first wait between tries.
 pub const BACKOFF_MIN: Millis = Millis::from_secs(1);

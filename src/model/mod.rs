@@ -38,7 +38,9 @@ pub use combination::{Axis, Combination};
 pub use demand::{Capacity, Demand, MilliCpu};
 pub use digest::Digest;
 pub use files::{BlobRef, Content};
-pub use ids::{AttemptId, AttemptNo, Epoch, Fence, InstanceId, JobId, LinkId, NodeId, RequestId, TaskId, TaskIndex};
+pub use ids::{
+    AttemptId, AttemptNo, ClientId, Epoch, Fence, InstanceId, JobId, LinkId, NodeId, RequestId, TaskId, TaskIndex,
+};
 pub use intervals::IntervalSet;
 pub use item_list::ItemList;
 pub use items::{Item, Items};

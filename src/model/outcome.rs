@@ -64,7 +64,7 @@ pub enum Cancellation {
     Requested(Option<String>),
     /// Ctrl-C in `octaskly run`.
     Interrupted,
-    /// The client of a `run` was gone for too long.
+    /// The client of a `run` was gone for longer than its `--client-grace`.
     ClientGone,
     /// `--max-fails` was reached.
     MaxFails,
@@ -153,7 +153,9 @@ impl fmt::Display for Outcome {
             Self::Cancelled(Cancellation::Requested(None)) => f.write_str("was cancelled"),
             Self::Cancelled(Cancellation::Requested(Some(reason))) => write!(f, "was cancelled: {reason}"),
             Self::Cancelled(Cancellation::Interrupted) => f.write_str("was interrupted"),
-            Self::Cancelled(Cancellation::ClientGone) => f.write_str("was cancelled: its client went away"),
+            Self::Cancelled(Cancellation::ClientGone) => {
+                f.write_str("was cancelled: its client was gone for longer than --client-grace allows")
+            }
             Self::Cancelled(Cancellation::MaxFails) => f.write_str("was cancelled: too many tasks of its job failed"),
             Self::Cancelled(Cancellation::Superseded) => f.write_str("was ended: another try had brought a result"),
         }

@@ -308,6 +308,8 @@ pub struct RestoredJob {
     pub submitted: Arc<SubmittedJob>,
     /// Set when it is being cancelled.
     pub cancelling: Option<Cancellation>,
+    /// Whether it had ended and goes on by `retry`: nobody has to be its client.
+    pub reopened: bool,
     /// When its first attempt was assigned.
     pub started_at: Option<Timestamp>,
     /// The greatest attempt number that any of its tasks has had; 0 when none was tried.

@@ -13,7 +13,7 @@ use super::outcome::Cancellation;
 use super::selector::Selector;
 use super::trust::{ClientView, TokenId, TokenView};
 use super::views::{Explanation, JobView, PeerView, StatusView, TaskView, WorkerView};
-use super::{JobId, Millis, NodeName, Role, SealedSpec, TaskId, TaskState};
+use super::{ClientId, JobId, Millis, NodeName, Role, SealedSpec, TaskId, TaskState};
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,10 +22,14 @@ pub enum Request {
     Submit(Submission),
     /// Send `Progress` for these jobs now, at every change of state (at most ten a second), and when they end.
     Watch(#[serde(deserialize_with = "rows")] Vec<JobId>),
-    /// Be the client of a `run`: stdin up, output down.
+    /// Be the client of the only task of a `run`: stdin up, output down. Also says what [`Request::Attend`] does.
     Attach {
         /// Whose.
         task: TaskId,
+        /// Who.
+        client: ClientId,
+        /// Take the place of another client that is attached.
+        takes_over: bool,
         /// Output bytes already received, after a reconnect.
         received: u64,
     },
@@ -106,6 +110,16 @@ pub enum Request {
     Peers,
     /// How every node reaches and hears every other one. Takes seconds, and one client at a time may ask it.
     Examine,
+    /// Be the client of a job for as long as this stream is open. Answered by `Done`, and by `Failed` when another
+    /// client is attached or, later, takes over.
+    Attend {
+        /// Whose.
+        job: JobId,
+        /// Who.
+        client: ClientId,
+        /// Take the place of another client that is attached.
+        takes_over: bool,
+    },
 }
 
 /// Whom a name means, where workers and clients may share it.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compact::{inputs, tasks};
 use super::files::InputSpec;
-use super::limits::{BACKOFF_MAX, BACKOFF_MIN, CBOR_DEPTH, MAX_SPEC_BYTES, MAX_TITLE};
+use super::limits::{BACKOFF_MAX, BACKOFF_MIN, CBOR_DEPTH, CLIENT_GRACE, MAX_SPEC_BYTES, MAX_TITLE};
 use super::{Demand, Items, JobId, Millis, Outcome, RawString, TaskId};
 
 /// One submission: a command, what it ranges over, and how it is to be treated.
@@ -49,6 +49,9 @@ pub struct JobSpec {
     /// Whether a client is attached (`run`) or output is only stored (`submit`).
     #[serde(default)]
     pub output: OutputMode,
+    /// `--client-grace`: a job of a `run` is cancelled when its client is gone for longer. See [`JobSpec::client_grace`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_grace: Option<Millis>,
     /// What happens after a failure.
     #[serde(default)]
     pub retry: RetryPolicy,
@@ -98,6 +101,7 @@ impl JobSpec {
             workdir: Workdir::default(),
             stdin: StdinSource::default(),
             output: OutputMode::default(),
+            client_grace: None,
             retry: RetryPolicy::default(),
             max_concurrent: None,
             max_fails: None,
@@ -116,7 +120,20 @@ impl JobSpec {
     #[must_use]
     pub fn may_wait_on_worker(&self) -> bool {
         let delicate = self.exclusive || self.no_retry || self.demand.gpus > 0;
-        !delicate && self.output == OutputMode::Stored && !matches!(self.stdin, StdinSource::Attached)
+        !delicate && !self.streams_to_client()
+    }
+
+    /// How long it goes on while no client is attached; `None` when it never needs one. One whose streams go to a client
+    /// always does, and has [`CLIENT_GRACE`] unless it says otherwise.
+    #[must_use]
+    pub fn client_grace(&self) -> Option<Millis> {
+        self.client_grace.or(self.streams_to_client().then_some(CLIENT_GRACE))
+    }
+
+    /// Whether its output or its standard input passes through an attached client.
+    #[must_use]
+    pub fn streams_to_client(&self) -> bool {
+        self.output == OutputMode::Attached || matches!(self.stdin, StdinSource::Attached)
     }
 
     /// Whether a worker may hand its tasks to another: those that may wait, unless only the dispatcher knows what

@@ -12,9 +12,9 @@ use crate::engine::dispatcher::{Call, Inbound};
 use crate::model::outcome::Cancellation;
 use crate::model::requests::{Failure, FailureCode, Reply, Submission};
 use crate::model::selector::Part;
-use crate::model::spec::{Dependency, OutputMode};
+use crate::model::spec::Dependency;
 use crate::model::views::JobView;
-use crate::model::{JobId, LinkId, Millis, NodeId, RequestId, SealedSpec};
+use crate::model::{ClientId, JobId, LinkId, Millis, NodeId, RequestId, SealedSpec};
 
 /// A client.
 pub(super) struct ClientNode {
@@ -30,8 +30,8 @@ pub(super) struct ClientNode {
 pub(super) enum Question {
     /// Queue this wish.
     Submit(usize),
-    /// Be its client, when it is a `run`.
-    Attach(JobId),
+    /// Be its client, when it is a `run`: this one.
+    Attach(JobId, u64),
     /// How does it stand?
     Watch(JobId),
     /// End it.
@@ -151,12 +151,13 @@ impl Cluster {
     /// Takes the next step of an errand.
     fn go_on(&mut self, number: usize) {
         let errand = &self.errands[number];
-        let attached = errand.wish.spec.output == OutputMode::Attached;
+        let attached = errand.wish.spec.client_grace().is_some();
         match (errand.next, errand.job) {
             (Next::Submit, _) => self.ask(number, Question::Submit(number)),
             (Next::Watch, Some(job)) => {
                 if attached {
-                    self.ask(number, Question::Attach(job));
+                    let client = errand.client as u64;
+                    self.ask(number, Question::Attach(job, client));
                 }
                 self.ask(number, Question::Watch(job));
             }
@@ -178,7 +179,7 @@ impl Cluster {
             Question::Forget(job) => _ = self.ledger.forgettable.insert(job),
             _ => {}
         }
-        if !matches!(question, Question::Attach(_)) {
+        if !matches!(question, Question::Attach(..)) {
             self.clients[client].open.insert(request, (number, question));
         }
         let delay = self.network.delay(&mut self.dice.network);
@@ -304,7 +305,7 @@ impl Cluster {
                 return self.reply_from_store(link, request, Reply::Progress(vec![view]));
             }
             Question::Watch(job) => Call::Watch(vec![job]),
-            Question::Attach(job) => Call::Attached { job },
+            Question::Attach(job, client) => Call::Attach { job, client: ClientId(client), takes_over: false },
             Question::Cancel(job) => {
                 let parts = vec![Part::Jobs(job, job)];
                 Call::Cancel { parts, why: Cancellation::Requested(None) }

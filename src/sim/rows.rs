@@ -16,6 +16,7 @@ use crate::model::{AttemptNo, IntervalSet, JobState, Outcome, TaskId, TaskState,
 pub(super) struct JobRow {
     pub(super) submitted: Arc<SubmittedJob>,
     pub(super) cancelling: Option<Cancellation>,
+    reopened: bool,
     pub(super) rest: TaskState,
     /// Tasks with a row of their own, by index.
     pub(super) tasks: BTreeMap<u64, TaskRow>,
@@ -46,6 +47,7 @@ impl JobRow {
         Self {
             submitted,
             cancelling: None,
+            reopened: false,
             rest: TaskState::Ready,
             tasks: BTreeMap::new(),
             tallies: BTreeMap::new(),
@@ -115,6 +117,7 @@ impl JobRow {
         assert!(self.may_retry, "job {job} is reopened by nobody");
         self.ended = None;
         self.cancelling = None;
+        self.reopened = true;
     }
 
     /// Running tasks with a second attempt, of a job for which that matters: it costs a look at every task.
@@ -158,6 +161,7 @@ impl JobRow {
         RestoredJob {
             submitted: self.submitted.clone(),
             cancelling: self.cancelling.clone(),
+            reopened: self.reopened,
             started_at: self.started_at,
             last_attempt: self.last_attempt,
             rest: self.rest,

@@ -102,6 +102,8 @@ fn anything(number: usize, left: u64, plan: &Plan, dice: &mut Dice) -> Wish {
     if items_are_single(&spec.items) && dice.percent(25) {
         spec.output = OutputMode::Attached;
     }
+    // A `run` of an array streams nothing and has a client all the same.
+    spec.client_grace = dice.percent(20).then(|| dice.mostly_short(0, 120_000));
     spec.isolation = dice.one_of(&[Isolation::None, Isolation::Basic]);
     wish.cancel = dice.percent(12).then(|| dice.mostly_short(0, 30_000));
     wish.retry = dice.percent(15);

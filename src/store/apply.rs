@@ -78,7 +78,7 @@ impl Apply for Records {
             Record::JobReopened { job, .. } => run(
                 connection,
                 "UPDATE jobs SET ended_at = NULL, ended_state = NULL, ended_uptime = NULL, cancelling = NULL,
-                    cancelling_text = NULL WHERE job = ?1",
+                    cancelling_text = NULL, reopened = 1 WHERE job = ?1",
                 params![int(job.0)],
             ),
             Record::OutputsRemade { task, by } => files::remade(connection, *task, *by),

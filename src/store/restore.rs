@@ -71,7 +71,7 @@ pub(super) fn submitted(connection: &Connection, number: JobId) -> Result<Option
 fn alone(connection: &Connection, number: JobId) -> Result<Option<RestoredJob>, StoreError> {
     let mut select = connection.prepare_cached(
         "SELECT spec, owner, idempotency_key, submitted_at, started_at, cancelling, cancelling_text, last_attempt,
-            rest_state FROM jobs JOIN specs USING (job) WHERE job = ?1",
+            rest_state, reopened FROM jobs JOIN specs USING (job) WHERE job = ?1",
     )?;
     select.query_row([int(number.0)], |row| Ok(job_row(number, row))).optional()?.transpose()
 }
@@ -90,6 +90,7 @@ fn job_row(number: JobId, row: &Row<'_>) -> Result<RestoredJob, StoreError> {
         }),
         started_at: row.get::<_, Option<i64>>(4)?.map(time_from),
         cancelling: cancelling.map(|word| cancellation_from(&word, why)).transpose()?,
+        reopened: row.get(9)?,
         last_attempt: AttemptNo(row.get(7)?),
         rest: state_from(row.get(8)?)?,
         succeeded: IntervalSet::new(),

@@ -268,6 +268,9 @@ CREATE INDEX jobs_ended_uptime ON jobs (ended_uptime) WHERE ended_uptime IS NOT 
 -- The token also expires then.
 ALTER TABLE tokens ADD COLUMN expires_uptime INTEGER NOT NULL DEFAULT 0;
 UPDATE tokens SET expires_uptime = max(0, (expires_at - created_at) / 1000);
+
+-- 1 when it had ended and goes on by `retry`: then nobody has to be its client.
+ALTER TABLE jobs ADD COLUMN reopened INTEGER NOT NULL DEFAULT 0;
 ";
 
 const OUTBOX_1: &str = "

@@ -166,6 +166,7 @@ impl Message for Request {
             Self::UploadBlobs(wishes) | Self::FetchOutput { wishes, .. } => sane(wishes),
             Self::Submit(_)
             | Self::Attach { .. }
+            | Self::Attend { .. }
             | Self::Workers
             | Self::Peers
             | Self::Examine

@@ -19,7 +19,9 @@ use octaskly::model::requests::{JobFilter, LogRequest, Reply, Request, Submissio
 use octaskly::model::selector::Selector;
 use octaskly::model::spec::{CommandLine, Isolation, OutputMode, StdinSource};
 use octaskly::model::views::{JobView, TaskView};
-use octaskly::model::{AttemptId, Capacity, InstanceId, Items, JobId, JobSpec, Outcome, SealedSpec, TaskId, Timestamp};
+use octaskly::model::{
+    AttemptId, Capacity, ClientId, InstanceId, Items, JobId, JobSpec, Outcome, SealedSpec, TaskId, Timestamp,
+};
 use octaskly::node::NodeError;
 use octaskly::node::dispatcher::{self, DispatcherOptions, Running};
 use octaskly::store::StoreError;
@@ -255,7 +257,8 @@ impl Client {
 
     /// Becomes the client of a `run` that has `received` bytes already.
     pub(crate) async fn attach(&self, task: TaskId, received: u64) -> Answers {
-        let mut answers = self.open(Request::Attach { task, received }).await;
+        let attach = Request::Attach { task, client: ClientId(1), takes_over: true, received };
+        let mut answers = self.open(attach).await;
         assert_eq!(answers.next().await, Some(Reply::Streaming));
         answers
     }

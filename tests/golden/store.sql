@@ -37,7 +37,7 @@ CREATE TABLE jobs (
     rest_outcome TEXT,
     rest_outcome_number INTEGER,
     rest_outcome_text TEXT
-, sweeps INTEGER NOT NULL DEFAULT 0, ended_uptime INTEGER) STRICT;
+, sweeps INTEGER NOT NULL DEFAULT 0, ended_uptime INTEGER, reopened INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE INDEX jobs_active ON jobs (job) WHERE ended_at IS NULL;
 CREATE INDEX jobs_ended ON jobs (ended_state, job) WHERE ended_at IS NOT NULL;
 CREATE INDEX jobs_owner ON jobs (owner, job);

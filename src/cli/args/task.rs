@@ -17,6 +17,9 @@ pub(crate) struct RunArgs {
     /// Put the task's id before each line of output
     #[arg(long)]
     pub(crate) tag: bool,
+    /// How long the job goes on while this command is stopped or cut off: 30s, 10m, 0; `attach` returns to it [default: 1h]
+    #[arg(long, value_name = "TIME", help_heading = "When it runs")]
+    pub(crate) client_grace: Option<OsString>,
     /// What both verbs have.
     #[command(flatten)]
     pub(crate) task: TaskArgs,

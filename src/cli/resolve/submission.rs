@@ -16,10 +16,10 @@ use crate::cli::args::{JsonForm, TaskArgs};
 use crate::cli::error::{CliError, Place};
 use crate::cli::value::{self, ValueError};
 use crate::client::files::Luggage;
-use crate::model::limits::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_ROWS};
+use crate::model::limits::{CLIENT_GRACE, MAX_IDEMPOTENCY_KEY_BYTES, MAX_ROWS};
 use crate::model::selector::{Part, Selector};
 use crate::model::spec::{Dependency, DependencyCondition, JobSpec, OutputMode, RetryPolicy, Workdir};
-use crate::model::{Demand, Items, JobId, RawString};
+use crate::model::{Demand, Items, JobId, Millis, RawString};
 
 /// A job that is ready to be submitted.
 #[derive(Debug)]
@@ -136,6 +136,11 @@ pub(crate) fn job(args: &TaskArgs, output: Output, environment: &Environment) ->
         })?,
         json: args.json,
     })
+}
+
+/// `--client-grace` of a `run`.
+pub(crate) fn client_grace(given: Option<&OsStr>) -> Result<Millis, CliError> {
+    Ok(option("--client-grace", given, value::stop_grace)?.unwrap_or(CLIENT_GRACE))
 }
 
 fn demand(args: &TaskArgs) -> Result<Demand, CliError> {

@@ -24,6 +24,7 @@ pub(super) fn spec(spec: &JobSpec) -> Vec<(&'static str, String)> {
             TimeLimit::Limited(limit) => Some(limit.to_string()),
         },
     );
+    field("client grace", spec.client_grace().map(|grace| grace.to_string()));
     let env: Vec<_> = spec.env.keys().map(RawString::to_string).collect();
     field("env", (!env.is_empty()).then(|| env.join(" ")));
     field(

@@ -10,6 +10,9 @@ use crate::cli::resolve;
 use crate::model::TaskState;
 use crate::model::views::Explanation;
 
+/// Workers that a short explanation names.
+const NAMED: usize = 2;
+
 /// Prints the explanations.
 pub(super) fn perform(args: &ExplainArgs, context: &Context) -> Result<ExitCode, CliError> {
     let typed = resolve::selection(&args.ids)?;
@@ -33,6 +36,25 @@ pub(super) fn perform(args: &ExplainArgs, context: &Context) -> Result<ExitCode,
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Why a task has not begun, behind "waits "; `None` when it has, or is about to.
+pub(super) fn in_short(explanation: &Explanation) -> Option<String> {
+    if !matches!(explanation.state, TaskState::Waiting | TaskState::Ready) {
+        return None;
+    }
+    if let Some(what) = &explanation.waits_for {
+        return Some(format!("for {what}"));
+    }
+    let named = explanation.workers.iter().take(NAMED).map(|worker| {
+        let verb = if worker.never { "can never take it" } else { "cannot take it now" };
+        format!("{} {verb} ({})", worker.worker, worker.lacks.join(", "))
+    });
+    let named: Vec<String> = named.collect();
+    let others = explanation.workers.len() - named.len();
+    let others =
+        if others > 0 { format!(", and {}", text::count(others as u64, "other worker")) } else { String::new() };
+    (!named.is_empty()).then(|| format!("for a worker: {}{others}", named.join(", ")))
 }
 
 /// One task: where it stands, what it waits for, and what each worker lacks.
@@ -89,7 +111,10 @@ mod tests {
         assert_eq!(shown[0], "task 5.0 is ready and not running");
         assert_eq!(shown[1], "  a cannot take it now: slots: 4 of 4 taken");
         assert_eq!(shown[2], "  b can never take it: label: zone=a");
+        let short = "for a worker: a cannot take it now (slots: 4 of 4 taken), b can never take it (label: zone=a)";
+        assert_eq!(in_short(&explanation).as_deref(), Some(short));
         let alone = Explanation { workers: vec![], ..explanation };
+        assert_eq!(in_short(&alone), None, "it is about to begin");
         assert!(lines(&alone)[1].contains("octaskly worker"));
         let (state, waits_for) = (TaskState::Running, Some("its inputs".to_owned()));
         let running = Explanation { state, waits_for, workers: vec![lack("a", &[], false)], ..alone };

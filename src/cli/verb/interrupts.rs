@@ -1,10 +1,13 @@
-//! Ctrl-C and its kin while a command has tasks of its own under way: the first
-//! asks them to end, the second ends us.
+//! Ctrl-C and its kin while a command is under way that has to do something about
+//! them: the first asks its tasks to end, or says that they go on; the second ends us.
 
 use std::io;
+use std::process::ExitCode;
 
 use tokio::sync::watch;
 
+use crate::cli::exit;
+use crate::cli::output::say;
 use crate::node::{EndSignal, EndSignals};
 
 /// What has come since [`Interrupts::listen`].
@@ -50,6 +53,14 @@ impl Interrupts {
     /// Waits for the second.
     pub(super) async fn second(&mut self) -> EndSignal {
         self.until(|seen| seen.second).await
+    }
+
+    /// Waits for the first while nothing but a look at jobs is under way: says that they go on, and with which command
+    /// to look again.
+    pub(super) async fn while_looking(&mut self, quiet: bool, goes_on: &str) -> ExitCode {
+        let signal = self.first().await;
+        say::note(quiet, &format!("{signal}: {goes_on}"));
+        exit::of_signal(signal)
     }
 
     async fn until(&mut self, which: impl Fn(&Seen) -> Option<EndSignal>) -> EndSignal {

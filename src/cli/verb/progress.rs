@@ -2,17 +2,20 @@
 
 use std::process::ExitCode;
 
+use super::interrupts::Interrupts;
 use super::{Context, last, wait};
 use crate::cli::args::ProgressArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::meter::Meter;
 use crate::cli::{exit, resolve};
 use crate::model::selector::Part;
+use crate::node::NodeError;
 
 /// Shows it; exit as `wait`.
 pub(super) fn perform(args: &ProgressArgs, context: &Context) -> Result<ExitCode, CliError> {
     let typed = resolve::selection(&args.ids)?;
     context.as_client(async {
+        let mut interrupts = Interrupts::listen().map_err(NodeError::Signals)?;
         let mut session = context.connect(&args.connect).await?;
         let selector = last::meant(session.client(), typed).await?;
         let found = wait::Awaited::find(session.client(), selector).await?;
@@ -20,7 +23,11 @@ pub(super) fn perform(args: &ProgressArgs, context: &Context) -> Result<ExitCode
             return Err(CliError::OnlyWholeJobs(*task));
         }
         let mut meter = Meter::asked_for(context.quiet());
-        let ended = wait::until_ended_showing(&mut session, found.jobs, &mut meter).await?;
+        let again = format!("the jobs go on; `octaskly progress {}` shows them again", wait::typed_again(&args.ids));
+        let ended = tokio::select! {
+            ended = wait::until_ended_showing(&mut session, found.jobs, &mut meter) => ended?,
+            code = interrupts.while_looking(context.quiet(), &again) => return Ok(code),
+        };
         meter.end();
         session.close().await;
         Ok(ExitCode::from(if wait::tell(&ended) { exit::SUCCESS } else { exit::FAILURE }))

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::interrupts::Interrupts;
 use super::{Context, queue, wait};
 use crate::cli::args::SubmitArgs;
 use crate::cli::error::CliError;
@@ -12,6 +13,7 @@ use crate::cli::{exit, resolve};
 use crate::model::JobId;
 use crate::model::requests::JobFilter;
 use crate::model::selector::Selector;
+use crate::node::NodeError;
 
 /// Queues it; exit 0 queued, 1 refused, 3 refused by `--strict`; with `--wait` or `--progress` as `wait`.
 pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, CliError> {
@@ -45,7 +47,14 @@ pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, 
         let mut code = exit::SUCCESS;
         if waits {
             let mut meter = Meter::asked_for(context.quiet() || !args.progress);
-            let ended = wait::until_ended_showing(&mut session, vec![submitted.job], &mut meter).await?;
+            let job = submitted.job;
+            let goes_on =
+                format!("job {job} goes on; `octaskly wait {job}` waits for it, `octaskly cancel {job}` ends it");
+            let mut interrupts = Interrupts::listen().map_err(NodeError::Signals)?;
+            let ended = tokio::select! {
+                ended = wait::until_ended_showing(&mut session, vec![job], &mut meter) => ended?,
+                code = interrupts.while_looking(context.quiet(), &goes_on) => return Ok(code),
+            };
             meter.end();
             if !wait::tell(&ended) {
                 code = exit::FAILURE;

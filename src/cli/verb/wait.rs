@@ -2,8 +2,10 @@
 //! says how.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use super::interrupts::Interrupts;
 use super::{Context, ending, last};
 use crate::cli::args::WaitArgs;
 use crate::cli::error::CliError;
@@ -17,19 +19,28 @@ use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::{Part, Selector};
 use crate::model::views::{JobView, TaskView};
 use crate::model::{JobId, TaskState};
+use crate::node::NodeError;
 
 /// Waits; exit 0 all succeeded, 1 any failed or was cancelled, 124 `--timeout`.
 pub(super) fn perform(args: &WaitArgs, context: &Context) -> Result<ExitCode, CliError> {
     let typed = resolve::selection(&args.ids)?;
     let timeout = resolve::timeout(args.timeout.as_ref())?;
     context.as_client(async {
+        let mut interrupts = Interrupts::listen().map_err(NodeError::Signals)?;
         let mut session = context.connect(&args.connect).await?;
+        let again = format!("what it waits for goes on; `octaskly wait {}` waits again", typed_again(&args.ids));
         let ended = async {
             let selector = last::meant(session.client(), typed).await?;
             let awaited = Awaited::find(session.client(), selector).await?;
             awaited.until_ended(&mut session).await
         };
-        let all_succeeded = match timeout {
+        let ended = async {
+            tokio::select! {
+                ended = ended => ended.map(Ok),
+                code = interrupts.while_looking(context.quiet(), &again) => Ok(Err(code)),
+            }
+        };
+        let ended = match timeout {
             None => ended.await?,
             Some(limit) => match tokio::time::timeout(limit.as_duration(), ended).await {
                 Ok(ended) => ended?,
@@ -39,9 +50,18 @@ pub(super) fn perform(args: &WaitArgs, context: &Context) -> Result<ExitCode, Cl
                 }
             },
         };
+        let all_succeeded = match ended {
+            Ok(all_succeeded) => all_succeeded,
+            Err(code) => return Ok(code),
+        };
         session.close().await;
         Ok(ExitCode::from(if all_succeeded { exit::SUCCESS } else { exit::FAILURE }))
     })
+}
+
+/// Selectors as they were typed.
+pub(super) fn typed_again(ids: &[OsString]) -> String {
+    ids.iter().map(|id| id.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 /// What is waited for.

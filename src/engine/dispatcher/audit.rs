@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::DispatcherEngine;
 use super::backlog::Place;
-use super::job::{Attendance, Job};
+use super::job::Job;
 use super::placement::{Held, WorkerKey};
 use super::task::{Hold, Stage};
 use super::timers::Timer;
@@ -112,11 +112,7 @@ impl DispatcherEngine {
             };
             assert!(self.timers.is_set(timer, at), "{} waits and nothing will wake it", job.task_id(*position));
         }
-        if let Attendance::GoneSince(since) = job.attendance {
-            let at = since + crate::model::limits::CLIENT_GONE_AFTER;
-            let over = job.cancelling.is_some() || job.ended_at.is_some();
-            assert!(over || self.timers.is_set(Timer::ClientGone(id), at), "nobody counts how long a client is gone");
-        }
+        self.check_client(id, job);
         for key in &job.learnt_by {
             assert!(self.roster.at(*key).learnt.contains(&id), "a worker does not know that it knows job {id}");
         }

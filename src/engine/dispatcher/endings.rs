@@ -4,7 +4,6 @@
 //! that waited for another learns of that end in the same batch of records. No
 //! chain of dependencies is followed by recursion. Absent: why anything ended.
 
-use super::job::Attendance;
 use super::results::RanOn;
 use super::task::Stage;
 use super::timers::Timer;
@@ -63,10 +62,10 @@ impl DispatcherEngine {
         let state = job.state();
         assert!(state.is_terminal() && !job.in_line, "a job ended that goes on");
         job.ended_at = Some(now);
-        job.attendance = Attendance::NotNeeded;
         if let Some(class) = job.class.take() {
             self.placement.leave_class(class);
         }
+        self.needs_no_client(id);
         self.keep_for_watchers(id);
         self.outbox.record(Record::JobEnded { job: id, state, at: now, uptime: self.uptime.at(now) });
         self.outbox.notice(Notice::JobEnded { job: id, state });

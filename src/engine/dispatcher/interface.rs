@@ -14,7 +14,8 @@ use crate::model::requests::{NodeKind, Reply, Submission};
 use crate::model::selector::Part;
 use crate::model::trust::{TokenId, Voucher};
 use crate::model::{
-    AttemptId, Digest, Fence, JobId, JobState, LinkId, Millis, NodeId, NodeName, RequestId, Role, SealedSpec, TaskId,
+    AttemptId, ClientId, Digest, Fence, JobId, JobState, LinkId, Millis, NodeId, NodeName, RequestId, Role, SealedSpec,
+    TaskId,
 };
 
 /// A change of one link.
@@ -102,15 +103,15 @@ pub enum Call {
     /// Send [`Reply::Progress`] until all of these jobs have ended. Each holds
     /// every watched job. Jobs the engine does not know fail the call.
     Watch(Vec<JobId>),
-    /// The client of a `run` is there; not answered.
-    Attached {
+    /// Be the client of a job until this request is gone: [`Reply::Done`], or [`Reply::Failed`] when another one is;
+    /// [`Reply::Failed`] once more when another one takes over.
+    Attach {
         /// Its job.
         job: JobId,
-    },
-    /// The client of a `run` is not; not answered. Its link going down says the same.
-    Detached {
-        /// Its job.
-        job: JobId,
+        /// Who.
+        client: ClientId,
+        /// Take over from another client.
+        takes_over: bool,
     },
     /// End jobs and tasks; [`Reply::Done`] after sync counts the tasks.
     Cancel {

@@ -24,6 +24,8 @@ pub(super) struct Jobs {
     pub(super) to_resolve: VecDeque<(JobId, JobState)>,
     /// Ended jobs in the order of their ends; those that were reopened since are still in it.
     pub(super) ended: VecDeque<(Timestamp, JobId)>,
+    /// Jobs whose client is gone.
+    pub(super) away: BTreeSet<JobId>,
 }
 
 impl Jobs {

@@ -36,6 +36,7 @@ impl DispatcherEngine {
         assert!(now >= self.last_call, "time went back");
         let gap = now.since(self.last_call);
         if gap > LOOP_GAP && self.leases_run() {
+            self.excuse_clients(gap);
             let mut silent = Vec::new();
             for (key, worker) in self.roster.iter_mut().filter(|(_, worker)| worker.presence != Presence::Lost) {
                 worker.silent_since = now;
@@ -52,7 +53,9 @@ impl DispatcherEngine {
     }
 
     fn leases_run(&self) -> bool {
-        self.doubt.is_some() || self.roster.iter().any(|(_, worker)| worker.presence != Presence::Lost)
+        self.doubt.is_some()
+            || !self.jobs.away.is_empty()
+            || self.roster.iter().any(|(_, worker)| worker.presence != Presence::Lost)
     }
 
     /// When to be called next for the sake of [`Self::enter`].

@@ -3,7 +3,7 @@
 //! Invariant: a message is heeded only on a link of the role whose message it
 //! is. Absent: how a link was admitted (`admission`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::losses::Loss;
 use super::placement::WorkerKey;
@@ -24,8 +24,8 @@ pub(super) enum Peer {
         node: NodeId,
         /// Admin or client.
         role: Role,
-        /// Jobs that it is the client of.
-        attending: BTreeSet<JobId>,
+        /// Jobs that it is the client of, by the request that says so.
+        attending: BTreeMap<RequestId, JobId>,
         /// Requests on which it watches jobs.
         watching: BTreeSet<RequestId>,
     },
@@ -48,7 +48,7 @@ pub(super) enum Peer {
 impl Peer {
     /// A client that has said nothing yet.
     pub(super) fn client(node: NodeId, role: Role) -> Self {
-        Self::Client { node, role, attending: BTreeSet::new(), watching: BTreeSet::new() }
+        Self::Client { node, role, attending: BTreeMap::new(), watching: BTreeSet::new() }
     }
 }
 
@@ -69,7 +69,10 @@ impl DispatcherEngine {
                 self.note_taken(now, link, key, list);
             }
             (Some(Peer::Client { .. }), Inbound::Request { request, call }) => self.request(now, link, request, call),
-            (Some(Peer::Client { .. }), Inbound::RequestGone(request)) => self.unwatch(WatcherId { link, request }),
+            (Some(Peer::Client { .. }), Inbound::RequestGone(request)) => {
+                self.unwatch(WatcherId { link, request });
+                self.detach(now, WatcherId { link, request });
+            }
             (Some(Peer::Guard { node, instance }), Inbound::Guard) => {
                 let (node, instance) = (*node, *instance);
                 self.hear_guard(now, node, instance);
@@ -138,8 +141,8 @@ impl DispatcherEngine {
         match self.links.remove(&link) {
             Some(Peer::Worker(key)) => self.worker_away(now, key),
             Some(Peer::Client { attending, watching, .. }) => {
-                for job in attending {
-                    self.detached(now, link, job);
+                for (request, job) in attending {
+                    self.client_left(now, job, WatcherId { link, request });
                 }
                 for request in watching {
                     self.unwatch(WatcherId { link, request });

@@ -28,8 +28,7 @@ fn privilege(call: &Call) -> Option<&'static str> {
         Call::Drain { .. } => Some("drain and resume workers"),
         Call::Submit { .. }
         | Call::Watch(_)
-        | Call::Attached { .. }
-        | Call::Detached { .. }
+        | Call::Attach { .. }
         | Call::Cancel { .. }
         | Call::Retry { .. }
         | Call::Forget { .. }

@@ -36,15 +36,16 @@ impl DispatcherEngine {
             return self.outbox.reply(link, request, Reply::Failed(failure));
         }
         let answered = match call {
-            Call::Submit { submission, ended_dependencies } => {
-                self.submit(now, link, &submission, &ended_dependencies).map(|reply| (reply, true))
-            }
+            Call::Submit { submission, ended_dependencies } => self
+                .submit(now, WatcherId { link, request }, &submission, &ended_dependencies)
+                .map(|reply| (reply, true)),
             Call::Watch(jobs) => match self.watch(now, WatcherId { link, request }, &jobs) {
                 Ok(()) => return,
                 Err(failure) => Err(failure),
             },
-            Call::Attached { job } => return self.attached(link, job),
-            Call::Detached { job } => return self.detached(now, link, job),
+            Call::Attach { job, client, takes_over } => {
+                self.attach(WatcherId { link, request }, job, client, takes_over).map(|reply| (reply, false))
+            }
             Call::Cancel { parts, why } => self.cancel(now, link, &parts, &why).map(|reply| (reply, true)),
             Call::Retry { parts, failed_only, recalled } => {
                 self.retry(now, link, &parts, failed_only, recalled).map(|reply| (reply, true))

@@ -5,15 +5,13 @@
 //! Absent: how rows are read (the store's).
 
 use super::doubt::Doubt;
-use super::job::{Attendance, Job};
+use super::job::Job;
 use super::placement::{Placement, Requirement, WorkerKey};
 use super::roster::{Presence, Roster, Worker};
 use super::task::{Attempt, Hold, Stage};
-use super::timers::{Timer, Timers};
-use super::{
-    DispatcherConfig, DispatcherEngine, backlog, jobs, joining, outbox, registry, submit, throughput, tokens, watch,
-};
-use crate::model::limits::{CLIENT_GONE_AFTER, EXCLUSIVE_REASSIGN_AFTER};
+use super::timers::Timers;
+use super::{DispatcherConfig, DispatcherEngine, backlog, jobs, joining, outbox, registry, throughput, tokens, watch};
+use crate::model::limits::EXCLUSIVE_REASSIGN_AFTER;
 use crate::model::records::{BatchNo, DiskSpace, Record, RestoredAttempt, RestoredJob, RestoredState, RestoredTask};
 use crate::model::{JobId, JobSpec, NodeId, Outcome, Role, TaskState, Timestamp, Uptime};
 use std::collections::BTreeMap;
@@ -124,9 +122,8 @@ impl DispatcherEngine {
         let id = job.id();
         job.in_doubt = self.is_in_doubt(id);
         job.class = Some(self.placement.join_class(&Requirement::of(job.spec())));
-        if submit::is_attended(job.spec()) {
-            job.attendance = Attendance::GoneSince(now);
-            self.timers.set(now + CLIENT_GONE_AFTER, Timer::ClientGone(id));
+        if !restored.reopened {
+            job.attendance.grace = job.spec().client_grace();
         }
         // A dependency that is not among the unfinished jobs ended as it had to,
         // or this job would have ended in the same batch of records.
@@ -141,6 +138,7 @@ impl DispatcherEngine {
         }
         self.remakes.restore(&job);
         self.jobs.add(job);
+        self.await_client(now, id);
     }
 
     fn restore_task(&mut self, now: Timestamp, restored: &RestoredJob, task: &RestoredTask) {

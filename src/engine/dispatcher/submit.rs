@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::job::{Attendance, Job};
+use super::job::Job;
 use super::placement::{ClassId, Requirement};
 use super::requests::failure;
-use super::{DispatcherEngine, Notice, Peer};
+use super::watch::WatcherId;
+use super::{DispatcherEngine, Notice};
 use crate::model::files::InputSource;
 use crate::model::limits::{
     MAX_BATCH, MAX_IDEMPOTENCY_KEY_BYTES, MAX_INLINE_STDIN, MAX_INPUTS, MAX_ITEMS_BYTES, MAX_PATH_BYTES, MAX_RETRIES,
@@ -17,7 +18,7 @@ use crate::model::limits::{
 };
 use crate::model::records::{Record, SubmittedJob};
 use crate::model::requests::{Failure, FailureCode, Reply, Submission};
-use crate::model::spec::{DependencyCondition, OutputMode, StdinSource, Workdir};
+use crate::model::spec::{DependencyCondition, StdinSource, Workdir};
 use crate::model::{Items, JobId, JobSpec, JobState, LinkId, RawString, TaskState, Timestamp};
 
 /// How the keys begin of jobs that the dispatcher submits by itself. No client may take such a key.
@@ -117,11 +118,6 @@ pub fn disk_is_full() -> Failure {
     Failure { code: FailureCode::Full, text, hint }
 }
 
-/// Whether a client has to be there while the job runs.
-pub(super) fn is_attended(spec: &JobSpec) -> bool {
-    spec.output == OutputMode::Attached || spec.stdin == StdinSource::Attached
-}
-
 impl DispatcherEngine {
     /// Refuses new work while there is no room to record it.
     pub(super) fn check_disk(&self) -> Result<(), Failure> {
@@ -132,17 +128,18 @@ impl DispatcherEngine {
     pub(super) fn submit(
         &mut self,
         now: Timestamp,
-        link: LinkId,
+        asked: WatcherId,
         submission: &Submission,
         ended: &BTreeMap<JobId, JobState>,
     ) -> Result<Reply, Failure> {
+        let link = asked.link;
         let (owner, _) = self.asker(link);
         if let Some(job) = self.jobs.by_key(&submission.idempotency_key) {
             if job.submitted.owner != owner {
                 return Err(failure(FailureCode::Conflict, "this idempotency key is in use".to_owned()));
             }
             let (job, requirement) = (job.id(), Requirement::of(job.spec()));
-            self.attended_again(link, job);
+            self.submitted_by(job, asked);
             let class = self.placement.join_class(&requirement);
             let unplaceable = self.unplaceable(class);
             self.placement.leave_class(class);
@@ -176,11 +173,9 @@ impl DispatcherEngine {
         self.outbox.notice(Notice::JobSubmitted { job: id, tasks: spec.items.count() });
         let mut job = Job::new(submitted);
         job.class = Some(class);
-        if is_attended(spec) {
-            job.attendance = Attendance::Here(link);
-        }
+        job.attendance.grace = spec.client_grace();
         self.jobs.add(job);
-        self.attended_again(link, id);
+        self.submitted_by(id, asked);
         if let Some(dependency) = broken {
             self.fail_by_dependency(now, id, dependency);
         } else {
@@ -249,15 +244,6 @@ impl DispatcherEngine {
                 false => format!("no connected worker could ever run it: {}", some.join("; ")),
             }
         })
-    }
-
-    /// Notes that the client of a job, if it needs one, is on this link.
-    fn attended_again(&mut self, link: LinkId, id: JobId) {
-        let attended = self.jobs.at(id).attendance != Attendance::NotNeeded;
-        if attended {
-            self.attached(link, id);
-        }
-        assert!(matches!(self.links.get(&link), Some(Peer::Client { .. })), "a job was submitted by no client");
     }
 }
 

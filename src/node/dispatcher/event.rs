@@ -49,8 +49,6 @@ pub(super) enum Event {
     InputLost { link: LinkId, request: RequestId, lost: Box<LostInput>, replies: mpsc::Sender<Reply> },
     /// Its stream is gone, or was answered.
     RequestGone { link: LinkId, request: RequestId },
-    /// The client of a `run` is there, or is not any more.
-    Attendance { link: LinkId, request: RequestId, job: JobId, attached: bool },
     /// These jobs ended longer ago than jobs are kept.
     Expired(Vec<JobId>),
     /// It is time to write down how long the dispatcher has run.

@@ -18,7 +18,6 @@
 
 mod administration;
 mod admission;
-mod attendance;
 mod bulk;
 mod chronicle;
 mod client_link;
@@ -130,7 +129,6 @@ pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
         access: access.clone(),
         address: endpoint.local_addr(),
         stopping: Shutdown::new(),
-        attendance: attendance::Register::default(),
         links: watch::Sender::new(0),
         numbers: shell::Numbers::default(),
         joiners: joining::Joiners::default(),

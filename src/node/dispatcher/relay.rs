@@ -13,18 +13,17 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::attendance::Attendance;
 use super::live::{News, Seat, WorkerStream};
 use super::outlet::Outlet;
 use super::pump::{self, Client, PumpEnd};
 use super::requests::{Trouble, report};
-use super::shell::{Asker, Shell};
+use super::shell::{Asker, Inquiry, Shell};
 use super::stored::{self, Sink, Stored, written};
+use crate::engine::dispatcher::Call;
 use crate::model::requests::{FailureCode, JobFilter, Reply};
 use crate::model::selector::Selector;
-use crate::model::spec::{OutputMode, StdinSource};
 use crate::model::views::{AttemptView, decisive};
-use crate::model::{AttemptId, AttemptNo, TaskId};
+use crate::model::{AttemptId, AttemptNo, ClientId, TaskId};
 use crate::transport::{FrameRecv, FrameSend};
 use crate::wire::data::DataFrame;
 
@@ -35,6 +34,8 @@ const STREAM_PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wish {
     pub(super) task: TaskId,
+    pub(super) client: ClientId,
+    pub(super) takes_over: bool,
     /// Output bytes it has already, of all attempts.
     pub(super) received: u64,
 }
@@ -43,20 +44,27 @@ pub(super) struct Wish {
 pub(super) async fn attach(shell: &Arc<Shell>, asker: &Asker, wish: Wish, send: FrameSend, recv: FrameRecv) {
     let mut outlet = Outlet::new(send);
     // From here on nothing new is missed; what happened before is in the store.
-    let seat = shell.live.attach(wish.task);
-    let ended = match consent(shell, asker, wish.task).await {
-        Ok(ended) => ended,
+    let early = shell.live.follow(wish.task);
+    let admitted = async {
+        let ended = consent(shell, asker, wish.task).await?;
+        let call = Call::Attach { job: wish.task.job, client: wish.client, takes_over: wish.takes_over };
+        Ok((ended, attend(shell, asker, call).await?))
+    };
+    let (ended, mut inquiry) = match admitted.await {
+        Ok(admitted) => admitted,
         Err(trouble) => return report(trouble, &mut outlet).await,
     };
-    if let Err(error) = outlet.reply(&Reply::Streaming).await {
-        return debug!(task = %wish.task, "The client of a run has gone: failed to {error}");
-    }
-    let attendance = Attendance::begin(shell, asker, wish.task.job).await;
+    // Only now is the client before this one replaced.
+    let seat = shell.live.attach(wish.task);
+    drop(early);
     let client = Client { outlet, recv, total: wish.received, acked: wish.received, pending: None, said_input: false };
     let mut session = Session { shell, task: wish.task, seat, client, ended, complete: None };
-    match session.run().await {
+    let served = async {
+        session.client.outlet.reply(&Reply::Streaming).await?;
+        session.run().await
+    };
+    match served.await {
         Ok(()) => {
-            attendance.complete();
             session.seat.forget_base();
             let said = async {
                 session.client.outlet.feed(&DataFrame::End).await?;
@@ -68,13 +76,47 @@ pub(super) async fn attach(shell: &Arc<Shell>, asker: &Asker, wish: Wish, send: 
         }
         Err(trouble) => {
             debug!(task = %wish.task, "A run's client and its task are parted: failed to {trouble}");
-            if session.seat.is_replaced() {
-                attendance.complete();
-            } else {
-                attendance.end().await;
+            // The engine said so before it let in the one that took over.
+            if let Some(Reply::Failed(failure)) = inquiry.said() {
+                report(Trouble::Refused(failure), &mut session.client.outlet).await;
             }
         }
     }
+    inquiry.over(shell).await;
+}
+
+/// Becomes the client of a job by `call`, until the inquiry is over.
+pub(super) async fn attend(shell: &Shell, asker: &Asker, call: Call) -> Result<Inquiry, Trouble> {
+    let mut inquiry = shell.ask(asker, call.into()).await;
+    match inquiry.reply().await {
+        Some(Reply::Done { .. }) => Ok(inquiry),
+        Some(Reply::Failed(failure)) => Err(Trouble::Refused(failure)),
+        _ => Err(Trouble::CutOff),
+    }
+}
+
+/// Is the client of a job until its stream ends, or another client takes over.
+pub(super) async fn hold(
+    shell: &Shell,
+    asker: &Asker,
+    call: Call,
+    outlet: &mut Outlet,
+    recv: &mut FrameRecv,
+) -> Result<(), Trouble> {
+    let mut inquiry = attend(shell, asker, call).await?;
+    let held = async {
+        outlet.reply(&Reply::Done { affected: 0 }).await?;
+        tokio::select! {
+            _ = recv.recv_data() => Ok(()),
+            said = inquiry.reply() => match said {
+                Some(Reply::Failed(failure)) => Err(Trouble::Refused(failure)),
+                _ => Err(Trouble::CutOff),
+            },
+        }
+    };
+    let held = held.await;
+    inquiry.over(shell).await;
+    held
 }
 
 /// Whether this client may be the client of `task`; says whether it has ended.
@@ -91,8 +133,7 @@ async fn consent(shell: &Shell, asker: &Asker, task: TaskId) -> Result<bool, Tro
     let Some((spec, view)) = found.await? else {
         return Err(Trouble::refused(FailureCode::NotFound, format!("there is no task {task}"), None));
     };
-    let spec = spec.spec();
-    if spec.output != OutputMode::Attached && spec.stdin != StdinSource::Attached {
+    if !spec.spec().streams_to_client() {
         return Err(Trouble::refused(
             FailureCode::Conflict,
             format!("task {task} was not submitted by a run; nobody can be attached to it"),

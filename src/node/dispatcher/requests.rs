@@ -70,13 +70,18 @@ pub(super) async fn serve(shell: Arc<Shell>, asker: Asker, send: FrameSend, mut 
         // The transport has closed the link when that was no request.
         Err(error) => return debug!(peer = asker.node.short(), "A request did not come: failed to {error}"),
     };
-    if let Request::Attach { task, received } = request {
-        return relay::attach(&shell, &asker, relay::Wish { task, received }, send, recv).await;
+    if let Request::Attach { task, client, takes_over, received } = request {
+        let wish = relay::Wish { task, client, takes_over, received };
+        return relay::attach(&shell, &asker, wish, send, recv).await;
     }
     let mut outlet = Outlet::new(send);
     let served = match request {
         Request::Watch(jobs) => watch(&shell, &asker, jobs, &mut outlet).await,
         Request::Logs(wish) => logs::serve(&shell, &asker, wish, &mut outlet).await,
+        Request::Attend { job, client, takes_over } => {
+            let call = Call::Attach { job, client, takes_over };
+            relay::hold(&shell, &asker, call, &mut outlet, &mut recv).await
+        }
         Request::FetchOutput { task, wishes } => files::fetch_output(&shell, &asker, task, wishes, &mut outlet).await,
         Request::UploadBlobs(wishes) => match files::upload_blobs(&shell, &asker, wishes, &mut recv).await {
             Ok(reply) => finish(&mut outlet, &reply).await,
@@ -187,6 +192,7 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
         // Served before: they have more than one reply.
         Request::Watch(_)
         | Request::Attach { .. }
+        | Request::Attend { .. }
         | Request::Logs(_)
         | Request::UploadBlobs(_)
         | Request::FetchOutput { .. } => Err(Trouble::CutOff),

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, watch};
 
-use super::attendance::Register;
 use super::directory::Directory;
 use super::event::{Event, Question, REPLY_QUEUE};
 use super::files::Files;
@@ -24,7 +23,7 @@ use super::refusals::Refusals;
 use super::roster::{Enrolled, RosterDesk};
 use crate::engine::dispatcher::LostInput;
 use crate::model::requests::Reply;
-use crate::model::{JobId, LinkId, NodeId, RequestId, Role};
+use crate::model::{LinkId, NodeId, RequestId, Role};
 use crate::node::Shutdown;
 use crate::store::Viewer;
 use crate::trust::AccessFile;
@@ -42,7 +41,6 @@ pub(super) struct Shell {
     pub(super) address: SocketAddr,
     /// Raised first of all when it stops: nobody is let in any more.
     pub(super) stopping: Shutdown,
-    pub(super) attendance: Register,
     /// How many links there are; a stop waits for their last words.
     pub(super) links: watch::Sender<usize>,
     pub(super) numbers: Numbers,
@@ -122,11 +120,6 @@ impl Shell {
         receiver.recv().await
     }
 
-    /// Tells the engine that the client of `job` is there, or is not any more.
-    pub(super) async fn attend(&self, asker: &Asker, job: JobId, attached: bool) {
-        self.tell(Event::Attendance { link: asker.link, request: self.numbers.request(), job, attached }).await;
-    }
-
     /// Puts an event into the loop's queue. When the loop has ended, so does everything else soon.
     pub(super) async fn tell(&self, event: Event) {
         let _ = self.events.send(event).await;
@@ -137,6 +130,11 @@ impl Inquiry {
     /// The next reply; `None` when the request was cut off or the dispatcher ends.
     pub(super) async fn reply(&mut self) -> Option<Reply> {
         self.replies.recv().await
+    }
+
+    /// A reply that is there by now.
+    pub(super) fn said(&mut self) -> Option<Reply> {
+        self.replies.try_recv().ok()
     }
 
     /// Nobody listens any more.

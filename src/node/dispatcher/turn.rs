@@ -20,7 +20,7 @@ use super::ports::Ports;
 use super::progress::StoreProgress;
 use super::release::{Hold, Lane, Release};
 use super::roster::{Enrolled, Member};
-use crate::engine::dispatcher::{Call, DispatcherEngine, Inbound, LinkChange, Notice, Outbound};
+use crate::engine::dispatcher::{DispatcherEngine, Inbound, LinkChange, Notice, Outbound};
 use crate::model::messages::DispatcherMessage;
 use crate::model::requests::Reply;
 use crate::model::{AttemptId, JobId, LinkId, RequestId, Timestamp};
@@ -178,10 +178,6 @@ impl Turns {
                 if self.ports.hang_up(request) {
                     self.engine.handle_message(now, link, Inbound::RequestGone(request));
                 }
-            }
-            Event::Attendance { link, request, job, attached } => {
-                let call = if attached { Call::Attached { job } } else { Call::Detached { job } };
-                self.engine.handle_message(now, link, Inbound::Request { request, call });
             }
             Event::Expired(jobs) => self.engine.handle_expired(now, &jobs),
             Event::Uptime => self.engine.count_uptime(now),

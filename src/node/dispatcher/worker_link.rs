@@ -17,7 +17,7 @@ use super::files::{self, Holder};
 use super::live::WorkerStream;
 use super::roster::Signature;
 use super::shell::Shell;
-use crate::model::limits::{CLIENT_GONE_AFTER, MAX_FRAME};
+use crate::model::limits::{MAX_FRAME, UNSENT_KEPT};
 use crate::model::messages::{DispatcherMessage, StreamPurpose, WorkerMessage};
 use crate::model::{AttemptId, LinkId, NodeId, NodeName};
 use crate::store::StoreError;
@@ -281,7 +281,7 @@ async fn attached(shell: Arc<Shell>, link: Link, name: NodeName, stream: WorkerS
     let parking = shell.live.park(stream);
     let abandoned = async {
         parking.ended().await;
-        tokio::time::sleep(CLIENT_GONE_AFTER.as_duration()).await;
+        tokio::time::sleep(UNSENT_KEPT.as_duration()).await;
     };
     tokio::select! {
         () = parking.taken() => {}

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::window::{Cursor, Window};
 use crate::exec::{AttachedIo, OutputChunk};
 use crate::model::AttemptId;
-use crate::model::limits::{CLIENT_GONE_AFTER, STDIN_WINDOW};
+use crate::model::limits::{STDIN_WINDOW, UNSENT_KEPT};
 use crate::model::messages::StreamPurpose;
 use crate::transport::{FrameRecv, FrameSend, Link, TransportError};
 use crate::wire::DataFrame;
@@ -101,7 +101,7 @@ impl Attached {
         let desk = Desk::default();
         let overdue = async {
             let _ = recorded.await;
-            tokio::time::sleep(CLIENT_GONE_AFTER.as_duration()).await;
+            tokio::time::sleep(UNSENT_KEPT.as_duration()).await;
         };
         tokio::select! {
             () = serve(id, takes_stdin, link, &desk) => {}

@@ -39,8 +39,19 @@ pub(super) async fn until_the_end(
     let writer = Writer::start(tag)?;
     let mut array = Array { job, numbers, printed: IntervalSet::new(), named: 0, bringer, quiet, writer };
     let mut meter = Meter::beside(quiet);
+    let mut by = session.attacher(false);
     loop {
-        match array.over_one_link(session.client(), &mut meter).await {
+        let client = session.client();
+        let attended = async {
+            let mut attendance = client.attend(job, by).await?;
+            // Who takes over later is not put out by a link of ours that breaks.
+            by.takes_over = false;
+            tokio::select! {
+                shown = array.over_one_link(client, &mut meter) => shown,
+                error = attendance.taken_over() => Err(Broken::Link(error)),
+            }
+        };
+        match attended.await {
             Ok(view) => {
                 array.writer.finish().await?;
                 meter.end();

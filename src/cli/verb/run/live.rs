@@ -13,7 +13,7 @@ use crate::cli::error::CliError;
 use crate::cli::output::say;
 use crate::cli::resolve::StdinPlan;
 use crate::cli::session::Session;
-use crate::client::{Attachment, ClientError, OutputReceiver, StdinSender};
+use crate::client::{Attacher, Attachment, ClientError, OutputReceiver, StdinSender};
 use crate::model::TaskId;
 use crate::wire::DataFrame;
 
@@ -40,6 +40,7 @@ enum Broken {
 pub(super) struct Live<'a> {
     session: &'a mut Session,
     task: TaskId,
+    by: Attacher,
     input: Input,
     /// Bytes of output that are here, of all its tries.
     received: u64,
@@ -50,7 +51,8 @@ pub(super) struct Live<'a> {
 
 impl<'a> Live<'a> {
     pub(super) fn new(session: &'a mut Session, task: TaskId, stdin: StdinPlan, tag: bool, quiet: bool) -> Self {
-        Self { session, task, input: Input::new(stdin, quiet), received: 0, tag, quiet }
+        let by = session.attacher(false);
+        Self { session, task, by, input: Input::new(stdin, quiet), received: 0, tag, quiet }
     }
 
     /// Passes everything on until the task has ended and all its output is written.
@@ -66,8 +68,10 @@ impl<'a> Live<'a> {
     }
 
     async fn one_stream(&mut self, writer: &mut Writer) -> Result<(), Broken> {
-        let attached = self.session.client().attach(self.task, self.received).await;
+        let attached = self.session.client().attach(self.task, self.by, self.received).await;
         let Attachment { stdin, output } = attached.map_err(Broken::Stream)?;
+        // Who takes over later is not put out by a link of ours that breaks.
+        self.by.takes_over = false;
         self.input.stream_begins();
         let (words, heard) = mpsc::channel(WORDS);
         let Self { task, input, received, quiet, .. } = self;

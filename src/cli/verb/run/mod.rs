@@ -9,6 +9,7 @@
 mod array;
 mod input;
 mod live;
+mod parting;
 mod writer;
 
 use std::path::Path;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use live::Live;
+use parting::Parting;
 
 use super::bring::{Bringer, Broken, Declared, bytes_of};
 use super::cluster::{self, Cluster};
@@ -27,7 +29,7 @@ use crate::cli::exit;
 use crate::cli::output::meter::{FileMeter, Moving};
 use crate::cli::output::{json, say};
 use crate::cli::resolve::{self, JobPlan, StdinPlan};
-use crate::cli::session::{Handle, Session};
+use crate::cli::session::Session;
 use crate::client::ClientError;
 use crate::model::outcome::Cancellation;
 use crate::model::requests::{FailureCode, TaskFilter};
@@ -38,14 +40,12 @@ use crate::model::{JobId, Outcome, TaskId};
 use crate::node::{EndSignal, NodeError};
 
 /// How long a job that is of no use any more may take to be cancelled before we leave it behind.
-const PARTING: Duration = Duration::from_secs(2);
-
-/// Between two tries to cancel a job.
-const AGAIN: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs it and ends with its exit code (an array: 0 or 1).
 pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, CliError> {
     let mut plan = resolve::job(&args.task, resolve::Output::Live, &context.environment)?;
+    plan.spec.client_grace = Some(resolve::client_grace(args.client_grace.as_deref())?);
     if plan.stdin == StdinPlan::Own && input::is_out_of_reach() {
         plan.stdin = StdinPlan::Nothing;
         plan.spec.stdin = StdinSource::Empty;
@@ -57,18 +57,23 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
             signal = interrupts.first() => return Ok(exit::of_signal(signal)),
         };
         let Cluster { session, mut embedded } = cluster;
-        let mut run = Run { session, tag: args.tag, quiet: context.quiet(), is_embedded: embedded.is_some() };
+        let is_embedded = embedded.is_some();
+        if is_embedded {
+            // Client and dispatcher are one process: neither is ever without the other.
+            plan.spec.client_grace = None;
+        }
+        let mut run = Run { session, tag: args.tag, quiet: context.quiet(), is_embedded };
         let ended = tokio::select! {
             ended = run.until_its_end(plan, &mut interrupts) => ended,
             error = cluster::failed(&mut embedded) => Err(error.into()),
         };
-        // A second Ctrl-C leaves at once: what an embedded cluster runs ends with this process.
-        if !matches!(ended, Ok(Ended::Left(_))) {
-            match embedded {
-                // It goes without a goodbye: nobody is left to hear one.
-                Some(embedded) => drop(embedded.stop().await),
-                None => run.session.close().await,
-            }
+        match (embedded, &ended) {
+            // What it runs ends with this process.
+            (Some(_), Ok(Ended::Left(_))) => {}
+            // It goes without a goodbye: nobody is left to hear one.
+            (Some(embedded), _) => drop(embedded.stop().await),
+            // Whoever leaves a job behind says so, for its grace begins then; and nobody waits long for that.
+            (None, _) => drop(tokio::time::timeout(PATIENCE, run.session.close()).await),
         }
         ended.map(Ended::exit_code)
     })
@@ -78,7 +83,7 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
 enum Ended {
     /// With this exit code.
     With(ExitCode),
-    /// By a second signal, with the job on its way to its end.
+    /// By a signal, with the job going on or on its way to its end.
     Left(EndSignal),
 }
 
@@ -103,7 +108,7 @@ struct Run {
 impl Run {
     async fn until_its_end(&mut self, plan: JobPlan, interrupts: &mut Interrupts) -> Result<Ended, CliError> {
         let as_json = plan.json.is_some();
-        let single = plan.is_single();
+        let (single, grace) = (plan.is_single(), plan.spec.client_grace());
         let (stdin, numbers) = (plan.stdin.clone(), array::numbers(&plan.spec.items));
         let declared =
             (!plan.spec.outputs.is_empty()).then(|| Declared::new(plan.spec.outputs.clone(), plan.spec.items.clone()));
@@ -119,11 +124,15 @@ impl Run {
             submitted = queue::submit(&mut self.session, plan) => submitted?,
             signal = async {
                 let signal = interrupts.first().await;
-                tokio::time::sleep(PARTING).await;
+                tokio::time::sleep(PATIENCE).await;
                 signal
             } => return Ok(Ended::With(exit::of_signal(signal))),
         };
         let job = submitted.job;
+        let parting = Parting { job, grace, is_embedded: self.is_embedded, quiet: self.quiet };
+        if !self.is_embedded {
+            self.session.goes_on(parting.way_back());
+        }
         if let Some(why) = &submitted.unplaceable
             && !self.is_embedded
         {
@@ -149,16 +158,24 @@ impl Run {
                 array::until_the_end(&mut self.session, job, numbers, bringer.as_mut(), (tag, quiet)).await
             }
         };
+        let is_told = submitted.unplaceable.is_some();
         let shown = tokio::select! {
             shown = shown => shown,
-            signal = interrupted(interrupts, &handle, job, self.quiet) => return Ok(Ended::Left(signal)),
+            signal = parting.interrupted(interrupts, &handle) => return Ok(Ended::Left(signal)),
+            never = parting.explain_waiting(&handle, is_told) => match never {},
         };
         let view = match shown {
             Ok(view) => view,
+            Err(error) if is_gone(&error) && !self.is_embedded => {
+                parting.detach(EndSignal::HangUp);
+                return Ok(Ended::Left(EndSignal::HangUp));
+            }
+            // The job is another client's now.
+            Err(error) if is_taken(&error) => return Err(error),
             Err(error) => {
                 // Nobody will see what the task still does.
                 let why = Cancellation::Requested(Some("its client could not go on".to_owned()));
-                let _ = tokio::time::timeout(PARTING, cancel(&handle, job, why)).await;
+                let _ = tokio::time::timeout(PATIENCE, parting::cancel(&handle, job, why)).await;
                 // An embedded cluster takes what it has with it.
                 let is_kept = matches!(error, CliError::Files(_)) && !self.is_embedded;
                 return Err(if is_kept { CliError::NotBrought(Box::new(error), job) } else { error });
@@ -174,6 +191,11 @@ impl Run {
     /// The exit code of an array: whether all succeeded.
     fn array_code(&self, view: &JobView, signal: Option<EndSignal>) -> ExitCode {
         if let Some(signal) = signal {
+            if let Some((text, _)) = ending::of_job(view) {
+                let again = format!("; `octaskly retry {}` does again what did not succeed", view.job);
+                let again = if self.is_embedded { String::new() } else { again };
+                say::note(self.quiet, &format!("{text}{again}"));
+            }
             return exit::of_signal(signal);
         }
         match ending::of_job(view) {
@@ -241,33 +263,12 @@ fn one(jobs: Vec<JobView>, job: JobId) -> Result<JobView, CliError> {
     found.ok_or_else(|| CliError::NothingSelected(job.to_string()))
 }
 
-/// Waits for the first signal and cancels the job; returns the second.
-async fn interrupted(interrupts: &mut Interrupts, handle: &Handle, job: JobId, quiet: bool) -> EndSignal {
-    let signal = interrupts.first().await;
-    say::note(quiet, &format!("{signal}: cancelling job {job}; once more leaves at once"));
-    tokio::select! {
-        () = async {
-            cancel(handle, job, Cancellation::Interrupted).await;
-            // Its end is waited for elsewhere.
-            std::future::pending().await
-        } => signal,
-        second = interrupts.second() => second,
-    }
+/// Whether our terminal is gone, which is noticed before a shell passes on the signal that says so.
+fn is_gone(error: &CliError) -> bool {
+    matches!(error, CliError::Output(source) if source.raw_os_error() == Some(nix::errno::Errno::EIO as i32))
 }
 
-/// Cancels the job, over as many links as it takes.
-async fn cancel(handle: &Handle, job: JobId, why: Cancellation) {
-    let mut handle = handle.clone();
-    loop {
-        let client = handle.client();
-        match client.cancel(Selector::job(job), why.clone()).await {
-            // Over the next link, or over this one when only the request was cut off.
-            Err(error) if error.is_transient() => drop(tokio::time::timeout(AGAIN, handle.renewed()).await),
-            Err(ClientError::Failed(failure)) if failure.code == FailureCode::Internal => {
-                tokio::time::sleep(AGAIN).await;
-            }
-            // Done, or there is nothing to be done about it.
-            _ => return,
-        }
-    }
+/// Whether another client has the job.
+fn is_taken(error: &CliError) -> bool {
+    matches!(error, CliError::Client(ClientError::Failed(failure)) if failure.code == FailureCode::Conflict)
 }

@@ -3,7 +3,6 @@
 //! Invariant: `doubled` counts the tasks that have two. Absent: why a task has two (`doubling`).
 
 use super::super::placement::WorkerKey;
-use super::super::submit::is_attended;
 use super::super::task::{Attempt, Hold, Live, Stage};
 use super::Job;
 use crate::model::Millis;
@@ -13,7 +12,7 @@ impl Job {
     /// Whether a task of it may have two live attempts: nothing but the work of one of them is lost by that, and nobody
     /// listens to what it says meanwhile.
     pub(in super::super) fn may_double(&self) -> bool {
-        !self.spec().exclusive && !self.spec().no_retry && !is_attended(self.spec())
+        !self.spec().exclusive && !self.spec().no_retry && !self.spec().streams_to_client()
     }
 
     /// Attempts handed out: what `%MAX` counts.

@@ -13,13 +13,14 @@ mod spans;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::attendance::Attendance;
 use super::placement::{ClassId, Turn, WorkerKey};
 use super::task::{Attempt, Hold, Live, Stage, Task};
 use super::watch::WatcherId;
 use crate::model::outcome::Cancellation;
 use crate::model::records::{SubmittedJob, TaskCounts};
 use crate::model::views::TaskTotals;
-use crate::model::{IntervalSet, JobId, JobSpec, JobState, LinkId, Millis, Outcome, TaskId, TaskState, Timestamp};
+use crate::model::{IntervalSet, JobId, JobSpec, JobState, Millis, Outcome, TaskId, TaskState, Timestamp};
 
 /// One job.
 #[derive(Debug)]
@@ -74,7 +75,7 @@ pub(super) struct Job {
     pub(super) crowded: bool,
     /// Set when it is to end as a whole.
     pub(super) cancelling: Option<Cancellation>,
-    /// Where the client of a `run` is.
+    /// The client of a `run`.
     pub(super) attendance: Attendance,
     /// The greatest attempt number of any task.
     pub(super) last_attempt: u32,
@@ -99,17 +100,6 @@ pub(super) struct Apart {
     pub(super) in_line: bool,
     /// Which.
     pub(super) ready: IntervalSet,
-}
-
-/// The client of a `run`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Attendance {
-    /// Nobody has to be there.
-    NotNeeded,
-    /// On this link.
-    Here(LinkId),
-    /// Not since then.
-    GoneSince(Timestamp),
 }
 
 impl Job {
@@ -142,7 +132,7 @@ impl Job {
             in_doubt: false,
             crowded: false,
             cancelling: None,
-            attendance: Attendance::NotNeeded,
+            attendance: Attendance::default(),
             last_attempt: 0,
             started_at: None,
             ended_at: None,

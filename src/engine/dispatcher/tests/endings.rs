@@ -1,11 +1,7 @@
 //! Cancelling, and how jobs end.
 
 use super::*;
-use crate::model::spec::{OutputMode, RetryPolicy};
-
-fn attended() -> JobSpec {
-    JobSpec { output: OutputMode::Attached, ..single() }
-}
+use crate::model::spec::RetryPolicy;
 
 #[test]
 fn a_job_fails_when_any_task_failed_and_is_cancelled_when_any_was() {
@@ -108,59 +104,6 @@ fn a_task_that_the_job_does_not_have_cannot_be_cancelled() {
     let id = scene.submit(array(3));
     let cancel = Call::Cancel { parts: vec![Part::Task(task(id, 4))], why: Cancellation::Interrupted };
     assert_eq!(scene.failure("admin", cancel), FailureCode::NotFound);
-}
-
-#[test]
-fn a_run_whose_client_is_gone_for_a_minute_is_cancelled() {
-    let mut scene = Scene::new();
-    scene.worker("a", slots(1));
-    scene.client("eve", Role::Client);
-    let id = scene.submit_as("eve", attended());
-    scene.pass(secs(300));
-    assert_eq!(scene.state(task(id, 0)), TaskState::Running, "its client is there");
-    let link = scene.clients["eve"];
-    scene.engine.handle_link(scene.now, link, LinkChange::Down);
-    scene.perform();
-    scene.pass(secs(59));
-    assert!(!scene.workers["a"].told_to_end(task(id, 0)));
-    scene.pass(secs(2));
-    assert!(scene.workers["a"].told_to_end(task(id, 0)));
-    scene.ends("a", task(id, 0), Outcome::Cancelled(Cancellation::ClientGone));
-    assert_eq!(scene.ended(id), Some(TaskState::Cancelled));
-}
-
-#[test]
-fn a_run_whose_client_comes_back_in_time_goes_on() {
-    let mut scene = Scene::new();
-    scene.worker("a", slots(1));
-    let id = scene.submit(attended());
-    scene.ask("admin", Call::Detached { job: id });
-    scene.pass(secs(50));
-    scene.client("admin", Role::Admin);
-    scene.ask("admin", Call::Attached { job: id });
-    scene.pass(secs(50));
-    assert!(!scene.workers["a"].told_to_end(task(id, 0)));
-}
-
-#[test]
-fn only_the_owner_of_a_run_can_be_its_client() {
-    let mut scene = Scene::new();
-    scene.client("eve", Role::Client);
-    let id = scene.submit(attended());
-    scene.ask("admin", Call::Detached { job: id });
-    scene.ask("eve", Call::Attached { job: id });
-    scene.pass(secs(61));
-    assert_eq!(scene.ended(id), Some(TaskState::Cancelled));
-}
-
-#[test]
-fn a_submitted_job_needs_no_client() {
-    let mut scene = Scene::new();
-    scene.worker("a", slots(1));
-    let id = scene.submit(single());
-    scene.ask("admin", Call::Detached { job: id });
-    scene.pass(secs(100));
-    assert!(!scene.workers["a"].told_to_end(task(id, 0)));
 }
 
 #[test]

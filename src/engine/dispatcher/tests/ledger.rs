@@ -33,6 +33,7 @@ struct Job {
     rest_outcome: Option<Outcome>,
     rows: BTreeMap<u64, Row>,
     cancelling: Option<Cancellation>,
+    reopened: bool,
     ended: Option<TaskState>,
     started_at: Option<Timestamp>,
     last_attempt: u32,
@@ -87,6 +88,7 @@ impl Ledger {
                     rest_outcome: None,
                     rows: BTreeMap::new(),
                     cancelling: None,
+                    reopened: false,
                     ended: None,
                     started_at: None,
                     last_attempt: 0,
@@ -181,7 +183,7 @@ impl Ledger {
             }
             Record::JobReopened { job, .. } => {
                 let job = self.job(*job);
-                (job.ended, job.cancelling) = (None, None);
+                (job.ended, job.cancelling, job.reopened) = (None, None, true);
             }
             Record::JobForgotten { job } => {
                 self.jobs.remove(job);
@@ -275,6 +277,7 @@ impl Ledger {
         Some(RestoredJob {
             submitted: Arc::clone(&job.submitted),
             cancelling: job.cancelling.clone(),
+            reopened: job.reopened,
             started_at: job.started_at,
             last_attempt: AttemptNo(job.last_attempt),
             rest: job.rest,

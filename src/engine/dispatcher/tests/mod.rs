@@ -5,6 +5,7 @@
 //! records as a store would, so that any scene can be restarted.
 
 mod admission;
+mod attendance;
 mod backlog;
 mod chaos;
 mod deeds;
@@ -45,8 +46,8 @@ use crate::model::selector::Part;
 use crate::model::spec::{CommandLine, Isolation};
 use crate::model::trust::Voucher;
 use crate::model::{
-    AttemptReport, Capacity, Demand, InstanceId, Items, JobId, JobSpec, LinkId, MilliCpu, Millis, NodeId, NodeName,
-    Outcome, RequestId, Role, SealedSpec, TaskId, TaskState, Timestamp,
+    AttemptReport, Capacity, ClientId, Demand, InstanceId, Items, JobId, JobSpec, LinkId, MilliCpu, Millis, NodeId,
+    NodeName, Outcome, RequestId, Role, SealedSpec, TaskId, TaskState, Timestamp,
 };
 use ledger::Ledger;
 

@@ -1,7 +1,7 @@
 //! Going on after a restart of the dispatcher.
 
 use super::*;
-use crate::model::spec::{Dependency, DependencyCondition, OutputMode};
+use crate::model::spec::{Dependency, DependencyCondition};
 
 impl Scene {
     /// The dispatcher dies and starts anew on what it had written. Workers keep what they hold.
@@ -136,17 +136,6 @@ fn a_job_that_waits_for_another_still_waits_for_it() {
     assert_eq!(scene.on("a"), [task(middle, 0)]);
     scene.works_off();
     assert_eq!(scene.ended(last), Some(TaskState::Succeeded));
-}
-
-#[test]
-fn a_run_has_a_minute_to_find_its_client_again() {
-    let mut scene = Scene::new();
-    let ids = [(); 2].map(|()| scene.submit(JobSpec { output: OutputMode::Attached, ..single() }));
-    scene.dispatcher_restarts();
-    scene.ask("admin", Call::Attached { job: ids[0] });
-    scene.pass(secs(61));
-    assert_eq!(scene.ended(ids[0]), None);
-    assert_eq!(scene.outcome(task(ids[1], 0)), Some(Outcome::Cancelled(Cancellation::ClientGone)));
 }
 
 #[test]
