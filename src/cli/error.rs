@@ -15,8 +15,9 @@ use super::value::ValueError;
 use crate::bench::BenchError;
 use crate::blob::BlobError;
 use crate::client::ClientError;
+use crate::exec::Unfit;
 use crate::model::requests::FailureCode;
-use crate::model::{JobId, NodeName, RawString, TaskId};
+use crate::model::{JobId, NodeName, RawString, TaskId, TaskIndex};
 use crate::node::NodeError;
 use crate::telemetry::TelemetryError;
 use crate::trust::TrustError;
@@ -142,6 +143,14 @@ pub(crate) enum CliError {
         /// The bound, in words.
         limit: String,
     },
+    /// An item cannot stand where the command names it. Nothing was queued.
+    #[error("task {} cannot be run", .task.0)]
+    Unfit {
+        /// The first such task.
+        task: TaskIndex,
+        /// Why.
+        source: Unfit,
+    },
     /// Something between us and the dispatcher.
     #[error("{}", asked(.0))]
     Client(#[from] ClientError),
@@ -226,6 +235,7 @@ impl CliError {
             Self::NothingToLink(_) => "write a first list before it: CMD… ::: a b :::+ 1 2",
             Self::NoItems(_) => "write the items behind :::, or name a file with a line for each",
             Self::StdinTooLarge { .. } => "octaskly run streams its stdin without a bound",
+            Self::Unfit { source, .. } => return Some(source.hint()),
             Self::Client(source) => return source.hint(),
             Self::NothingSelected(_) => "`octaskly list --all` lists all jobs",
             Self::OnlyWholeJobs(task) => return Some(format!("octaskly progress {}", task.job)),
@@ -269,7 +279,8 @@ impl CliError {
             | Self::Unreadable { .. }
             | Self::OnlyWholeJobs(_)
             | Self::StdinTooLarge { .. } => exit::USAGE,
-            Self::Client(ClientError::BadAddress(_)) => exit::USAGE,
+            Self::Unfit { source, .. } if source.is_size() => exit::NOT_EXECUTABLE,
+            Self::Unfit { .. } | Self::Client(ClientError::BadAddress(_)) => exit::USAGE,
             Self::Client(ClientError::Failed(failure)) => match failure.code {
                 FailureCode::Unplaceable => exit::UNPLACEABLE,
                 _ => exit::FAILURE,

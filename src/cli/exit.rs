@@ -17,6 +17,8 @@ pub(crate) const UNPLACEABLE: u8 = 3;
 pub(crate) const TIMEOUT: u8 = 124;
 /// Octaskly itself failed, or there is no dispatcher.
 pub(crate) const OURS: u8 = 125;
+/// A command that cannot be executed, as in the shell: an item is too large to be an argument.
+pub(crate) const NOT_EXECUTABLE: u8 = 126;
 /// The reader of our output went away: 128 and SIGPIPE, as any other tool dies of it.
 pub(crate) const PIPE_CLOSED: u8 = 141;
 

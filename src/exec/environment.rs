@@ -10,10 +10,10 @@ use std::path::Path;
 use nix::unistd::{Uid, User};
 
 use super::StartAttempt;
-use super::allowance::{Allowance, TooLong};
-use super::placeholders::Placeholders;
+use super::allowance::{Allowance, LONGEST_STRING};
+use super::placeholders::{INDEX, ITEM, Placeholders, Unfit};
 use super::program::DEFAULT_PATH;
-use crate::model::spec::CommandLine;
+use crate::model::spec::JobSpec;
 use crate::model::{Item, RawString};
 
 /// A task's environment, in order; later entries win.
@@ -46,30 +46,24 @@ impl BaseEnvironment {
         start: &StartAttempt,
         scratch: &Path,
         allowance: &mut Allowance,
-    ) -> Result<Environment, TooLong> {
+    ) -> Result<Environment, Unfit> {
         let spec = start.spec.spec();
         let index = start.assignment.task.index;
         let item = spec.items.item(index);
         let placeholders = item.as_ref().map(|item| Placeholders::new(item, index.0));
         let mut environment = self.0.clone();
-        for (name, value) in &spec.env {
-            allowance.string(name.len())?;
-            let value = match &placeholders {
-                Some(placeholders) => placeholders.render(value.as_bytes(), allowance)?.into(),
-                None => copy(value, allowance)?,
-            };
-            environment.push((name.clone(), value));
-        }
+        environment.extend(given(spec, placeholders.as_ref(), allowance)?);
         let mut own = |name: &str, value: RawString| environment.push((name.into(), value));
         own("OCTASKLY_JOB_ID", start.assignment.task.job.to_string().into());
         own("OCTASKLY_TASK_ID", start.assignment.task.to_string().into());
         own("OCTASKLY_ATTEMPT", start.assignment.attempt.0.to_string().into());
         own("OCTASKLY_FENCE", start.assignment.fence.to_string().into());
         own("OCTASKLY_WORKER", start.worker.as_str().into());
-        own("OCTASKLY_INDEX", index.0.to_string().into());
-        if let Some(item) = item.as_ref().map(Item::joined) {
+        own(INDEX, index.0.to_string().into());
+        // A longer one would keep every process from being started, also one that does not look at it.
+        if let Some(item) = item.as_ref().map(Item::joined).filter(|item| fits(ITEM, item)) {
             allowance.string(item.len())?;
-            own("OCTASKLY_ITEM", item);
+            own(ITEM, item);
         }
         own("OCTASKLY_CPUS", whole_cores(spec.demand.cpu.0).to_string().into());
         own("OCTASKLY_GPUS", start.assignment.gpus.len().to_string().into());
@@ -84,40 +78,41 @@ impl BaseEnvironment {
     }
 }
 
-/// What `make -j` and its like may use: what was reserved, rounded up, and never nothing.
-fn whole_cores(millis: u32) -> u32 {
-    millis.div_ceil(1000).max(1)
-}
-
-/// The argument vector of one attempt, its placeholders filled in, within `allowance`.
-pub(super) fn arguments(start: &StartAttempt, allowance: &mut Allowance) -> Result<Vec<RawString>, TooLong> {
-    let spec = start.spec.spec();
-    let index = start.assignment.task.index;
-    let item = spec.items.item(index);
-    let placeholders = item.as_ref().map(|item| Placeholders::new(item, index.0));
-    match (&spec.command, placeholders) {
-        (CommandLine::Exec(argv), None) => argv.iter().map(|argument| copy(argument, allowance)).collect(),
-        (CommandLine::Exec(argv), Some(placeholders)) => {
-            let mut filled = Vec::with_capacity(argv.len());
-            for argument in argv {
-                filled.extend(placeholders.arguments(argument.as_bytes(), allowance)?.into_iter().map(RawString));
-            }
-            Ok(filled)
+/// What `--env` gives to a task with these placeholders, within `allowance`.
+pub(super) fn given(
+    spec: &JobSpec,
+    placeholders: Option<&Placeholders<'_>>,
+    allowance: &mut Allowance,
+) -> Result<Environment, Unfit> {
+    let mut environment = Environment::new();
+    for (name, value) in &spec.env {
+        allowance.string(name.len())?;
+        let filled = match placeholders {
+            Some(placeholders) => placeholders.render(value.as_bytes(), allowance)?.into(),
+            None => copy(value, allowance)?,
+        };
+        let bytes = name.len() + 1 + filled.len();
+        if bytes >= LONGEST_STRING && filled != *value {
+            return Err(Unfit::TooLarge { by: format!("--env {name}={value}").into(), bytes });
         }
-        (CommandLine::Shell(command), None) => Ok(shell(copy(command, allowance)?)),
-        (CommandLine::Shell(command), Some(placeholders)) => {
-            Ok(shell(placeholders.render_for_shell(command.as_bytes(), allowance)?.into()))
-        }
+        environment.push((name.clone(), filled));
     }
+    Ok(environment)
 }
 
-fn copy(text: &RawString, allowance: &mut Allowance) -> Result<RawString, TooLong> {
+/// Whether a process can be given this variable.
+pub(super) fn fits(name: &str, value: &RawString) -> bool {
+    name.len() + 1 + value.len() < LONGEST_STRING
+}
+
+fn copy(text: &RawString, allowance: &mut Allowance) -> Result<RawString, Unfit> {
     allowance.string(text.len())?;
     Ok(text.clone())
 }
 
-fn shell(command: RawString) -> Vec<RawString> {
-    vec!["/bin/sh".into(), "-c".into(), command]
+/// What `make -j` and its like may use: what was reserved, rounded up, and never nothing.
+fn whole_cores(millis: u32) -> u32 {
+    millis.div_ceil(1000).max(1)
 }
 
 /// What no process can be given: bytes that C strings end at, names with `=` in them.

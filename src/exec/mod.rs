@@ -18,6 +18,7 @@
 mod allowance;
 mod attempt;
 mod capture;
+mod command;
 mod environment;
 mod error;
 mod executor;
@@ -36,10 +37,11 @@ mod tree;
 mod workplace;
 
 pub use attempt::{AttachedIo, Ending, ExecEvent, Kept, OutputChunk, StartAttempt};
+pub use command::{check, show};
 pub use error::ExecError;
 pub use executor::{ExecConfig, Executor};
 pub use guard::{Guard, GuardConfig, Presence};
 pub use log::LogReader;
-pub use placeholders::{fill, has_placeholder};
+pub use placeholders::{Misplaced, Unfit, fill, has_placeholder};
 pub use sys::{ignores, since_boot_us};
 pub use workplace::{Scratch, clean as remove_left_work};

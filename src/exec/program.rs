@@ -18,6 +18,9 @@ use crate::model::outcome::{SpawnFailure, SpawnFailureKind};
 /// Where programs are looked for when a task has no `PATH` at all.
 pub(super) const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
+/// Bytes at the beginning of a script in which Linux looks for its interpreter (`BINPRM_BUF_SIZE`).
+const SHEBANG_BYTES: usize = 256;
+
 /// Bytes of a reason; beyond them it is cut. Every path that a kernel takes fits (4096 bytes).
 const LONGEST_REASON: usize = 8 * 1024;
 
@@ -59,12 +62,9 @@ pub(super) fn explain(error: &io::Error, program: &Path, cwd: &Path) -> SpawnFai
         Some(Errno::ENOENT | Errno::ENOTDIR) if fs::metadata(&file).is_err() => {
             return failure(SpawnFailureKind::NotFound, format!("no such program: {}", program.display()));
         }
-        Some(Errno::ENOENT) => {
-            let text = match interpreter(&file) {
-                Some(interpreter) => format!("{}: no such interpreter: {}", program.display(), interpreter.display()),
-                None => format!("{}: its loader or interpreter is missing", program.display()),
-            };
-            return failure(SpawnFailureKind::NotExecutable, text);
+        Some(errno @ (Errno::ENOENT | Errno::EACCES | Errno::ENOEXEC)) => {
+            let text = fault(&file).unwrap_or_else(|| blame(errno, &file, cwd));
+            return failure(SpawnFailureKind::NotExecutable, format!("{}: {text}", program.display()));
         }
         Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO) => SpawnFailureKind::Worker,
         _ => SpawnFailureKind::NotExecutable,
@@ -72,11 +72,55 @@ pub(super) fn explain(error: &io::Error, program: &Path, cwd: &Path) -> SpawnFai
     failure(kind, format!("{}: {}", program.display(), plain(error)))
 }
 
-/// Whether `file`, which the kernel does not know how to run, is a script that the shell can: no NUL in its first line.
+/// What is wrong with `file` that the system gives for what it is.
+fn blame(errno: Errno, file: &Path, cwd: &Path) -> String {
+    let interpreter = interpreter(file).filter(|name| !name.is_empty()).map(|name| cwd.join(name));
+    let shown = interpreter.as_deref().unwrap_or(Path::new("")).display();
+    match (errno, &interpreter) {
+        (Errno::ENOENT, Some(_)) => format!("no such interpreter: {shown}"),
+        (Errno::ENOENT, None) => "its loader or interpreter is missing".to_owned(),
+        (Errno::ENOEXEC, Some(_)) if first_line(&beginning(file).unwrap_or_default()).len() >= SHEBANG_BYTES => {
+            format!("its first line is too long: the system reads {SHEBANG_BYTES} bytes of it")
+        }
+        (Errno::ENOEXEC, Some(_)) => format!("its interpreter {shown} is no program for this machine"),
+        (Errno::EACCES, _) if file.is_dir() => "is a directory".to_owned(),
+        (Errno::EACCES, _) if access(file, AccessFlags::X_OK).is_err() => {
+            "permission denied: not executable (chmod +x)".to_owned()
+        }
+        (Errno::EACCES, Some(interpreter))
+            if interpreter.is_dir() || access(interpreter, AccessFlags::X_OK).is_err() =>
+        {
+            format!("permission denied: its interpreter {shown} is not executable")
+        }
+        _ => errno.desc().to_lowercase(),
+    }
+}
+
+/// Whether `file`, which the kernel does not know how to run, is a script that the shell can: no NUL in its first line,
+/// and no other interpreter named there.
 pub(super) fn is_script(file: &Path) -> bool {
     let Some(beginning) = beginning(file) else { return false };
-    let first_line = beginning.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    !first_line.contains(&0)
+    !first_line(&beginning).contains(&0) && interpreter(file).is_none_or(|name| name.is_empty())
+}
+
+/// What is wrong with the text of a script, so that it would not be run at all, or by the wrong interpreter.
+pub(super) fn fault(file: &Path) -> Option<String> {
+    let beginning = beginning(file)?;
+    let name = file.file_name().unwrap_or(file.as_os_str()).display();
+    if beginning.starts_with(b"\xef\xbb\xbf") {
+        return Some(format!(
+            "the script begins with a byte order mark; remove it: sed -i '1s/^\\xef\\xbb\\xbf//' {name}"
+        ));
+    }
+    if beginning.starts_with(b"\xff\xfe") || beginning.starts_with(b"\xfe\xff") {
+        return Some(format!("the script is text in UTF-16; convert it: iconv -f UTF-16 -t UTF-8 {name}"));
+    }
+    let line = first_line(&beginning).strip_prefix(b"#!")?.strip_suffix(b"\r")?.trim_ascii_start();
+    // Where the carriage return belongs to an option, some interpreters know what it means.
+    let named = line.split(|byte| matches!(byte, b' ' | b'\t')).next().unwrap_or_default();
+    let found_by_name = named == line || named.ends_with(b"/env");
+    let text = format!("the script has Windows line endings (CRLF); convert it: sed -i 's/\\r$//' {name}");
+    found_by_name.then_some(text)
 }
 
 /// A failure with words for people, not more of them than are of use: a name in them is as long as a job likes.
@@ -108,14 +152,18 @@ fn enter(cwd: &Path) -> Result<(), String> {
 /// What a script's `#!` names.
 fn interpreter(file: &Path) -> Option<OsString> {
     let beginning = beginning(file)?;
-    let line = beginning.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?.trim_ascii();
+    let line = first_line(&beginning).strip_prefix(b"#!")?.trim_ascii();
     let name = line.split(u8::is_ascii_whitespace).next()?;
     Some(OsStr::from_bytes(name).to_owned())
 }
 
+fn first_line(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte == b'\n').next().unwrap_or_default()
+}
+
 fn beginning(file: &Path) -> Option<Vec<u8>> {
     let mut beginning = Vec::new();
-    fs::File::open(file).ok()?.take(256).read_to_end(&mut beginning).ok()?;
+    fs::File::open(file).ok()?.take(SHEBANG_BYTES as u64).read_to_end(&mut beginning).ok()?;
     Some(beginning)
 }
 

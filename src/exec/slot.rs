@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 
 use super::allowance::Allowance;
 use super::capture::Capture;
-use super::environment::{arguments, unrepresentable};
+use super::command::{self, Filled};
+use super::environment::unrepresentable;
 use super::executor::{Attempt, Shared};
 use super::shim_process::ShimProcess;
 use super::stdin::{Feed, Stdin, pipe_from_task};
@@ -203,8 +204,9 @@ impl Slot {
             Workdir::Existing(directory) => directory.clone(),
         };
         let mut allowance = Allowance::whole();
-        let argv = arguments(start, &mut allowance)?;
-        let env = self.shared.base.of_attempt(start, scratch_path, &mut allowance)?;
+        let Filled { argv, variables } = command::of_attempt(start, &mut allowance)?;
+        let mut env = self.shared.base.of_attempt(start, scratch_path, &mut allowance)?;
+        env.extend(variables);
         if let Some(reason) = unrepresentable(&argv, &env, cwd.as_os_str()) {
             return Err(program::failure(SpawnFailureKind::NotExecutable, reason));
         }

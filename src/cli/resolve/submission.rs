@@ -16,6 +16,7 @@ use crate::cli::args::{JsonForm, TaskArgs};
 use crate::cli::error::{CliError, Place};
 use crate::cli::value::{self, ValueError};
 use crate::client::files::Luggage;
+use crate::exec;
 use crate::model::limits::{CLIENT_GRACE, MAX_IDEMPOTENCY_KEY_BYTES, MAX_ROWS};
 use crate::model::selector::{Part, Selector};
 use crate::model::spec::{Dependency, DependencyCondition, JobSpec, OutputMode, RetryPolicy, Workdir};
@@ -113,6 +114,7 @@ pub(crate) fn job(args: &TaskArgs, output: Output, environment: &Environment) ->
     if !args.inputs.is_empty() && args.cwd.is_some() {
         return Err(CliError::Conflict("--in", "--cwd"));
     }
+    exec::check(&spec).map_err(|(task, source)| CliError::Unfit { task, source })?;
     let Files { inputs, outputs, luggage, producers, of_last } =
         inputs::files(&args.inputs, &args.outputs, (&spec.command, &spec.items), output == Output::Live)?;
     spec.inputs = inputs;

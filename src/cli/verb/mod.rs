@@ -167,7 +167,7 @@ pub(crate) fn perform(args: &LowArgs, environment: Environment) -> Result<ExitCo
 /// In `run` every code below 125 may be the task's own, so that whatever went wrong with us is 125.
 fn ours(error: CliError) -> Result<ExitCode, CliError> {
     match error.exit_code() {
-        exit::USAGE | exit::OURS | exit::PIPE_CLOSED => Err(error),
+        exit::USAGE | exit::OURS | exit::NOT_EXECUTABLE | exit::PIPE_CLOSED => Err(error),
         _ => {
             super::output::say::failure(&error);
             Ok(ExitCode::from(exit::OURS))

@@ -7,13 +7,16 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::Pid;
 
+use crate::exec::allowance::LONGEST_STRING;
 use crate::exec::{program, sys};
 use crate::model::RawString;
 use crate::model::outcome::{SpawnFailure, SpawnFailureKind};
@@ -30,6 +33,11 @@ pub(super) fn spawn(task: &StartTask, stdio: [OwnedFd; 3]) -> Result<Pid, SpawnF
     };
     let search_path = task.env.iter().rfind(|(key, _)| key.as_bytes() == b"PATH");
     let path = program::find(name.as_os_str(), search_path.map(|(_, value)| value.as_os_str()), cwd)?;
+    if let Some(script) = script(&task.argv)
+        && let Some(fault) = program::fault(&cwd.join(script))
+    {
+        return Err(program::failure(SpawnFailureKind::NotExecutable, format!("{}: {fault}", script.display())));
+    }
     let numbers = stdio.each_ref().map(AsRawFd::as_raw_fd);
     let mut direct = command(&path, task, arguments(task), stdio);
     direct.arg0(name.as_os_str());
@@ -37,6 +45,9 @@ pub(super) fn spawn(task: &StartTask, stdio: [OwnedFd; 3]) -> Result<Pid, SpawnF
         Ok(child) => return Ok(pid_of(&child)),
         Err(error) => error,
     };
+    if error.raw_os_error() == Some(Errno::E2BIG as i32) {
+        return Err(too_large(task));
+    }
     // As every shell does: a file that the kernel does not know is a script of the shell's, if it is text.
     if error.raw_os_error() == Some(Errno::ENOEXEC as i32) && program::is_script(&cwd.join(&path)) {
         // The first command owns the descriptors, and a second one needs its own.
@@ -49,6 +60,45 @@ pub(super) fn spawn(task: &StartTask, stdio: [OwnedFd; 3]) -> Result<Pid, SpawnF
         }
     }
     Err(program::explain(&error, &path, cwd))
+}
+
+/// The file that a command names by its path and runs first of all: its program, or the first word of a line that is one
+/// command. A shell would only say that it is not found, or run it without its interpreter.
+fn script(argv: &[RawString]) -> Option<&Path> {
+    let file = match argv {
+        [shell, option, line] if shell.as_bytes() == SHELL.as_bytes() && option.as_bytes() == b"-c" => {
+            let is_one = !line.as_bytes().iter().any(|byte| b";&|\n".contains(byte));
+            let word = line.as_bytes().split(|byte| matches!(byte, b' ' | b'\t')).next().unwrap_or_default();
+            let is_plain = word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-./+,@%".contains(byte));
+            OsStr::from_bytes(if is_one && is_plain { word } else { b"" })
+        }
+        _ => argv.first()?.as_os_str(),
+    };
+    file.as_bytes().contains(&b'/').then_some(Path::new(file))
+}
+
+/// What is too large of `task`, which the system did not take.
+fn too_large(task: &StartTask) -> SpawnFailure {
+    /// What a string costs besides its bytes: its NUL and a pointer to it.
+    const STRING: usize = 1 + size_of::<usize>();
+    let arguments = task.argv.iter().map(|argument| ("one argument".to_owned(), argument.len()));
+    let variable =
+        |(name, value): &(RawString, RawString)| (format!("the variable {name}"), name.len() + 1 + value.len());
+    let strings: Vec<(String, usize)> = arguments.chain(task.env.iter().map(variable)).collect();
+    let total: usize = strings.iter().map(|(_, bytes)| bytes + STRING).sum();
+    let text = match strings.into_iter().max_by_key(|(_, bytes)| *bytes) {
+        Some((what, bytes)) if bytes >= LONGEST_STRING => {
+            format!("{what} has {bytes} bytes, and at most {} are possible", LONGEST_STRING - 1)
+        }
+        _ => {
+            let most = getrlimit(Resource::RLIMIT_STACK).map_or(0, |(soft, _)| soft / 4);
+            format!(
+                "arguments and environment have {total} bytes, and this machine takes {most} (a quarter of `ulimit -s`)"
+            )
+        }
+    };
+    let text = format!("argument list too long: {text}; a file (--in) or --stdin holds any amount");
+    program::failure(SpawnFailureKind::NotExecutable, text)
 }
 
 fn arguments(task: &StartTask) -> impl Iterator<Item = &OsStr> {

@@ -1,11 +1,29 @@
 //! `{}` and its kin, as GNU parallel fills them in.
 //!
 //! The one invariant: an item reaches the task byte for byte. In an argument
-//! vector it is put in as it is; in a shell command it is quoted, so that no
-//! item can become syntax. Absent: which tasks have an item at all; a task
-//! without one has no placeholders either, and its braces stay as typed.
+//! vector it is put in as it is. In a command for the shell (`line`) it is the
+//! value of a variable, so that no item can become syntax. Absent: which tasks
+//! have an item at all; a task without one has no placeholders either, and its
+//! braces stay as typed.
 
-use super::allowance::{Allowance, TooLong};
+mod code;
+mod commands;
+mod heredoc;
+mod lexer;
+mod line;
+mod quoting;
+mod unfit;
+mod vector;
+mod word;
+
+#[cfg(test)]
+mod shells;
+
+pub(super) use line::{FilledLine, ShellLine};
+pub use unfit::{Misplaced, Unfit};
+pub(super) use vector::{Argument, arguments};
+
+use super::allowance::Allowance;
 use crate::model::limits::MAX_PATH_BYTES;
 use crate::model::{Item, RawString};
 
@@ -49,11 +67,32 @@ struct Part<'a> {
 }
 
 /// A placeholder as it is typed.
+#[derive(Debug, Clone, Copy)]
 struct Placeholder {
     length: usize,
     means: Means,
 }
 
+/// A value, and the variable that holds it where a shell is to find it.
+#[derive(Debug)]
+struct Value<'a> {
+    name: String,
+    bytes: &'a [u8],
+}
+
+/// The variable with the items of all lists.
+pub(super) const ITEM: &str = "OCTASKLY_ITEM";
+/// The variable with the task's number.
+pub(super) const INDEX: &str = "OCTASKLY_INDEX";
+
+impl Value<'_> {
+    /// Whether every task with an item has this variable.
+    fn is_of_every_task(&self) -> bool {
+        self.name == ITEM || self.name == INDEX
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
 enum Means {
     /// The task's number.
     Number,
@@ -143,74 +182,67 @@ impl<'a> Placeholders<'a> {
         Self { number: index.to_string(), parts }
     }
 
-    /// Fills in `text`, an argument or a value, within `allowance`.
-    pub(super) fn render(&self, text: &[u8], allowance: &mut Allowance) -> Result<Vec<u8>, TooLong> {
-        self.fill(text, allowance, |value, filled| filled.extend_from_slice(value))
-    }
-
-    /// Fills in `text`, a command for `/bin/sh`, within `allowance`.
-    pub(super) fn render_for_shell(&self, text: &[u8], allowance: &mut Allowance) -> Result<Vec<u8>, TooLong> {
-        self.fill(text, allowance, quote)
-    }
-
-    /// Fills in one argument of a vector. One that is `{}` and nothing else is as many as there are lists, as it would be
-    /// for a shell.
-    pub(super) fn arguments(&self, text: &[u8], allowance: &mut Allowance) -> Result<Vec<Vec<u8>>, TooLong> {
-        if text != b"{}" {
-            return Ok(vec![self.render(text, allowance)?]);
-        }
-        let mut one = |part: &Part<'_>| {
-            allowance.string(part.item.len())?;
-            Ok(part.item.to_vec())
+    /// What `placeholder` stands for: one value, or one of each list.
+    fn named(&self, placeholder: Placeholder) -> Vec<Value<'_>> {
+        let (list, form) = match placeholder.means {
+            Means::Number => return vec![Value { name: INDEX.to_owned(), bytes: self.number.as_bytes() }],
+            Means::Of(list, form) => (list, form),
         };
-        self.parts.iter().map(&mut one).collect()
+        let wanted = list.map_or(0..self.parts.len(), |list| list..list + 1);
+        let value = |list: usize| {
+            let part = self.parts.get(list)?;
+            let suffix = match form {
+                Form::Item if self.parts.len() == 1 => return Some(Value { name: ITEM.to_owned(), bytes: part.item }),
+                Form::Item => "",
+                Form::WithoutExtension => "_NOEXT",
+                Form::BaseName => "_NAME",
+                Form::Directory => "_DIR",
+                Form::Stem => "_STEM",
+            };
+            Some(Value { name: format!("{ITEM}_{}{suffix}", list + 1), bytes: part.form(form) })
+        };
+        wanted.filter_map(value).collect()
     }
 
-    fn fill(
-        &self,
-        mut text: &[u8],
-        allowance: &mut Allowance,
-        put: impl Fn(&[u8], &mut Vec<u8>),
-    ) -> Result<Vec<u8>, TooLong> {
+    /// Fills in `text`, an argument or a value, within `allowance`.
+    pub(super) fn render(&self, mut text: &[u8], allowance: &mut Allowance) -> Result<Vec<u8>, Unfit> {
         let longest = allowance.longest();
-        let fits = |length: usize| if length <= longest { Ok(()) } else { Err(TooLong) };
+        let fits = |length: usize| if length <= longest { Ok(()) } else { Err(Unfit::TooLong) };
         // A template is bounded as what comes of it: its placeholders may stand for nothing.
         fits(text.len())?;
         let mut filled = Vec::with_capacity(text.len());
         while let Some(brace) = text.iter().position(|byte| *byte == b'{') {
             filled.extend_from_slice(&text[..brace]);
             text = &text[brace..];
-            let put = |value: &[u8], filled: &mut Vec<u8>| {
-                fits(filled.len() + value.len())?;
-                put(value, filled);
-                fits(filled.len())
-            };
-            let length = match Placeholder::at(text, self.parts.len()) {
-                Some(Placeholder { length, means }) => {
-                    match means {
-                        Means::Number => put(self.number.as_bytes(), &mut filled)?,
-                        Means::Of(list, form) => {
-                            let wanted = list.map_or(0..self.parts.len(), |list| list..list + 1);
-                            for (place, part) in self.parts.get(wanted).unwrap_or_default().iter().enumerate() {
-                                filled.extend_from_slice(if place > 0 { b" " } else { b"" });
-                                put(part.form(form), &mut filled)?;
-                            }
-                        }
-                    }
-                    length
-                }
+            let Some(placeholder) = Placeholder::at(text, self.parts.len()) else {
                 // A lone brace is no value: it is put in as it stands.
-                None => {
-                    filled.push(b'{');
-                    fits(filled.len())?;
-                    1
-                }
+                filled.push(b'{');
+                text = &text[1..];
+                continue;
             };
-            text = &text[length..];
+            for (number, value) in self.named(placeholder).iter().enumerate() {
+                filled.extend_from_slice(if number > 0 { b" " } else { b"" });
+                fits(filled.len() + value.bytes.len())?;
+                filled.extend_from_slice(value.bytes);
+            }
+            text = &text[placeholder.length..];
         }
         filled.extend_from_slice(text);
         allowance.string(filled.len())?;
         Ok(filled)
+    }
+
+    /// Fills in one argument of a vector. One that is `{}` and nothing else is as many as there are lists, as it would be
+    /// for a shell.
+    pub(super) fn arguments(&self, text: &[u8], allowance: &mut Allowance) -> Result<Vec<RawString>, Unfit> {
+        if text != b"{}" {
+            return Ok(vec![self.render(text, allowance)?.into()]);
+        }
+        let mut one = |part: &Part<'_>| {
+            allowance.string(part.item.len())?;
+            Ok(RawString(part.item.to_vec()))
+        };
+        self.parts.iter().map(&mut one).collect()
     }
 }
 
@@ -243,6 +275,13 @@ fn directory(path: &[u8]) -> &[u8] {
 fn trim_slashes(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
     &path[..end]
+}
+
+/// One word of a shell that stands for exactly these bytes.
+pub(super) fn quoted(bytes: &[u8]) -> Vec<u8> {
+    let mut word = Vec::new();
+    quote(bytes, &mut word);
+    word
 }
 
 /// Appends one word of a shell that stands for exactly these bytes.
@@ -309,12 +348,8 @@ mod tests {
         assert_eq!(exact("{-1} {-3/}"), "c.d b.tar.gz");
         assert_eq!(exact("x{}y {/.}"), "xa/b.tar.gz it's c.dy b.tar it's c");
         assert_eq!(exact("{0} {4} {-4} {-} {003} {1 } {1#} {12}"), "{0} {4} {-4} {-} {003} {1 } {1#} {12}");
-        let shell = |template: &str| {
-            text(placeholders.render_for_shell(template.as_bytes(), &mut Allowance::whole()).expect("fits"))
-        };
-        assert_eq!(shell("cat {} > {2}"), "cat a/b.tar.gz 'it'\\''s' c.d > 'it'\\''s'");
         let arguments = placeholders.arguments(b"{}", &mut Allowance::whole()).expect("fits");
-        assert_eq!(arguments, parts.map(|part| part.0), "one argument for each");
+        assert_eq!(arguments, parts, "one argument for each");
         assert_eq!(placeholders.arguments(b"{} ", &mut Allowance::whole()).expect("fits").len(), 1);
         assert!(has_placeholder(b"x{2/}", 2) && !has_placeholder(b"x{2/}", 1) && has_placeholder(b"{#}", 1));
     }
@@ -331,20 +366,6 @@ mod tests {
     }
 
     #[test]
-    fn in_a_shell_command_no_item_becomes_syntax() {
-        let render = |item: &str| {
-            let item = of(item.as_bytes());
-            let placeholders = Placeholders::new(&item, 1);
-            let filled = placeholders.render_for_shell(b"echo {} # {#}", &mut Allowance::whole());
-            String::from_utf8(filled.expect("it fits")).expect("text")
-        };
-        assert_eq!(render("plain-1.txt"), "echo plain-1.txt # 1");
-        assert_eq!(render("a b; rm -rf $HOME"), "echo 'a b; rm -rf $HOME' # 1");
-        assert_eq!(render("it's"), "echo 'it'\\''s' # 1");
-        assert_eq!(render(""), "echo '' # 1");
-    }
-
-    #[test]
     fn awkward_bytes_survive() {
         let item = [0xff, b'\n', b'"', b'\\', 0x80];
         assert_eq!(filled(&item, b"{}"), item);
@@ -354,12 +375,11 @@ mod tests {
     fn an_item_that_is_named_too_often_is_refused_before_it_is_put_in() {
         let (item, text) = (of(&vec![b'a'; 1 << 20]), b"{}".repeat(50_000));
         let placeholders = Placeholders::new(&item, 1);
-        assert_eq!(placeholders.render(&text, &mut Allowance::whole()), Err(TooLong));
-        assert_eq!(placeholders.render_for_shell(&text, &mut Allowance::whole()), Err(TooLong));
+        assert_eq!(placeholders.render(&text, &mut Allowance::whole()), Err(Unfit::TooLong));
         // Five of them fit, whether it is in one argument or in several.
         let mut allowance = Allowance::whole();
         assert_eq!(placeholders.render(b"{}{}{}{}{}", &mut allowance).map(|filled| filled.len()), Ok(5 << 20));
-        assert_eq!(placeholders.render(b"{}", &mut allowance), Err(TooLong));
+        assert_eq!(placeholders.render(b"{}", &mut allowance), Err(Unfit::TooLong));
     }
 
     #[test]
