@@ -4,7 +4,7 @@
 
 #![cfg(unix)]
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -202,6 +202,53 @@ fn elements_of_a_json_array_can_be_the_items() {
     let mut lines: Vec<_> = said.text().lines().collect();
     lines.sort_unstable();
     assert_eq!((said.code, lines), (Some(0), vec!["got one two", "got {\"n\":1}"]));
+}
+
+/// What `run` says of a job that it refuses before anything runs, and how it exits.
+fn refused(line: &[&str], stdin: &[u8]) -> (Option<i32>, Vec<String>) {
+    let (home, mut command) = run(line);
+    let mut input = tempfile::tempfile().expect("a file");
+    input.write_all(stdin).and_then(|()| input.rewind()).expect("written");
+    let output = command.stdin(input).output().expect("it ends");
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(std::fs::read_dir(home.path()).expect("a folder").next().is_none(), "nothing was started");
+    (output.status.code(), String::from_utf8(output.stderr).expect("text").lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn an_item_is_quoted_as_its_placeholder_is() {
+    let hostile = "'; touch canary; echo \"$(touch canary)\" # ";
+    let line = "printf '<%s>' {} '{}' \"{}\" a{}b # {}\ncat <<EOF\n{}\nEOF\nls";
+    let said = said(&[line, ":::", hostile]);
+    assert_eq!(said.text(), format!("<{hostile}><{hostile}><{hostile}><a{hostile}b>{hostile}\n"), "{}", said.stderr);
+    assert_eq!(said_with(&["sh", "-c", "echo '{}'; ls", ":::", hostile], b"").text(), format!("{hostile}\n"));
+}
+
+#[test]
+fn an_item_that_would_become_code_is_refused_before_anything_runs() {
+    let (code, said) = refused(&["env", "sh", "-c", "cat \"{}\" > out", ":::", "plain", "a b"], b"");
+    let expected = [
+        "error: task 2 cannot be run: {} stands in code for sh, and \"a b\" would be read as a part of it",
+        "hint: write sh -c 'cat \"$1\" > out' sh {}",
+    ];
+    assert_eq!((code, said), (Some(2), expected.map(str::to_owned).to_vec()));
+    let (code, said) = refused(&["--from-json", "-", "--", "echo"], br#"["a\u0000b"]"#);
+    assert_eq!(
+        (code, &*said[0]),
+        (Some(2), "error: task 1 cannot be run: the item holds a NUL byte, and no argument can")
+    );
+}
+
+#[test]
+fn an_item_too_large_for_an_argument_is_refused_only_where_it_is_one() {
+    let mut large = vec![b'x'; 200 * 1024];
+    large.push(b'\n');
+    assert_eq!(said_with(&["--each-line", "-", "--", "echo {#}"], &large).text(), "1\n");
+    let (code, said) = refused(&["--each-line", "-", "--", "wc", "-c", "{}"], &large);
+    assert_eq!(code, Some(126));
+    let text =
+        "error: task 1 cannot be run: argument list too long: with {} one argument has 204800 bytes, at most 131071";
+    assert!(said[0].starts_with(text) && said[1].starts_with("hint: ") && said[1].contains("--in FILE"), "{said:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ mod lease;
 mod rig;
 
 use octaskly::model::outcome::{SpawnFailure, SpawnFailureKind};
-use octaskly::model::spec::{StdinSource, Workdir};
+use octaskly::model::spec::{CommandLine, StdinSource, Workdir};
 use octaskly::model::{Items, Outcome, RawString};
 use octaskly::wire::OutputStream;
 use rig::{Rig, exec, output, shell};
@@ -45,9 +45,11 @@ async fn a_program_that_does_not_exist_is_127_and_one_that_cannot_run_is_126() {
     assert_eq!((kind, &*reason), (SpawnFailureKind::NotFound, "no such program: frobnicate"));
     let (kind, _) = spawn_failure(rig.run(exec(["/no/such/thing"])).await.outcome);
     assert_eq!(kind, SpawnFailureKind::NotFound);
-    for forbidden in ["/etc/passwd", "/etc"] {
+    for (forbidden, why) in
+        [("/etc/passwd", "permission denied: not executable (chmod +x)"), ("/etc", "is a directory")]
+    {
         let (kind, reason) = spawn_failure(rig.run(exec([forbidden])).await.outcome);
-        assert_eq!((kind, reason), (SpawnFailureKind::NotExecutable, format!("{forbidden}: permission denied")));
+        assert_eq!((kind, reason), (SpawnFailureKind::NotExecutable, format!("{forbidden}: {why}")));
     }
     let mut nowhere = exec(["true"]);
     nowhere.workdir = Workdir::Existing("/no/such/directory".into());
@@ -56,7 +58,11 @@ async fn a_program_that_does_not_exist_is_127_and_one_that_cannot_run_is_126() {
     assert_eq!(reason, "cannot enter /no/such/directory: no such file or directory");
     let long = "x".repeat(200 * 1024);
     let (kind, reason) = spawn_failure(rig.run(exec(["true", &long])).await.outcome);
-    assert_eq!((kind, &*reason), (SpawnFailureKind::NotExecutable, "/usr/bin/true: argument list too long"));
+    assert_eq!(kind, SpawnFailureKind::NotExecutable);
+    assert!(
+        reason.starts_with("argument list too long: one argument has 204800 bytes, and at most 131071"),
+        "{reason}"
+    );
     let nul = spawn_failure(rig.run(exec(["true", "a\0b"])).await.outcome);
     assert_eq!(nul, (SpawnFailureKind::NotExecutable, "an argument holds a NUL byte".into()));
     assert_eq!(rig.run(exec(["true"])).await.outcome, Outcome::Exited(0), "the shim is still good");
@@ -79,7 +85,14 @@ async fn a_command_longer_than_any_process_can_be_given_costs_neither_the_worker
     let id = rig.start_index(multiplied, 1, None);
     let (kind, reason) = spawn_failure(rig.end_of(id).await.outcome);
     assert_eq!(kind, SpawnFailureKind::NotExecutable);
-    assert_eq!(reason, "argument list too long: arguments and environment take more than 6 MiB");
+    assert!(reason.starts_with("argument list too long: with {} one argument has 1048590 bytes"), "{reason}");
+    let mut many = exec(["true", "{}", "{}"]);
+    let CommandLine::Exec(argv) = &mut many.command else { panic!("it is one") };
+    argv.resize(60, "{}".into());
+    many.items = Items::List(vec!["x".repeat(120 << 10).as_str().into()].into());
+    let id = rig.start_index(many, 1, None);
+    let (_, reason) = spawn_failure(rig.end_of(id).await.outcome);
+    assert!(reason.starts_with("argument list too long: arguments and environment take more than 6 MiB"), "{reason}");
     let long = "x".repeat(9 << 20);
     assert!(too_long(&mut rig, exec(["true", &long])).await.starts_with("argument list too long"));
     assert!(too_long(&mut rig, shell(&long)).await.starts_with("argument list too long"));
@@ -89,7 +102,7 @@ async fn a_command_longer_than_any_process_can_be_given_costs_neither_the_worker
     let mut nowhere = exec(["true"]);
     nowhere.workdir = Workdir::Existing(format!("/{long}").as_str().into());
     assert!(too_long(&mut rig, nowhere).await.starts_with("argument list too long"));
-    let name = format!("/{}", "x".repeat(3 << 20));
+    let name = format!("/{}", "x".repeat(100 << 10));
     assert!(too_long(&mut rig, exec([name.as_str()])).await.ends_with('…'), "a long name is cut");
     assert_eq!(rig.run(exec(["true"])).await.outcome, Outcome::Exited(0), "the shim is still good");
 }
@@ -105,6 +118,42 @@ async fn a_script_without_an_interpreter_line_runs_in_the_shell_as_it_does_every
     let mut relative = exec(["./script", "hello"]);
     relative.workdir = Workdir::Existing(rig.work.path().as_os_str().into());
     assert_eq!(rig.text_of(relative).await, "./script: hello\n");
+}
+
+#[tokio::test]
+async fn a_script_that_no_interpreter_can_run_says_what_is_wrong_with_it() {
+    let mut rig = Rig::new();
+    let long = format!("#!/{}\necho wrong\n", "x".repeat(300));
+    let scripts: [(&str, &[u8], u32, &str); 8] = [
+        (
+            "crlf",
+            b"#!/bin/sh\r\necho wrong\r\n",
+            0o755,
+            "has Windows line endings (CRLF); convert it: sed -i 's/\\r$//' crlf",
+        ),
+        ("env", b"#!/usr/bin/env python3\r\n", 0o755, "has Windows line endings (CRLF)"),
+        ("mark", b"\xef\xbb\xbf#!/usr/bin/python3\nprint(1)\n", 0o755, "begins with a byte order mark"),
+        ("utf16", b"\xff\xfe#\0!\0", 0o755, "is text in UTF-16"),
+        ("missing", b"#!/no/such/sh -x\n", 0o755, "no such interpreter: /no/such/sh"),
+        ("locked", b"#!/etc/passwd\n", 0o755, "its interpreter /etc/passwd is not executable"),
+        ("long", long.as_bytes(), 0o755, "its first line is too long: the system reads 256 bytes of it"),
+        ("plain", b"#!/bin/sh\n", 0o644, "not executable (chmod +x)"),
+    ];
+    for (name, text, mode, why) in scripts {
+        let file = rig.work.path().join(name);
+        std::fs::write(&file, text).expect("a file");
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("its mode");
+        let path = format!("./{name}");
+        let mut commands = vec![exec([&*path, "x"])];
+        // A shell says of these that they are not found, or runs them as its own.
+        commands.extend(matches!(name, "crlf" | "env" | "mark" | "utf16").then(|| shell(&format!("{path} x >&2"))));
+        for mut spec in commands {
+            spec.workdir = Workdir::Existing(rig.work.path().as_os_str().into());
+            let (kind, reason) = spawn_failure(rig.run(spec).await.outcome);
+            assert!(reason.starts_with(&format!("{path}: ")) && reason.contains(why), "{reason}");
+            assert_eq!(kind, SpawnFailureKind::NotExecutable, "{reason}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -152,7 +201,7 @@ async fn arguments_arrive_byte_for_byte() {
     let mut rig = Rig::new();
     let awkward: [&[u8]; 6] = [b"", b" a  b ", b"\n\t'\"\\$`", b"\xff\xfe\x80", b"-n", "ü€😀".as_bytes()];
     let mut spec = exec(["sh", "-c", r#"for a in "$@"; do printf '[%s]' "$a"; done"#, "sh"]);
-    let octaskly::model::spec::CommandLine::Exec(argv) = &mut spec.command else { panic!("it is one") };
+    let CommandLine::Exec(argv) = &mut spec.command else { panic!("it is one") };
     argv.extend(awkward.iter().map(|bytes| RawString(bytes.to_vec())));
     let expected: Vec<u8> = awkward.iter().flat_map(|bytes| [b"[", *bytes, b"]"].concat()).collect();
     assert_eq!(rig.output_of(spec).await, expected);
@@ -168,6 +217,48 @@ async fn each_task_of_an_array_gets_its_own_item() {
     let id = rig.start_index(spec, 2, None);
     let text = output(&rig.end_of(id).await, OutputStream::Stdout);
     assert_eq!(String::from_utf8_lossy(&text), "2:it's $HOME; ls:it's $HOME; ls:it's $HOME; ls\n");
+}
+
+#[tokio::test]
+async fn a_worker_runs_no_item_as_code() {
+    let mut rig = Rig::new();
+    let hostile = "'; touch canary; echo \"$(touch canary)";
+    let mut of = |mut spec: octaskly::model::JobSpec, item: &str| {
+        spec.items = Items::List(vec![item.into()].into());
+        spec
+    };
+    for command in [exec(["sh", "-c", "echo {}; ls"]), exec(["sh", "-ec", "echo \"{}\"; ls"]), shell("echo '{}'; ls")] {
+        let id = rig.start_index(of(command, hostile), 1, None);
+        let text = output(&rig.end_of(id).await, OutputStream::Stdout);
+        assert_eq!(String::from_utf8_lossy(&text), format!("{hostile}\n"));
+    }
+    for command in [exec(["env", "sh", "-c", "echo {}"]), exec(["perl", "-e", "print {}"]), shell("eval {}")] {
+        let id = rig.start_index(of(command.clone(), hostile), 1, None);
+        let (kind, reason) = spawn_failure(rig.end_of(id).await.outcome);
+        assert_eq!(kind, SpawnFailureKind::NotExecutable);
+        assert!(reason.starts_with("{} stands in code for ") && reason.contains("(write "), "{reason}");
+    }
+    let id = rig.start_index(of(exec(["env", "sh", "-c", "echo {}"]), "a.txt"), 1, None);
+    assert_eq!(output(&rig.end_of(id).await, OutputStream::Stdout), b"a.txt\n", "a plain word is none");
+}
+
+#[tokio::test]
+async fn an_item_too_large_for_an_argument_is_no_obstacle_to_a_command_that_does_not_take_it() {
+    let mut rig = Rig::new();
+    let large = RawString::from("x".repeat(200 * 1024).as_str());
+    let mut run = async |mut spec: octaskly::model::JobSpec| {
+        spec.items = Items::List(vec![large.clone()].into());
+        let id = rig.start_index(spec, 1, None);
+        rig.end_of(id).await
+    };
+    let ending = run(shell("echo {#} ${OCTASKLY_INDEX} \"${OCTASKLY_ITE-none}\"")).await;
+    assert_eq!(output(&ending, OutputStream::Stdout), b"1 1 none\n");
+    for command in [shell("wc -c '{}'"), exec(["wc", "{}"]), exec(["wc", "{.}.gz"]), shell("echo $OCTASKLY_ITEM")] {
+        let (kind, reason) = spawn_failure(run(command).await.outcome);
+        assert_eq!(kind, SpawnFailureKind::NotExecutable);
+        let text = "bytes, at most 131071 are possible (put it into a file that the command reads: --in FILE";
+        assert!(reason.starts_with("argument list too long: with ") && reason.contains(text), "{reason}");
+    }
 }
 
 #[tokio::test]

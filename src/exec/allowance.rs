@@ -33,7 +33,8 @@ impl Allowance {
 
     /// Spends what one string of `bytes` costs.
     pub(super) fn string(&mut self, bytes: usize) -> Result<(), Unfit> {
-        self.left = bytes.checked_add(STRING_OVERHEAD).and_then(|cost| self.left.checked_sub(cost)).ok_or(Unfit::TooLong)?;
+        self.left =
+            bytes.checked_add(STRING_OVERHEAD).and_then(|cost| self.left.checked_sub(cost)).ok_or(Unfit::TooLong)?;
         Ok(())
     }
 
