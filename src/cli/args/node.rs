@@ -78,8 +78,8 @@ pub(crate) struct WorkerArgs {
     /// CPU cores to offer [default: auto] [env: OCTASKLY_CPU_CORES]
     #[arg(short, long, value_name = "N|auto")]
     pub(crate) cpu_cores: Option<OsString>,
-    /// Memory to offer, in MB [default: auto] [env: OCTASKLY_MEMORY]
-    #[arg(short, long, value_name = "MB|auto")]
+    /// Memory to offer: 8192 (MB), 8G [default: auto] [env: OCTASKLY_MEMORY]
+    #[arg(short, long, value_name = "MB|SIZE|auto")]
     pub(crate) memory: Option<OsString>,
     /// Whether to offer GPUs; bare --gpu means true [default: false] [env: OCTASKLY_GPU]
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]

@@ -117,6 +117,8 @@ mod tests {
         let short = options(&["-n", "a", "-d", "mars", "-p", "1", "-j", "2", "-c", "auto", "-m", "auto"], &[]);
         assert_eq!((short.max_jobs, short.cpu_cores, short.memory_mb), (Some(2), None, None));
         assert_eq!(short.dispatcher, DispatcherAddress { host: Some("mars".into()), port: Some(1) });
+        assert_eq!(options(&["-m", "8G"], &[]).memory_mb, Some(8_192));
+        assert_eq!(options(&[], &[("OCTASKLY_MEMORY", "1.5G")]).memory_mb, Some(1_536));
     }
 
     #[test]
@@ -233,7 +235,7 @@ mod tests {
         for (line, name) in [
             (["--name", "worker 01"], "--name"),
             (["--name", "WORKER-01"], "--name"),
-            (["--memory", "4G"], "--memory"),
+            (["--memory", "4X"], "--memory"),
             (["--max-jobs", "0"], "--max-jobs"),
             (["--cpu-cores", "0"], "--cpu-cores"),
             (["--gpu", "perhaps"], "--gpu"),

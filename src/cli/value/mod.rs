@@ -18,7 +18,7 @@ pub(crate) use array::array;
 pub(crate) use duration::{duration, retention, seconds_or_duration, stop_grace, time_limit};
 pub(crate) use pair::{amounts, labels};
 pub(crate) use retry::{backoff, retry_on};
-pub(crate) use size::size;
+pub(crate) use size::{megabytes, size};
 pub(crate) use trust::{approval_code, token, token_id, token_lifetime, token_role, token_uses};
 
 use crate::model::limits::{MAX_INPUTS, MAX_RETRIES, SUSPECT_AFTER};
@@ -68,6 +68,9 @@ pub(crate) enum ValueError {
     /// Not an amount of memory or of disk.
     #[error("it is not a size")]
     NotSize,
+    /// Neither a number of MB nor a size.
+    #[error("it is not a size")]
+    NotMegabytes,
     /// So few bytes that a unit must have been forgotten.
     #[error("{0} bytes are too few to be meant")]
     UnitForgotten(u64),
@@ -205,6 +208,7 @@ impl ValueError {
                 return Some(format!("write the unit: {number}s, {number}m, {number}h or {number}d"));
             }
             Self::NotSize => "write a number and a unit: 512M, 4G, 1.5T (a bare number is bytes)",
+            Self::NotMegabytes => "write a number and a unit: 512M, 8G (a bare number is MB)",
             Self::UnitForgotten(bytes) => {
                 return Some(format!("write {bytes}M for megabytes or {bytes}G for gigabytes"));
             }
@@ -311,11 +315,6 @@ pub(crate) fn cpus(text: &str) -> Result<MilliCpu, ValueError> {
 pub(crate) fn whole_cores(text: &str) -> Result<u32, ValueError> {
     let cores = count(text, 1, u64::from(u32::MAX / 1000))?;
     u32::try_from(cores).map_err(|_| ValueError::NotWhole)
-}
-
-/// Memory that a worker declares, in MB: few enough to be counted in bytes.
-pub(crate) fn megabytes(text: &str) -> Result<u64, ValueError> {
-    count(text, 1, u64::MAX >> 21)
 }
 
 /// The silence after which a worker is lost: longer than the one after which it is suspect.

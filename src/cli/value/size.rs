@@ -1,5 +1,5 @@
 //! Amounts of memory and of disk: `512M`, `4G`, `1.5T`, in powers of 1024; a bare number
-//! is bytes, as in `docker run --memory`.
+//! is bytes, as in `docker run --memory`, except for a worker's own memory, where it is MB.
 
 use super::ValueError;
 
@@ -23,6 +23,31 @@ pub(crate) fn size(text: &str) -> Result<u64, ValueError> {
         0 => Err(ValueError::TooSmall("1M".to_owned())),
         bytes if unit.is_empty() && bytes < LEAST_BARE => Err(ValueError::UnitForgotten(bytes)),
         bytes => Ok(bytes),
+    }
+}
+
+/// Most memory that a worker declares: 256 TiB. More than any machine has, and less than the bytes of half a gigabyte
+/// taken for MB.
+const MOST_MEGABYTES: u64 = 256 << 20;
+
+/// Memory that a worker declares, in MB: a bare number of MB, or a size of at least one.
+pub(crate) fn megabytes(text: &str) -> Result<u64, ValueError> {
+    let most = || ValueError::TooLarge("256T".to_owned());
+    let megabytes = match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true if text.is_empty() => return Err(ValueError::NotMegabytes),
+        true => text.parse().map_err(|_| most())?,
+        false => match size(text) {
+            Ok(bytes) => bytes >> 20,
+            Err(ValueError::TooLarge(_)) => return Err(most()),
+            Err(ValueError::TooSmall(_)) => 0,
+            // A fraction alone is no number of MB.
+            Err(_) => return Err(ValueError::NotMegabytes),
+        },
+    };
+    match megabytes {
+        0 => Err(ValueError::TooSmall("1M".to_owned())),
+        1..=MOST_MEGABYTES => Ok(megabytes),
+        _ => Err(most()),
     }
 }
 
@@ -56,6 +81,22 @@ mod tests {
         assert_eq!(size("64k"), Ok(64 << 10));
         assert_eq!(size("1073741824"), Ok(1 << 30));
         assert_eq!(size("1T"), Ok(1 << 40));
+    }
+
+    #[test]
+    fn the_memory_of_a_worker_is_a_number_of_megabytes_or_a_size() {
+        assert_eq!((megabytes("16384"), megabytes("16G")), (Ok(16_384), Ok(16_384)));
+        assert_eq!((megabytes("8g"), megabytes("1.5GiB"), megabytes("512M")), (Ok(8_192), Ok(1_536), Ok(512)));
+        assert_eq!((megabytes("1T"), megabytes("2048KB"), megabytes("4194304B")), (Ok(1 << 20), Ok(2), Ok(4)));
+        for text in ["", "G", "8X", "8 G", "-8G", "+8", "-8", "8.5", "lots", "8GG", "8,5G"] {
+            assert_eq!(megabytes(text), Err(ValueError::NotMegabytes), "{text:?}");
+        }
+        for text in ["0", "0G", "512K", "1B"] {
+            assert_eq!(megabytes(text), Err(ValueError::TooSmall("1M".to_owned())), "{text:?}");
+        }
+        for text in ["8589934592", "257T", "99999999999999999999", "99999999999999999999T"] {
+            assert_eq!(megabytes(text), Err(ValueError::TooLarge("256T".to_owned())), "{text:?}");
+        }
     }
 
     #[test]
