@@ -122,6 +122,7 @@ mod linux {
             work_root: work.path().join("work"),
             ready_shims: slots as usize,
             presence: None,
+            oom_counter: None,
         };
         let spec = SealedSpec::seal(JobSpec::single(CommandLine::Exec(vec![PROGRAM.into()])));
         let runtime = match std::env::var_os("MULTI") {

@@ -12,6 +12,8 @@ mod flow;
 mod lease;
 #[path = "exec/rig.rs"]
 mod rig;
+#[path = "exec/shortage.rs"]
+mod shortage;
 
 use octaskly::model::outcome::{SpawnFailure, SpawnFailureKind};
 use octaskly::model::spec::{CommandLine, StdinSource, Workdir};
@@ -51,11 +53,6 @@ async fn a_program_that_does_not_exist_is_127_and_one_that_cannot_run_is_126() {
         let (kind, reason) = spawn_failure(rig.run(exec([forbidden])).await.outcome);
         assert_eq!((kind, reason), (SpawnFailureKind::NotExecutable, format!("{forbidden}: {why}")));
     }
-    let mut nowhere = exec(["true"]);
-    nowhere.workdir = Workdir::Existing("/no/such/directory".into());
-    let (kind, reason) = spawn_failure(rig.run(nowhere).await.outcome);
-    assert_eq!(kind, SpawnFailureKind::NotExecutable);
-    assert_eq!(reason, "cannot enter /no/such/directory: no such file or directory");
     let long = "x".repeat(200 * 1024);
     let (kind, reason) = spawn_failure(rig.run(exec(["true", &long])).await.outcome);
     assert_eq!(kind, SpawnFailureKind::NotExecutable);

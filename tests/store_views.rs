@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-use octaskly::model::outcome::{AttemptReport, Cancellation, KeptOutput, OutputSummary};
+use octaskly::model::outcome::{AttemptReport, Cancellation, KeptOutput, LimitSource, OutputSummary};
 use octaskly::model::records::{Record, RestoredState, SubmittedJob, TaskCounts};
 use octaskly::model::requests::{JobFilter, TaskFilter};
 use octaskly::model::selector::{Part, Selector};
@@ -573,7 +573,11 @@ fn record() -> impl Strategy<Value = Record> {
         TaskState::Failed,
         TaskState::Cancelled,
     ]);
-    let outcome = prop::sample::select(vec![None, Some(Outcome::Lost), Some(Outcome::TimedOut(Millis(5)))]);
+    let outcome = prop::sample::select(vec![
+        None,
+        Some(Outcome::Lost),
+        Some(Outcome::TimedOut(Millis(5), LimitSource::Dispatcher)),
+    ]);
     let kept =
         prop::sample::select(vec![KeptOutput::Nothing, KeptOutput::Inline("log".into()), KeptOutput::Uploaded(9)]);
     (0..13, id, state, outcome, kept, 10u64..20).prop_map(|(kind, id, state, outcome, kept, at)| {

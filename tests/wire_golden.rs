@@ -16,14 +16,15 @@ use octaskly::model::files::{
 use octaskly::model::handshake::{Answer, Credential, Hello, Intent, Refusal, RefusalCode, Waiting, Welcome};
 use octaskly::model::messages::{
     Assignment, CancelAttempt, DispatcherMessage, EndedAttempt, FencedAttempt, FilesReply, HeardPeer, HeldAttempt,
-    JobOnWorker, StartedAttempt, StreamPurpose, WorkerMessage,
+    JobOnWorker, RefusedAttempt, StartedAttempt, StreamPurpose, WorkerMessage,
 };
 use octaskly::model::node::WorkerProfile;
+use octaskly::model::obstacle::{DirectoryFault, Obstacle, Shortage};
 use octaskly::model::offload::{
     GivenAway, GrantedAttempt, HandOverProof, Offer, OfferAnswer, OfferVerdict, SignedBytes, TakenOver,
 };
 use octaskly::model::outcome::{
-    AttemptReport, Cancellation, KeptOutput, OutputSummary, SpawnFailure, SpawnFailureKind,
+    AttemptReport, Cancellation, KeptOutput, LimitSource, OutputSummary, SpawnFailure, SpawnFailureKind,
 };
 use octaskly::model::peers::{LinkedPeer, PeerMessage, PeerPurpose, PeerSelf, PeerStatus, PeerWelcome};
 use octaskly::model::pieces::{BlobHolder, BlobHolders, HoldersAsk, PieceAnswer, PieceAsk, PiecesAt, ReadPass};
@@ -281,6 +282,13 @@ golden!(worker_message_keeps_its_bytes, "worker_message.hex", WorkerMessage, {
     "Started": WorkerMessage::Started(_) => WorkerMessage::Started(vec![StartedAttempt { id: id(), fence: fence(), at: Timestamp(5) }]),
     "Ended": WorkerMessage::Ended(_) => WorkerMessage::Ended(vec![ended(Outcome::Exited(0), KeptOutput::Nothing)]),
     "Returned": WorkerMessage::Returned(_) => WorkerMessage::Returned(vec![FencedAttempt { id: id(), fence: fence() }]),
+    "Refused": WorkerMessage::Refused(_) => WorkerMessage::Refused(vec![RefusedAttempt {
+        id: id(),
+        fence: fence(),
+        fault: DirectoryFault::Missing,
+    }]),
+    "Short": WorkerMessage::Short(_) => WorkerMessage::Short(Some(Shortage::Disk)),
+    "Short.Over": WorkerMessage::Short(_) => WorkerMessage::Short(None),
     "SpecMissing": WorkerMessage::SpecMissing(_) => WorkerMessage::SpecMissing(JobId(5)),
     "Stopping": WorkerMessage::Stopping => WorkerMessage::Stopping,
     "Neighbours": WorkerMessage::Neighbours(_) => WorkerMessage::Neighbours(vec![
@@ -376,8 +384,10 @@ fn failure(kind: SpawnFailureKind) -> Outcome {
 golden!(outcome_keeps_its_bytes, "outcome.hex", Outcome, {
     "Exited": Outcome::Exited(_) => Outcome::Exited(7),
     "Signalled": Outcome::Signalled(_) => Outcome::Signalled(9),
-    "TimedOut": Outcome::TimedOut(_) => Outcome::TimedOut(Millis(300_000)),
+    "TimedOut.Job": Outcome::TimedOut(..) => Outcome::TimedOut(Millis(300_000), LimitSource::Job),
+    "TimedOut.Dispatcher": Outcome::TimedOut(..) => Outcome::TimedOut(Millis(300_000), LimitSource::Dispatcher),
     "OutOfMemory": Outcome::OutOfMemory => Outcome::OutOfMemory,
+    "OomKilled": Outcome::OomKilled => Outcome::OomKilled,
     "SpawnFailed": Outcome::SpawnFailed(_) => failure(SpawnFailureKind::NotFound),
     "SpawnFailed.NotExecutable": Outcome::SpawnFailed(_) => failure(SpawnFailureKind::NotExecutable),
     "SpawnFailed.Worker": Outcome::SpawnFailed(_) => failure(SpawnFailureKind::Worker),
@@ -522,6 +532,7 @@ fn worker_view() -> WorkerView {
         version: "1.0.0".to_owned(),
         labels: BTreeMap::from([("os".to_owned(), "linux".to_owned())]),
         tasks_done: 3,
+        shortage: Some(Shortage::Descriptors),
         outputs_to_copy: Some(2),
         traffic: FileTraffic::default(),
     }
@@ -866,7 +877,22 @@ golden!(shim_fact_keeps_its_bytes, "shim_fact.hex", ShimFact, {
         kind: SpawnFailureKind::NotFound,
         reason: "no such program: frobnicate".to_owned(),
     }),
+    "NotStarted": ShimFact::NotStarted { .. } => ShimFact::NotStarted {
+        obstacle: Obstacle::Shortage(Shortage::Processes),
+        detail: "start /bin/true: resource temporarily unavailable".to_owned(),
+    },
     "Ended": ShimFact::Ended { .. } => ShimFact::Ended { status: ShimStatus::Exited(0), ran_us: 900, peak_memory_bytes: 1 << 20 },
+});
+
+golden!(obstacle_keeps_its_bytes, "obstacle.hex", Obstacle, {
+    "Directory.Missing": Obstacle::Directory(_) => Obstacle::Directory(DirectoryFault::Missing),
+    "Directory.NotDirectory": Obstacle::Directory(_) => Obstacle::Directory(DirectoryFault::NotDirectory),
+    "Directory.Forbidden": Obstacle::Directory(_) => Obstacle::Directory(DirectoryFault::Forbidden),
+    "Shortage.Descriptors": Obstacle::Shortage(_) => Obstacle::Shortage(Shortage::Descriptors),
+    "Shortage.Processes": Obstacle::Shortage(_) => Obstacle::Shortage(Shortage::Processes),
+    "Shortage.Memory": Obstacle::Shortage(_) => Obstacle::Shortage(Shortage::Memory),
+    "Shortage.Disk": Obstacle::Shortage(_) => Obstacle::Shortage(Shortage::Disk),
+    "Shortage.Other": Obstacle::Shortage(_) => Obstacle::Shortage(Shortage::Other),
 });
 
 golden!(shim_status_keeps_its_bytes, "shim_status.hex", ShimStatus, {

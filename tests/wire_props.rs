@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use octaskly::model::limits::MAX_FRAME;
 use octaskly::model::messages::{
     Assignment, CancelAttempt, DispatcherMessage, EndedAttempt, FencedAttempt, HeldAttempt, JobOnWorker,
-    StartedAttempt, WorkerMessage,
+    RefusedAttempt, StartedAttempt, WorkerMessage,
 };
+use octaskly::model::obstacle::{DirectoryFault, Shortage};
 use octaskly::model::outcome::{
-    AttemptReport, Cancellation, KeptOutput, OutputSummary, SpawnFailure, SpawnFailureKind,
+    AttemptReport, Cancellation, KeptOutput, LimitSource, OutputSummary, SpawnFailure, SpawnFailureKind,
 };
 use octaskly::model::requests::{Request, Submission};
 use octaskly::model::selector::{Part, Selector};
@@ -39,6 +40,15 @@ fn fenced() -> impl Strategy<Value = FencedAttempt> {
     (id(), fence()).prop_map(|(id, fence)| FencedAttempt { id, fence })
 }
 
+fn refused() -> impl Strategy<Value = RefusedAttempt> {
+    let faults = vec![DirectoryFault::Missing, DirectoryFault::NotDirectory, DirectoryFault::Forbidden];
+    (id(), fence(), prop::sample::select(faults)).prop_map(|(id, fence, fault)| RefusedAttempt { id, fence, fault })
+}
+
+fn shortage() -> impl Strategy<Value = Shortage> {
+    prop::sample::select(vec![Shortage::Descriptors, Shortage::Processes, Shortage::Memory, Shortage::Disk])
+}
+
 fn time() -> impl Strategy<Value = Timestamp> {
     any::<u64>().prop_map(Timestamp)
 }
@@ -58,8 +68,10 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         any::<i32>().prop_map(Outcome::Exited),
         any::<i32>().prop_map(Outcome::Signalled),
-        any::<u64>().prop_map(|ms| Outcome::TimedOut(Millis(ms))),
+        (any::<u64>(), prop::sample::select(vec![LimitSource::Job, LimitSource::Dispatcher]))
+            .prop_map(|(ms, source)| Outcome::TimedOut(Millis(ms), source)),
         Just(Outcome::OutOfMemory),
+        Just(Outcome::OomKilled),
         spawn.prop_map(|(kind, reason)| Outcome::SpawnFailed(SpawnFailure { kind, reason })),
         any::<String>().prop_map(Outcome::TransferFailed),
         any::<String>().prop_map(Outcome::OutputMissing),
@@ -144,6 +156,8 @@ fn from_worker() -> impl Strategy<Value = WorkerMessage> {
         vec(started, 0..4).prop_map(WorkerMessage::Started),
         vec(ended, 0..4).prop_map(WorkerMessage::Ended),
         vec(fenced(), 0..4).prop_map(WorkerMessage::Returned),
+        vec(refused(), 0..4).prop_map(WorkerMessage::Refused),
+        prop::option::of(shortage()).prop_map(WorkerMessage::Short),
         any::<u64>().prop_map(|job| WorkerMessage::SpecMissing(JobId(job))),
         Just(WorkerMessage::Stopping),
     ]

@@ -1,13 +1,16 @@
 //! What the executor is asked for and what it says: plain data. The one
 //! invariant: every [`StartAttempt`] is answered by exactly one
-//! [`ExecEvent::Ended`]. Absent: any behaviour.
+//! [`ExecEvent::Ended`] or [`ExecEvent::NotStarted`]. Absent: any behaviour.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::program;
 use super::workplace::Scratch;
 use crate::model::messages::Assignment;
+use crate::model::obstacle::{Obstacle, Shortage};
 use crate::model::{AttemptId, NodeName, Outcome, RawString, SealedSpec};
 use crate::wire::OutputStream;
 
@@ -69,6 +72,30 @@ pub enum ExecEvent {
         /// How.
         ending: Ending,
     },
+    /// The attempt was not started, through no fault of its own, and there was no process of it.
+    NotStarted {
+        /// Which.
+        id: AttemptId,
+        /// What kept it.
+        unstarted: Unstarted,
+    },
+}
+
+/// Why an attempt was not started although nothing is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unstarted {
+    /// What kept it.
+    pub obstacle: Obstacle,
+    /// What was tried and what the system said; completes "failed to …".
+    pub detail: String,
+}
+
+impl Unstarted {
+    /// What `error` means for the worker, when it tried to `what`.
+    pub(super) fn of(what: &str, error: &io::Error) -> Self {
+        let obstacle = Obstacle::Shortage(program::shortage(error).unwrap_or(Shortage::Other));
+        Self { obstacle, detail: format!("{what}: {}", program::plain(error)) }
+    }
 }
 
 /// How an attempt ended.

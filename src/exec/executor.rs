@@ -1,7 +1,7 @@
 //! The worker's handle on everything that runs: slots, live attempts, logs.
 //!
 //! Invariant: every attempt handed to [`Executor::run`] ends in exactly one
-//! [`ExecEvent::Ended`], whatever happens to its shim. Absent: how many
+//! [`ExecEvent::Ended`] or [`ExecEvent::NotStarted`], whatever happens to its shim. Absent: how many
 //! attempts run at once (the caller's decision) and one attempt's life (`slot`).
 
 use std::collections::BTreeMap;
@@ -16,12 +16,13 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::environment::BaseEnvironment;
+use super::oom::OomKills;
 use super::slot::{self, Slot};
 use super::spool::Spool;
 use super::workplace::{self, Scratch, Workplace};
-use super::{Ending, ExecError, ExecEvent, Kept, LogReader, Presence, StartAttempt, family, program};
-use crate::model::outcome::SpawnFailureKind;
-use crate::model::{AttemptId, JobSpec, Millis, Outcome};
+use super::{Ending, ExecError, ExecEvent, Kept, LogReader, Presence, StartAttempt, Unstarted, family};
+use crate::model::obstacle::{Obstacle, Shortage};
+use crate::model::{AttemptId, JobSpec, Millis};
 use crate::wire::shim::TaskLease;
 
 /// News that may wait for the worker's attention before attempts wait with theirs.
@@ -39,6 +40,9 @@ pub struct ExecConfig {
     pub ready_shims: usize,
     /// Tells the guard when the last shim is gone; `None` without a guard.
     pub presence: Option<Presence>,
+    /// Where the kernel counts what it kills for want of memory: a `memory.events` or `memory.oom_control`. `None` is
+    /// that of this process's cgroup.
+    pub oom_counter: Option<PathBuf>,
 }
 
 /// Runs attempts. Cheap to clone; all clones are one executor.
@@ -56,6 +60,8 @@ pub(super) struct Shared {
     pub(super) config: ExecConfig,
     pub(super) workplace: Workplace,
     pub(super) base: BaseEnvironment,
+    /// What the kernel kills.
+    pub(super) oom: OomKills,
     /// `/dev/null`, opened once: the stdin of most tasks.
     pub(super) null: OwnedFd,
     /// Until when exclusive attempts may run; over before there was one.
@@ -121,6 +127,11 @@ impl Control {
         self.asked.notify_one();
     }
 
+    /// Whether it is to end.
+    pub(super) fn is_asked(&self) -> bool {
+        self.grace_ms.load(Ordering::Relaxed) != u64::MAX
+    }
+
     /// The grace asked for.
     pub(super) fn grace(&self) -> Millis {
         Millis(self.grace_ms.load(Ordering::Relaxed))
@@ -144,6 +155,7 @@ impl Executor {
         let shared = Arc::new(Shared {
             workplace,
             base: BaseEnvironment::of_this_process(),
+            oom: OomKills::watch(config.oom_counter.as_deref()),
             null,
             lease: watch::Sender::new(TaskLease { terminate_at_us: 0, kill_at_us: 0 }),
             closing: watch::Sender::new(false),
@@ -258,7 +270,8 @@ impl Shared {
     /// Gives `attempt` to an idle shim, or to a new one.
     pub(super) fn dispatch(self: &Arc<Self>, mut attempt: Box<Attempt>) {
         if *self.closing.borrow() {
-            return self.refuse(attempt, "the worker is stopping".to_owned());
+            let (obstacle, detail) = (Obstacle::Shortage(Shortage::Other), "go on: the worker is stopping".to_owned());
+            return self.refuse(attempt, Unstarted { obstacle, detail });
         }
         {
             let mut registry = self.registry();
@@ -270,17 +283,14 @@ impl Shared {
             }
         }
         if let Err((error, Some(attempt))) = self.open_slot(Some(attempt)) {
-            self.refuse(attempt, format!("start a shim: {}", program::plain(&error)));
+            self.refuse(attempt, Unstarted::of("start a shim", &error));
         }
     }
 
-    /// Reports that `attempt` cannot be run here.
-    fn refuse(self: &Arc<Self>, attempt: Box<Attempt>, reason: String) {
-        let failure = program::failure(SpawnFailureKind::Worker, reason);
+    /// Reports that `attempt` cannot be run here now.
+    fn refuse(self: &Arc<Self>, attempt: Box<Attempt>, unstarted: Unstarted) {
         let shared = Arc::clone(self);
-        self.runtime.spawn(async move {
-            shared.end(&attempt, None, Ending::before_start(Outcome::SpawnFailed(failure))).await;
-        });
+        self.runtime.spawn(async move { shared.not_started(&attempt, unstarted).await });
     }
 
     /// Starts a shim and the task that serves it, with a first attempt or idle.
@@ -318,17 +328,7 @@ impl Shared {
     /// Reports the end of `attempt`, and that it had started if that is not known yet; its log stays until forgotten.
     pub(super) async fn end(&self, attempt: &Attempt, started: Option<ExecEvent>, ending: Ending) {
         let id = attempt.id();
-        {
-            let mut registry = self.registry();
-            // A namesake that came later keeps its place.
-            if registry.live.get(&id).is_some_and(|control| Arc::ptr_eq(control, &attempt.control)) {
-                registry.live.remove(&id);
-            }
-            let own = registry.spools.get(&id).is_some_and(|spool| Arc::ptr_eq(spool, &attempt.spool));
-            if own && ending.kept == Kept::Nothing {
-                registry.spools.remove(&id);
-            }
-        }
+        self.let_go(attempt, ending.kept != Kept::Nothing);
         // Both at once: the worker is woken once.
         let earlier = match started {
             Some(event) => self.place().await.map(|place| (place, event)),
@@ -340,6 +340,25 @@ impl Shared {
         }
         if let Some(place) = place {
             place.send(ExecEvent::Ended { id, ending });
+        }
+    }
+
+    /// Reports that `attempt` was not started, through no fault of its own.
+    pub(super) async fn not_started(&self, attempt: &Attempt, unstarted: Unstarted) {
+        self.let_go(attempt, false);
+        self.tell(ExecEvent::NotStarted { id: attempt.id(), unstarted }).await;
+    }
+
+    /// Takes an attempt out of those that run; what it wrote stays where that is wanted.
+    fn let_go(&self, attempt: &Attempt, keep_log: bool) {
+        let (id, mut registry) = (attempt.id(), self.registry());
+        // A namesake that came later keeps its place.
+        if registry.live.get(&id).is_some_and(|control| Arc::ptr_eq(control, &attempt.control)) {
+            registry.live.remove(&id);
+        }
+        let own = registry.spools.get(&id).is_some_and(|spool| Arc::ptr_eq(spool, &attempt.spool));
+        if own && !keep_log {
+            registry.spools.remove(&id);
         }
     }
 

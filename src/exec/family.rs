@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use nix::poll::{PollTimeout, poll};
@@ -45,11 +45,15 @@ pub(super) fn spawn(command: &mut Command) -> io::Result<Pid> {
     Ok(pid)
 }
 
-/// Waits for a shim or guard that has ended or is about to.
-pub(super) fn bury(pid: Pid) {
-    // Whatever else it says, there is nothing left to wait for.
-    let _ = sys::reap_blocking(pid);
+/// Waits for a shim or guard that has ended or is about to; says how it did.
+pub(super) fn bury(pid: Pid) -> Option<ExitStatus> {
+    // Whatever else this says, there is nothing left to wait for.
+    let reaped = sys::reap_blocking(pid);
     known().remove(&pid);
+    match reaped {
+        Ok(Waited::Reaped(reaped)) => Some(reaped.status),
+        _ => None,
+    }
 }
 
 /// Kills and reaps what dead shims left behind, until there is nothing. Blocks.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
+use crate::model::obstacle::{DirectoryFault, Shortage};
 use crate::model::outcome::{SpawnFailure, SpawnFailureKind};
 
 /// Where programs are looked for when a task has no `PATH` at all.
@@ -51,25 +52,46 @@ pub(super) fn find(name: &OsStr, search_path: Option<&OsStr>, cwd: &Path) -> Res
     })
 }
 
-/// Why `program` could not be run in `cwd`, looked into after the system said `error`.
+/// Why `program` could not be run in `cwd`, looked into after the system said `error`. Not for errors that say something
+/// about the worker ([`shortage`]) or the directory ([`directory_fault`]).
 pub(super) fn explain(error: &io::Error, program: &Path, cwd: &Path) -> SpawnFailure {
-    if let Err(reason) = enter(cwd) {
-        let text = format!("cannot enter {}: {reason}", cwd.display());
-        return failure(SpawnFailureKind::NotExecutable, text);
-    }
     let file = cwd.join(program);
-    let kind = match error.raw_os_error().map(Errno::from_raw) {
+    match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT | Errno::ENOTDIR) if fs::metadata(&file).is_err() => {
-            return failure(SpawnFailureKind::NotFound, format!("no such program: {}", program.display()));
+            failure(SpawnFailureKind::NotFound, format!("no such program: {}", program.display()))
         }
         Some(errno @ (Errno::ENOENT | Errno::EACCES | Errno::ENOEXEC)) => {
             let text = fault(&file).unwrap_or_else(|| blame(errno, &file, cwd));
-            return failure(SpawnFailureKind::NotExecutable, format!("{}: {text}", program.display()));
+            failure(SpawnFailureKind::NotExecutable, format!("{}: {text}", program.display()))
         }
-        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO) => SpawnFailureKind::Worker,
-        _ => SpawnFailureKind::NotExecutable,
-    };
-    failure(kind, format!("{}: {}", program.display(), plain(error)))
+        _ => failure(SpawnFailureKind::NotExecutable, format!("{}: {}", program.display(), plain(error))),
+    }
+}
+
+/// What the worker is short of when the system says this; `None` when that says nothing about the worker.
+#[must_use]
+pub fn shortage(error: &io::Error) -> Option<Shortage> {
+    Some(match Errno::from_raw(error.raw_os_error()?) {
+        Errno::EMFILE | Errno::ENFILE | Errno::ETOOMANYREFS => Shortage::Descriptors,
+        Errno::EAGAIN => Shortage::Processes,
+        Errno::ENOMEM | Errno::ENOBUFS => Shortage::Memory,
+        Errno::ENOSPC | Errno::EDQUOT => Shortage::Disk,
+        Errno::EIO | Errno::EROFS => Shortage::Other,
+        _ => return None,
+    })
+}
+
+/// Why a task cannot run in `directory`, when it cannot.
+pub(super) fn directory_fault(directory: &Path) -> Option<DirectoryFault> {
+    match fs::metadata(directory) {
+        Ok(found) if !found.is_dir() => Some(DirectoryFault::NotDirectory),
+        Ok(_) => access(directory, AccessFlags::X_OK).is_err().then_some(DirectoryFault::Forbidden),
+        Err(error) => Some(match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOENT | Errno::ENAMETOOLONG) => DirectoryFault::Missing,
+            Some(Errno::ENOTDIR) => DirectoryFault::NotDirectory,
+            _ => DirectoryFault::Forbidden,
+        }),
+    }
 }
 
 /// What is wrong with `file` that the system gives for what it is.
@@ -124,13 +146,18 @@ pub(super) fn fault(file: &Path) -> Option<String> {
 }
 
 /// A failure with words for people, not more of them than are of use: a name in them is as long as a job likes.
-pub(super) fn failure(kind: SpawnFailureKind, mut reason: String) -> SpawnFailure {
+pub(super) fn failure(kind: SpawnFailureKind, reason: String) -> SpawnFailure {
+    SpawnFailure { kind, reason: shortened(reason) }
+}
+
+/// A reason, cut where it stops being of use.
+pub(super) fn shortened(mut reason: String) -> String {
     if reason.len() > LONGEST_REASON {
         let end = (0..=LONGEST_REASON).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
         reason.truncate(end);
         reason.push('…');
     }
-    SpawnFailure { kind, reason }
+    reason
 }
 
 /// What the system said, without Rust's `(os error 2)`.
@@ -139,14 +166,6 @@ pub(super) fn plain(error: &io::Error) -> String {
         Some(code) => Errno::from_raw(code).desc().to_lowercase(),
         None => error.to_string(),
     }
-}
-
-fn enter(cwd: &Path) -> Result<(), String> {
-    let found = fs::metadata(cwd).map_err(|error| plain(&error))?;
-    if !found.is_dir() {
-        return Err("not a directory".to_owned());
-    }
-    access(cwd, AccessFlags::X_OK).map_err(|errno| errno.desc().to_lowercase())
 }
 
 /// What a script's `#!` names.
@@ -205,11 +224,27 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_directory_is_blamed_before_the_program() {
-        let error = io::Error::from_raw_os_error(Errno::ENOENT as i32);
-        let failure = explain(&error, Path::new("/bin/sh"), Path::new("/nowhere/at/all"));
-        assert_eq!(failure.kind, SpawnFailureKind::NotExecutable);
-        assert_eq!(failure.reason, "cannot enter /nowhere/at/all: no such file or directory");
+    fn a_directory_is_there_or_it_is_said_what_is_wrong_with_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        file(dir.path(), "file", 0o755, b"");
+        assert_eq!(directory_fault(dir.path()), None);
+        assert_eq!(directory_fault(&dir.path().join("no/such")), Some(DirectoryFault::Missing));
+        assert_eq!(directory_fault(&dir.path().join("file")), Some(DirectoryFault::NotDirectory));
+        assert_eq!(directory_fault(&dir.path().join("file/under")), Some(DirectoryFault::NotDirectory));
+    }
+
+    #[test]
+    fn what_the_worker_lacks_is_told_from_what_the_task_did_wrong() {
+        let said = |errno: Errno| shortage(&io::Error::from_raw_os_error(errno as i32));
+        assert_eq!(
+            (said(Errno::EMFILE), said(Errno::ENFILE)),
+            (Some(Shortage::Descriptors), Some(Shortage::Descriptors))
+        );
+        assert_eq!((said(Errno::EAGAIN), said(Errno::ENOMEM)), (Some(Shortage::Processes), Some(Shortage::Memory)));
+        assert_eq!((said(Errno::ENOSPC), said(Errno::EDQUOT)), (Some(Shortage::Disk), Some(Shortage::Disk)));
+        for own in [Errno::E2BIG, Errno::ENOENT, Errno::EACCES, Errno::ENOEXEC, Errno::ETXTBSY, Errno::ELOOP] {
+            assert_eq!(said(own), None, "{own}");
+        }
     }
 
     #[test]

@@ -15,13 +15,16 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::executor::ExecConfig;
-use super::{family, sys};
+use super::{DescriptorLimit, family, shim, sys};
 use crate::wire::WireError;
 use crate::wire::frame::{self, HEADER_BYTES};
 use crate::wire::shim::{SHIM_FRAME, ShimFact, ShimOrder};
 
 /// Bytes of facts read at once: a fact is a few dozen.
 const READ_BYTES: usize = 1024;
+
+/// Exit codes of a shim that never was one: it could not get ready, or its loader could not load it.
+const NEVER_READY: [i32; 2] = [shim::NOT_READY as i32, 127];
 
 /// What is kept for the next order after a large one.
 const KEEP_BYTES: usize = 64 * 1024;
@@ -50,9 +53,11 @@ impl ShimProcess {
             None => Stdio::null(),
         };
         let mut command = Command::new(&config.shim_program);
-        command.arg0("octa-shim").arg("__exec").stdin(OwnedFd::from(theirs)).stdout(presence);
-        let pid = family::spawn(&mut command)?;
+        command.arg0("octa-shim").arg("__exec").arg(DescriptorLimit::raise().of_tasks());
+        command.stdin(OwnedFd::from(theirs)).stdout(presence);
+        // First: a shim that cannot be heard is not to be started.
         let socket = sys::watch(ours, Interest::READABLE)?;
+        let pid = family::spawn(&mut command)?;
         Ok(Self { pid: Some(pid), socket, inbox: Vec::new(), outbox: Vec::new() })
     }
 
@@ -72,7 +77,8 @@ impl ShimProcess {
         frame::encode(order, &mut self.outbox, SHIM_FRAME)
     }
 
-    /// Sends the order that was loaded, `descriptors` beside it.
+    /// Sends the order that was loaded, `descriptors` beside it. After an error that is a shortage
+    /// ([`program::shortage`]) the shim has heard nothing of it, and is as before.
     pub(super) async fn send(&mut self, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut sent = 0;
         while sent < self.outbox.len() {
@@ -82,7 +88,8 @@ impl ShimProcess {
                 Ok(more) => sent += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.room().await?,
-                Err(error) => return Err(error),
+                Err(error) if sent == 0 => return Err(error),
+                Err(error) => return Err(io::Error::other(error)),
             }
         }
         Ok(())
@@ -145,14 +152,16 @@ impl ShimProcess {
         let _ = tokio::task::spawn_blocking(move || family::bury(pid)).await;
     }
 
-    /// Makes sure that a shim which broke down is dead, and with it everything it contained.
-    pub(super) async fn destroy(&mut self) {
-        let Some(pid) = self.pid.take() else { return };
+    /// Makes sure that a shim which broke down is dead, and with it everything it contained. Says whether it had broken
+    /// down before it took any order.
+    pub(super) async fn destroy(&mut self) -> bool {
+        let Some(pid) = self.pid.take() else { return false };
         let destroyed = tokio::task::spawn_blocking(move || {
             let _ = kill(pid, Signal::SIGKILL);
-            family::bury(pid);
+            let status = family::bury(pid);
             family::sweep();
+            status.and_then(|status| status.code()).is_some_and(|code| NEVER_READY.contains(&code))
         });
-        let _ = destroyed.await;
+        destroyed.await.unwrap_or(false)
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::allowance::Allowance;
+use super::allowance::{Allowance, TooLong};
 use super::capture::Capture;
 use super::command::{self, Filled};
 use super::environment::unrepresentable;
@@ -22,7 +22,8 @@ use super::executor::{Attempt, Shared};
 use super::shim_process::ShimProcess;
 use super::stdin::{Feed, Stdin, pipe_from_task};
 use super::workplace::Scratch;
-use super::{Ending, ExecEvent, program};
+use super::{Ending, ExecEvent, Unstarted, program};
+use crate::model::obstacle::{Obstacle, Shortage};
 use crate::model::outcome::{SpawnFailure, SpawnFailureKind};
 use crate::model::spec::{OutputMode, Workdir};
 use crate::model::{Millis, Outcome};
@@ -88,13 +89,16 @@ pub(super) async fn serve(mut slot: Slot) {
                 break;
             }
         };
-        let (started, ending) = slot.run(&mut attempt).await;
+        let done = slot.run(&mut attempt).await;
         let alive = slot.shim.is_alive();
         if alive {
             // Before the news: whoever reacts to it finds a shim ready.
             slot.shared.put_idle(slot.number, slot.door.clone());
         }
-        slot.shared.end(&attempt, started, ending).await;
+        match done {
+            Done::Over(started, ending) => slot.shared.end(&attempt, started, ending).await,
+            Done::NotStarted(unstarted) => slot.shared.not_started(&attempt, unstarted).await,
+        }
         if !alive {
             return;
         }
@@ -105,6 +109,34 @@ pub(super) async fn serve(mut slot: Slot) {
         slot.shared.dispatch(attempt);
     }
     slot.shim.end().await;
+}
+
+/// What is to be said of an attempt that a slot is done with.
+enum Done {
+    /// It is over; that it had started, if that was not said yet.
+    Over(Option<ExecEvent>, Ending),
+    /// It was not started.
+    NotStarted(Unstarted),
+}
+
+/// Why an attempt is not given to a shim.
+enum NoStart {
+    /// It could be started nowhere.
+    Fault(SpawnFailure),
+    /// It could be started elsewhere, or later.
+    Unstarted(Unstarted),
+}
+
+impl From<SpawnFailure> for NoStart {
+    fn from(failure: SpawnFailure) -> Self {
+        Self::Fault(failure)
+    }
+}
+
+impl From<TooLong> for NoStart {
+    fn from(too_long: TooLong) -> Self {
+        Self::Fault(too_long.into())
+    }
 }
 
 /// What one attempt needs beside the order that the shim process has ready.
@@ -126,7 +158,8 @@ enum Heard {
 
 /// The end of a task's processes.
 struct Over {
-    outcome: Outcome,
+    /// How they ended, or why there were none.
+    outcome: Result<Outcome, Unstarted>,
     /// Whether there was, or may have been, any.
     had_process: bool,
     /// How long there was a process, when its start was not told yet and there was one.
@@ -136,14 +169,18 @@ struct Over {
 
 impl Slot {
     /// Runs one attempt from its directory to its last byte. Returns what is still to be said of it.
-    async fn run(&mut self, attempt: &mut Attempt) -> (Option<ExecEvent>, Ending) {
+    async fn run(&mut self, attempt: &mut Attempt) -> Done {
         let prepared = match self.prepare(attempt) {
             Ok(prepared) => prepared,
-            Err(failure) => {
+            Err(why) => {
                 self.clear_directory().await;
-                return (None, Ending::before_start(Outcome::SpawnFailed(failure)));
+                return match why {
+                    NoStart::Fault(failure) => Done::Over(None, Ending::before_start(Outcome::SpawnFailed(failure))),
+                    NoStart::Unstarted(unstarted) => Done::NotStarted(unstarted),
+                };
             }
         };
+        let kills_before = self.shared.oom.count();
         let Prepared { stdin, outputs: [stdout, stderr], mut capture, feed } = prepared;
         let descriptors = [stdin.as_ref().unwrap_or(&self.shared.null).as_fd(), stdout.as_fd(), stderr.as_fd()];
         let sent = self.shim.send(&descriptors).await;
@@ -153,6 +190,8 @@ impl Slot {
         let feeding = feed.map(|feed| tokio::spawn(feed.run()));
         let over = match sent {
             Ok(()) => self.attend(attempt, &mut capture, has_client || feeding.is_some()).await,
+            // The shim has heard nothing.
+            Err(error) if program::shortage(&error).is_some() => Over::never(Unstarted::of("order a shim", &error)),
             Err(_) => self.bury().await,
         };
         feeding.as_ref().map(JoinHandle::abort);
@@ -162,8 +201,22 @@ impl Slot {
         let (stdout_bytes, stderr_bytes, buffer) = capture.finish();
         self.buffer = Some(buffer);
         let Over { outcome, had_process, untold, peak_memory_bytes } = over;
+        let outcome = match outcome {
+            Ok(outcome) => self.with_cause(attempt, kills_before, outcome),
+            Err(unstarted) => return Done::NotStarted(of_this_job(unstarted, attempt)),
+        };
         let started = untold.map(|ago| ExecEvent::Started { id: attempt.id(), ago });
-        (started, Ending { outcome, had_process, peak_memory_bytes, stdout_bytes, stderr_bytes, kept, directory })
+        let ending = Ending { outcome, had_process, peak_memory_bytes, stdout_bytes, stderr_bytes, kept, directory };
+        Done::Over(started, ending)
+    }
+
+    /// The outcome of an attempt that was started at this count of kills, with the kernel's part in it: nobody here
+    /// killed it, and it died of SIGKILL, or its shell says so of the command.
+    fn with_cause(&self, attempt: &Attempt, kills_before: u64, outcome: Outcome) -> Outcome {
+        const KILLED: i32 = nix::sys::signal::Signal::SIGKILL as i32;
+        let killed = matches!(outcome, Outcome::Signalled(KILLED)) || outcome == Outcome::Exited(128 + KILLED);
+        let by_kernel = killed && !attempt.control.is_asked() && self.shared.oom.explain(kills_before);
+        if by_kernel { Outcome::OomKilled } else { outcome }
     }
 
     /// Has nothing of an attempt left in the directory that the next one gets.
@@ -182,12 +235,9 @@ impl Slot {
     }
 
     /// Makes the directory and the pipes, works out what to run, and has the order for it ready to be sent.
-    fn prepare(&mut self, attempt: &mut Attempt) -> Result<Prepared, SpawnFailure> {
-        let worker_failed = |what: &'static str| {
-            move |error: io::Error| {
-                program::failure(SpawnFailureKind::Worker, format!("{what}: {}", program::plain(&error)))
-            }
-        };
+    fn prepare(&mut self, attempt: &mut Attempt) -> Result<Prepared, NoStart> {
+        let worker_failed =
+            |what: &'static str| move |error: io::Error| NoStart::Unstarted(Unstarted::of(what, &error));
         let attached = attempt.start.attached.take();
         if let Some(prepared) = attempt.start.directory.take() {
             self.spare = self.scratch.replace(prepared);
@@ -208,7 +258,7 @@ impl Slot {
         let mut env = self.shared.base.of_attempt(start, scratch_path, &mut allowance)?;
         env.extend(variables);
         if let Some(reason) = unrepresentable(&argv, &env, cwd.as_os_str()) {
-            return Err(program::failure(SpawnFailureKind::NotExecutable, reason));
+            return Err(program::failure(SpawnFailureKind::NotExecutable, reason).into());
         }
         let memory_bytes = spec.demand.memory_bytes;
         self.lease = self.shared.lease_of(spec);
@@ -298,8 +348,11 @@ impl Slot {
 
     /// The shim is dead or deaf: ends all that it contained.
     async fn bury(&mut self) -> Over {
-        self.shim.destroy().await;
-        Over { outcome: Outcome::Lost, had_process: true, untold: None, peak_memory_bytes: 0 }
+        if self.shim.destroy().await {
+            let (obstacle, detail) = (Obstacle::Shortage(Shortage::Other), "start a shim: it could not get ready");
+            return Over::never(Unstarted { obstacle, detail: detail.to_owned() });
+        }
+        Over { outcome: Ok(Outcome::Lost), had_process: true, untold: None, peak_memory_bytes: 0 }
     }
 
     /// Says that the attempt has had a process for `ago`.
@@ -312,9 +365,10 @@ fn heard(fact: ShimFact) -> Heard {
     match fact {
         ShimFact::Started { running_us, .. } => Heard::Started(Duration::from_micros(running_us)),
         ShimFact::SpawnFailed(failure) => {
-            let outcome = Outcome::SpawnFailed(failure);
+            let outcome = Ok(Outcome::SpawnFailed(failure));
             Heard::Over(Over { outcome, had_process: false, untold: None, peak_memory_bytes: 0 })
         }
+        ShimFact::NotStarted { obstacle, detail } => Heard::Over(Over::never(Unstarted { obstacle, detail })),
         ShimFact::Ended { status, ran_us, peak_memory_bytes } => {
             let outcome = match status {
                 ShimStatus::Exited(code) => Outcome::Exited(code),
@@ -325,8 +379,25 @@ fn heard(fact: ShimFact) -> Heard {
             // One whose lease was over before its start never had a process.
             let had_process = (status, ran_us) != (ShimStatus::LeaseOver, 0);
             let untold = had_process.then(|| Duration::from_micros(ran_us));
-            Heard::Over(Over { outcome, had_process, untold, peak_memory_bytes })
+            Heard::Over(Over { outcome: Ok(outcome), had_process, untold, peak_memory_bytes })
         }
+    }
+}
+
+impl Over {
+    /// There was no process.
+    fn never(unstarted: Unstarted) -> Self {
+        Self { outcome: Err(unstarted), had_process: false, untold: None, peak_memory_bytes: 0 }
+    }
+}
+
+/// What kept an attempt, as its job is concerned: that its fresh directory cannot be entered says nothing about the job.
+fn of_this_job(unstarted: Unstarted, attempt: &Attempt) -> Unstarted {
+    match (unstarted.obstacle, &attempt.start.spec.spec().workdir) {
+        (Obstacle::Directory(_), Workdir::Fresh) => {
+            Unstarted { obstacle: Obstacle::Shortage(Shortage::Other), ..unstarted }
+        }
+        _ => unstarted,
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compact::{as_array, batch, blobs};
 use super::files::{BlobRef, BlobWish, Content, FileTraffic, OutputFile};
+use super::obstacle::{DirectoryFault, Shortage};
 use super::offload::{GivenAway, GrantedAttempt, TakenOver};
 use super::peers::LinkedPeer;
 use super::pieces::BlobHolders;
@@ -35,6 +36,10 @@ pub enum WorkerMessage {
     Ended(#[serde(deserialize_with = "batch")] Vec<EndedAttempt>),
     /// These attempts were never started here and are given back; counts as nothing.
     Returned(#[serde(deserialize_with = "batch")] Vec<FencedAttempt>),
+    /// These attempts cannot be started here because of their job's `--cwd`, and are given back; counts as nothing.
+    Refused(#[serde(deserialize_with = "batch")] Vec<RefusedAttempt>),
+    /// What this worker is short of: until it says `None`, no new work. After a welcome only when it is short.
+    Short(Option<Shortage>),
     /// Assignments arrived for a job whose spec is not here.
     SpecMissing(JobId),
     /// The worker is stopping: no new work, please.
@@ -126,6 +131,17 @@ pub struct StartedAttempt {
     pub fence: Fence,
     /// When, in dispatcher time.
     pub at: Timestamp,
+}
+
+/// An attempt whose job runs in a directory that its worker cannot use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedAttempt {
+    /// Which.
+    pub id: AttemptId,
+    /// Its fence.
+    pub fence: Fence,
+    /// What is wrong with the directory there.
+    pub fault: DirectoryFault,
 }
 
 /// An attempt that has ended.
@@ -318,6 +334,7 @@ pub struct HeardPeer {
 as_array!(FencedAttempt { id, fence });
 as_array!(HeldAttempt { id, fence, started_at, gpus });
 as_array!(StartedAttempt { id, fence, at });
+as_array!(RefusedAttempt { id, fence, fault });
 as_array!(EndedAttempt { id, fence, report });
 as_array!(Assignment { task, attempt, fence, gpus });
 as_array!(CancelAttempt { id, fence, grace, why });

@@ -20,6 +20,7 @@ pub mod items;
 pub mod limits;
 pub mod messages;
 pub mod node;
+pub mod obstacle;
 pub mod offload;
 pub mod outcome;
 pub mod paths;

@@ -17,9 +17,11 @@ pub enum Outcome {
     /// The process died by this signal.
     Signalled(i32),
     /// It exceeded its time limit, which was this long.
-    TimedOut(Millis),
+    TimedOut(Millis, LimitSource),
     /// It had more memory than it asked for.
     OutOfMemory,
+    /// The system killed it, or the process that decided its exit code, because its worker had no memory left.
+    OomKilled,
     /// It could not be started.
     SpawnFailed(SpawnFailure),
     /// An input could not be brought to the worker, or an output not be kept.
@@ -35,6 +37,16 @@ pub enum Outcome {
     DependencyFailed(super::JobId),
     /// Somebody or something ended it.
     Cancelled(Cancellation),
+}
+
+/// Who set a time limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitSource {
+    /// The job: `--time-limit`.
+    Job,
+    /// The dispatcher: `--task-timeout`, for jobs that set none.
+    Dispatcher,
 }
 
 /// Why a process could not be started.
@@ -102,8 +114,8 @@ impl Outcome {
             Self::Exited(0) | Self::Cancelled(_) => return None,
             Self::Exited(_) => Cause::Exit,
             Self::Signalled(_) => Cause::Signal,
-            Self::TimedOut(_) => Cause::Timeout,
-            Self::OutOfMemory => Cause::Oom,
+            Self::TimedOut(..) => Cause::Timeout,
+            Self::OutOfMemory | Self::OomKilled => Cause::Oom,
             Self::SpawnFailed(_) => Cause::Spawn,
             Self::TransferFailed(_) | Self::OutputMissing(_) | Self::InputLost(_) => Cause::Transfer,
             Self::Lost => Cause::Lost,
@@ -117,8 +129,8 @@ impl Outcome {
         match self {
             Self::Exited(code) => *code,
             Self::Signalled(signal) => signal.saturating_add(128),
-            Self::TimedOut(_) => 124,
-            Self::OutOfMemory => 137,
+            Self::TimedOut(..) => 124,
+            Self::OutOfMemory | Self::OomKilled => 137,
             Self::SpawnFailed(failure) => match failure.kind {
                 SpawnFailureKind::NotFound => 127,
                 SpawnFailureKind::NotExecutable => 126,
@@ -142,8 +154,12 @@ impl fmt::Display for Outcome {
             Self::Exited(0) => f.write_str("succeeded"),
             Self::Exited(code) => write!(f, "failed with exit code {code}"),
             Self::Signalled(signal) => write!(f, "was killed by signal {signal}"),
-            Self::TimedOut(limit) => write!(f, "exceeded its time limit of {limit}"),
+            Self::TimedOut(limit, LimitSource::Job) => write!(f, "exceeded its --time-limit of {limit}"),
+            Self::TimedOut(limit, LimitSource::Dispatcher) => {
+                write!(f, "was ended after {limit}: the dispatcher's --task-timeout; --time-limit changes it")
+            }
             Self::OutOfMemory => f.write_str("exceeded the memory that it asked for"),
+            Self::OomKilled => f.write_str("was killed by the system: its worker ran out of memory"),
             Self::SpawnFailed(failure) => write!(f, "could not start: {}", failure.reason),
             Self::TransferFailed(reason) => write!(f, "could not move its files: {reason}"),
             Self::OutputMissing(what) => write!(f, "did not make what it declared: {what}"),
@@ -296,7 +312,11 @@ mod tests {
     fn what_was_cut_short_has_not_ended_by_itself() {
         let own = [Outcome::Exited(0), Outcome::Exited(7), Outcome::Signalled(11), Outcome::OutputMissing("x".into())];
         assert!(own.iter().all(Outcome::is_its_own));
-        let cut = [Outcome::Cancelled(Cancellation::Interrupted), Outcome::TimedOut(Millis(1)), Outcome::OutOfMemory];
+        let cut = [
+            Outcome::Cancelled(Cancellation::Interrupted),
+            Outcome::TimedOut(Millis(1), LimitSource::Job),
+            Outcome::OutOfMemory,
+        ];
         assert!(!cut.iter().any(Outcome::is_its_own));
     }
 
@@ -305,7 +325,8 @@ mod tests {
         let spawn = |kind| Outcome::SpawnFailed(SpawnFailure { kind, reason: String::new() });
         assert_eq!(Outcome::Exited(7).exit_code(), 7);
         assert_eq!(Outcome::Signalled(9).exit_code(), 137);
-        assert_eq!(Outcome::TimedOut(Millis(1)).exit_code(), 124);
+        assert_eq!(Outcome::TimedOut(Millis(1), LimitSource::Dispatcher).exit_code(), 124);
+        assert_eq!((Outcome::OomKilled.exit_code(), Outcome::OomKilled.cause()), (137, Some(Cause::Oom)));
         assert_eq!(spawn(SpawnFailureKind::NotFound).exit_code(), 127);
         assert_eq!(spawn(SpawnFailureKind::NotExecutable).exit_code(), 126);
         assert_eq!(Outcome::Lost.exit_code(), 125);

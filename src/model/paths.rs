@@ -55,6 +55,12 @@ pub enum LinkFault {
     ClimbsLate,
 }
 
+/// Whether a path begins at a root: `/`, or on Windows a drive or a share.
+#[must_use]
+pub fn is_absolute(path: &[u8]) -> bool {
+    matches!(path, [b'/', ..] | [b'\\', b'\\', ..]) || matches!(path, [drive, b':', ..] if drive.is_ascii_alphabetic())
+}
+
 /// Checks that `path` is relative, has only proper names in it and is in the one form that it can have.
 ///
 /// # Errors

@@ -306,8 +306,8 @@ impl RetryOn {
             Outcome::Exited(0) => false,
             Outcome::Exited(code) => self.codes.as_ref().is_none_or(|codes| codes.contains(code)),
             Outcome::Signalled(_) => self.signal,
-            Outcome::OutOfMemory => self.oom,
-            Outcome::TimedOut(_) => self.timeout,
+            Outcome::OutOfMemory | Outcome::OomKilled => self.oom,
+            Outcome::TimedOut(..) => self.timeout,
             Outcome::SpawnFailed(_) | Outcome::TransferFailed(_) => self.codes.is_none(),
             // What said that it succeeded would say so again: its command or the name of its output is wrong.
             Outcome::OutputMissing(_) => false,

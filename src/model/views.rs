@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::files::{FileTraffic, TaskFiles};
+use super::obstacle::Shortage;
 use super::outcome::Cancellation;
 use super::records::DiskSpace;
 use super::records::TaskCounts;
@@ -261,6 +262,9 @@ pub struct WorkerView {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Tasks whose recorded result came from it since the dispatcher started.
     pub tasks_done: u64,
+    /// What it is short of, so that it starts nothing for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortage: Option<Shortage>,
     /// While it drains: outputs that it alone has and that are still to be copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs_to_copy: Option<u64>,

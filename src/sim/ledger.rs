@@ -241,11 +241,11 @@ impl Ledger {
         let run = self.runs.get(&fence);
         assert!(run.is_none_or(|run| run.id == id), "{id} is recorded by another attempt's fence");
         match outcome {
-            Outcome::Exited(_) | Outcome::Signalled(_) | Outcome::OutOfMemory => {
+            Outcome::Exited(_) | Outcome::Signalled(_) | Outcome::OutOfMemory | Outcome::OomKilled => {
                 let did = run.and_then(|run| run.outcome.as_ref());
                 assert_eq!(did, Some(outcome), "{id} is recorded to have ended otherwise than it did");
             }
-            Outcome::TimedOut(_) => {
+            Outcome::TimedOut(..) => {
                 let over = run.is_some_and(|run| run.outcome.is_some());
                 assert!(over, "{id} is recorded as timed out but runs");
             }

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, Row, ToSql};
 
 use super::StoreError;
-use crate::model::outcome::{Cancellation, SpawnFailure, SpawnFailureKind};
+use crate::model::outcome::{Cancellation, LimitSource, SpawnFailure, SpawnFailureKind};
 use crate::model::{Digest, Epoch, NodeName};
 use crate::model::{Fence, JobId, Millis, NodeId, Outcome, Role, TaskState, Timestamp};
 
@@ -106,8 +106,10 @@ pub(super) fn outcome(outcome: Option<&Outcome>) -> OutcomeColumns<'_> {
     let (word, number, text) = match outcome {
         Outcome::Exited(code) => ("exit", Some(i64::from(*code)), None),
         Outcome::Signalled(signal) => ("signal", Some(i64::from(*signal)), None),
-        Outcome::TimedOut(limit) => ("timeout", Some(int(limit.0)), None),
+        Outcome::TimedOut(limit, LimitSource::Job) => ("timeout", Some(int(limit.0)), None),
+        Outcome::TimedOut(limit, LimitSource::Dispatcher) => ("timeout", Some(int(limit.0)), Some(DISPATCHERS)),
         Outcome::OutOfMemory => ("oom", None, None),
+        Outcome::OomKilled => ("oom", None, Some(SYSTEMS)),
         Outcome::SpawnFailed(failure) => {
             let code = match failure.kind {
                 SpawnFailureKind::NotFound => 127,
@@ -139,7 +141,11 @@ pub(super) fn outcome_from(row: &Row<'_>, at: usize) -> Result<Option<Outcome>, 
     Ok(Some(match word {
         "exit" => Outcome::Exited(small()?),
         "signal" => Outcome::Signalled(small()?),
-        "timeout" => Outcome::TimedOut(Millis(large()?)),
+        "timeout" => {
+            let source = if text.as_deref() == Some(DISPATCHERS) { LimitSource::Dispatcher } else { LimitSource::Job };
+            Outcome::TimedOut(Millis(large()?), source)
+        }
+        "oom" if text.as_deref() == Some(SYSTEMS) => Outcome::OomKilled,
         "oom" => Outcome::OutOfMemory,
         "spawn" => {
             let kind = match number {
@@ -158,6 +164,11 @@ pub(super) fn outcome_from(row: &Row<'_>, at: usize) -> Result<Option<Outcome>, 
         word => Outcome::Cancelled(cancellation_from(word, text)?),
     }))
 }
+
+/// The text of a time limit that the dispatcher set.
+const DISPATCHERS: &str = "dispatcher";
+/// The text of a kill by the system for want of memory.
+const SYSTEMS: &str = "system";
 
 const BAD_OUTCOME: StoreError = StoreError::BadValue { column: "outcome" };
 
@@ -200,8 +211,10 @@ mod tests {
             Outcome::Exited(0),
             Outcome::Exited(-1),
             Outcome::Signalled(9),
-            Outcome::TimedOut(Millis(1500)),
+            Outcome::TimedOut(Millis(1500), LimitSource::Job),
+            Outcome::TimedOut(Millis(1500), LimitSource::Dispatcher),
             Outcome::OutOfMemory,
+            Outcome::OomKilled,
             spawn(SpawnFailureKind::NotFound),
             spawn(SpawnFailureKind::NotExecutable),
             spawn(SpawnFailureKind::Worker),

@@ -115,6 +115,7 @@ impl Message for WorkerMessage {
                 ended.iter().filter_map(|ended| ended.report.files.as_deref()).try_for_each(TaskFiles::check_bounds)
             }
             Self::Returned(returned) => at_most("returned attempts", returned.len(), MAX_BATCH),
+            Self::Refused(refused) => at_most("refused attempts", refused.len(), MAX_BATCH),
             Self::Neighbours(heard) => {
                 at_most("neighbours", heard.len(), MAX_NEIGHBOURS)?;
                 heard.iter().filter_map(|peer| peer.address.as_ref()).try_for_each(|address| short_address(address))
@@ -130,7 +131,7 @@ impl Message for WorkerMessage {
             Self::TookOver(taken) => at_most("attempts taken over", taken.len(), MAX_BATCH),
             Self::GaveAway(given) => at_most("attempts given away", given.len(), MAX_BATCH),
             Self::NeverCame(attempts) => at_most("attempts that never came", attempts.len(), MAX_BATCH),
-            Self::Heartbeat { .. } | Self::SpecMissing(_) | Self::Stopping | Self::Moved(_) => Ok(()),
+            Self::Heartbeat { .. } | Self::Short(_) | Self::SpecMissing(_) | Self::Stopping | Self::Moved(_) => Ok(()),
         }
     }
 }

@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::frame::Message;
+use crate::model::obstacle::Obstacle;
 use crate::model::outcome::SpawnFailure;
 use crate::model::{Millis, RawString};
 
@@ -70,6 +71,13 @@ pub enum ShimFact {
     },
     /// It could not be started; the shim is free again.
     SpawnFailed(SpawnFailure),
+    /// It was not started, through no fault of its own; the shim is free again.
+    NotStarted {
+        /// What kept it.
+        obstacle: Obstacle,
+        /// What was tried and what the system said, for the log.
+        detail: String,
+    },
     /// It has ended and nothing of it is left; the shim is free again.
     Ended {
         /// How.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use octaskly::exec::{
     AttachedIo, Ending, ExecConfig, ExecEvent, Executor, Kept, LogReader, OutputChunk, Presence, StartAttempt,
+    Unstarted,
 };
 use octaskly::model::messages::Assignment;
 use octaskly::model::spec::{CommandLine, JobSpec, OutputMode};
@@ -22,6 +23,7 @@ pub(crate) struct Rig {
     pub(crate) executor: Executor,
     events: mpsc::Receiver<ExecEvent>,
     ended: BTreeMap<AttemptId, Ending>,
+    unstarted: BTreeMap<AttemptId, Unstarted>,
     pub(crate) started: BTreeMap<AttemptId, Duration>,
     pub(crate) work: tempfile::TempDir,
     jobs: u64,
@@ -47,7 +49,7 @@ pub(crate) fn marked(mark: &str, command: &str) -> JobSpec {
 /// The configuration of an executor under `work`.
 pub(crate) fn config(work: &Path, presence: Option<Presence>) -> ExecConfig {
     let shim_program = env!("CARGO_BIN_EXE_octaskly").into();
-    ExecConfig { shim_program, work_root: work.join("work"), ready_shims: 0, presence }
+    ExecConfig { shim_program, work_root: work.join("work"), ready_shims: 0, presence, oom_counter: None }
 }
 
 impl Rig {
@@ -59,7 +61,15 @@ impl Rig {
 
     /// A rig for an executor that was started already.
     pub(crate) fn around(executor: Executor, events: mpsc::Receiver<ExecEvent>, work: tempfile::TempDir) -> Self {
-        Self { executor, events, ended: BTreeMap::new(), started: BTreeMap::new(), work, jobs: 0 }
+        Self {
+            executor,
+            events,
+            ended: BTreeMap::new(),
+            unstarted: BTreeMap::new(),
+            started: BTreeMap::new(),
+            work,
+            jobs: 0,
+        }
     }
 
     /// Starts task `index` of a new job.
@@ -102,12 +112,48 @@ impl Rig {
             if let Some(ending) = self.ended.remove(&id) {
                 return ending;
             }
-            let event = tokio::time::timeout(Duration::from_secs(60), self.events.recv()).await;
-            match event.expect("something happens within a minute").expect("the executor lives") {
-                ExecEvent::Started { id, ago } => drop(self.started.insert(id, ago)),
-                ExecEvent::Ended { id, ending } => assert!(self.ended.insert(id, ending).is_none(), "{id} ended twice"),
+            if let Some(unstarted) = self.unstarted.get(&id) {
+                panic!("{id} was not started: {unstarted:?}");
             }
+            self.hear().await;
         }
+    }
+
+    /// Waits until it is said that an attempt is not started.
+    pub(crate) async fn not_started(&mut self, id: AttemptId) -> Unstarted {
+        loop {
+            if let Some(unstarted) = self.unstarted.remove(&id) {
+                return unstarted;
+            }
+            if let Some(ending) = self.ended.get(&id) {
+                panic!("{id} has ended: {ending:?}");
+            }
+            self.hear().await;
+        }
+    }
+
+    /// Whether an attempt was started, once it is known.
+    pub(crate) async fn has_started(&mut self, id: AttemptId) -> bool {
+        loop {
+            if self.unstarted.contains_key(&id) {
+                return false;
+            }
+            if self.started.contains_key(&id) || self.ended.contains_key(&id) {
+                return true;
+            }
+            self.hear().await;
+        }
+    }
+
+    /// Waits for one event.
+    async fn hear(&mut self) {
+        let event = tokio::time::timeout(Duration::from_secs(60), self.events.recv()).await;
+        let said = match event.expect("something happens within a minute").expect("the executor lives") {
+            ExecEvent::Started { id, ago } => return drop(self.started.insert(id, ago)),
+            ExecEvent::Ended { id, ending } => (id, self.ended.insert(id, ending).is_none()),
+            ExecEvent::NotStarted { id, unstarted } => (id, self.unstarted.insert(id, unstarted).is_none()),
+        };
+        assert!(said.1, "{} ended twice", said.0);
     }
 
     pub(crate) async fn run(&mut self, spec: JobSpec) -> Ending {

@@ -15,6 +15,7 @@ mod selection;
 mod submission;
 mod target;
 mod trust;
+mod workdir;
 mod worker;
 
 pub(crate) use bench::{bench_plan, bench_size, bench_tasks};

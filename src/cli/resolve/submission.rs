@@ -11,7 +11,7 @@ use std::ffi::{OsStr, OsString};
 use super::command::{self, Manner};
 use super::inputs::{self, Files};
 use super::intake::{self, StdinPlan};
-use super::{Environment, items, option, read};
+use super::{Environment, items, option, read, workdir};
 use crate::cli::args::{JsonForm, TaskArgs};
 use crate::cli::error::{CliError, Place};
 use crate::cli::value::{self, ValueError};
@@ -19,7 +19,7 @@ use crate::client::files::Luggage;
 use crate::exec;
 use crate::model::limits::{CLIENT_GRACE, MAX_IDEMPOTENCY_KEY_BYTES, MAX_ROWS};
 use crate::model::selector::{Part, Selector};
-use crate::model::spec::{Dependency, DependencyCondition, JobSpec, OutputMode, RetryPolicy, Workdir};
+use crate::model::spec::{Dependency, DependencyCondition, JobSpec, OutputMode, RetryPolicy};
 use crate::model::{Demand, Items, JobId, Millis, RawString};
 
 /// A job that is ready to be submitted.
@@ -92,9 +92,7 @@ pub(crate) fn job(args: &TaskArgs, output: Output, environment: &Environment) ->
         spec.priority = priority;
     }
     if let Some(dir) = &args.cwd {
-        let given = if dir.is_empty() { Err(ValueError::Empty) } else { Ok(RawString::from(dir.as_os_str())) };
-        let dir = given.map_err(|error| CliError::value(Place::Option("--cwd"), dir, error))?;
-        spec.workdir = Workdir::Existing(dir);
+        spec.workdir = workdir::workdir(dir, &spec.items, environment)?;
     }
     if let Some(level) = option("--isolation", args.isolation.as_deref(), value::isolation)? {
         spec.isolation = level;

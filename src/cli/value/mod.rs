@@ -162,6 +162,15 @@ pub(crate) enum ValueError {
     /// A pattern without a match.
     #[error("no file matches it")]
     NoMatch,
+    /// A directory that begins with what the shell replaces.
+    #[error("the shell has left the ~ as it is")]
+    TildeLeft,
+    /// A placeholder where none is filled in.
+    #[error("placeholders are not filled in here")]
+    NotFilledIn,
+    /// A relative directory where there is no current one.
+    #[error("the current directory cannot be used: {0}")]
+    NoCurrentDirectory(String),
     /// With its placeholders filled in it is no path any more.
     #[error("the path gets too long")]
     PathTooLong,
@@ -235,6 +244,11 @@ impl ValueError {
             Self::Selector(_) => "name jobs and tasks as 5, 5.3, 1-3,7, last, last.3 or all",
             Self::NotCommand => "`octaskly --help` lists the commands",
             Self::NeedsName => "say what the task is to find it as: --in PATH=NAME",
+            Self::TildeLeft => {
+                "write --cwd ~/DIR with a space, or --cwd \"$HOME/DIR\"; ./~ is a directory of that name"
+            }
+            Self::NotFilledIn => "change the directory in the command: 'cd /data/{} && ./go'",
+            Self::NoCurrentDirectory(_) => "change to a directory that exists, or write an absolute path",
             Self::NoMatch => "patterns are matched here, where the job is submitted; quote them",
             Self::BadPath(..) => "a name is a path beneath the task's directory, as in data/a.csv",
             Self::BadOutput(..) => {

@@ -44,6 +44,7 @@ pub(crate) fn retry_on(text: &str) -> Result<RetryOn, ValueError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::outcome::LimitSource;
     use crate::model::{Millis, Outcome};
 
     #[test]
@@ -64,7 +65,7 @@ mod tests {
         assert!(on.covers(&Outcome::Signalled(9)));
         assert!(!on.covers(&Outcome::Exited(1)) && !on.covers(&Outcome::OutOfMemory));
         let on = retry_on("exit,timeout").expect("understood");
-        assert!(on.covers(&Outcome::Exited(1)) && on.covers(&Outcome::TimedOut(Millis(1))));
+        assert!(on.covers(&Outcome::Exited(1)) && on.covers(&Outcome::TimedOut(Millis(1), LimitSource::Job)));
         assert!(!on.covers(&Outcome::Signalled(9)));
         assert_eq!(retry_on("0"), Err(ValueError::ZeroExit));
         assert_eq!(retry_on("sometimes"), Err(ValueError::NotFailure("sometimes".into())));

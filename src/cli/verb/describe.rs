@@ -1,12 +1,12 @@
-//! A job's spec as `show` prints it: only what was asked for, one field a line.
+//! A job's spec as `show` prints it: what was asked for, and the time limit always; one field a line.
 
 use crate::cli::output::text;
 use crate::model::files::{InputSource, InputSpec};
 use crate::model::spec::{CommandLine, DependencyCondition, JobSpec, RetryPolicy, StdinSource, TimeLimit, Workdir};
-use crate::model::{Content, Items, RawString};
+use crate::model::{Content, Items, Millis, RawString};
 
-/// Fields with their values, in the order in which they matter.
-pub(super) fn spec(spec: &JobSpec) -> Vec<(&'static str, String)> {
+/// Fields with their values, in the order in which they matter. `task_timeout` is the dispatcher's.
+pub(super) fn spec(spec: &JobSpec, task_timeout: Millis) -> Vec<(&'static str, String)> {
     let mut fields = vec![("command", command(&spec.command))];
     let mut field = |name, value: Option<String>| fields.extend(value.map(|value| (name, value)));
     field("array", items(spec));
@@ -16,14 +16,7 @@ pub(super) fn spec(spec: &JobSpec) -> Vec<(&'static str, String)> {
     field("isolation", (spec.isolation != Default::default()).then(|| format!("{:?}", spec.isolation).to_lowercase()));
     field("priority", (spec.priority != 0).then(|| spec.priority.to_string()));
     field("after", after(spec));
-    field(
-        "time limit",
-        match spec.time_limit {
-            TimeLimit::Dispatcher => None,
-            TimeLimit::Unlimited => Some("none".to_owned()),
-            TimeLimit::Limited(limit) => Some(limit.to_string()),
-        },
-    );
+    field("time limit", Some(time_limit(spec.time_limit, task_timeout)));
     field("client grace", spec.client_grace().map(|grace| grace.to_string()));
     let env: Vec<_> = spec.env.keys().map(RawString::to_string).collect();
     field("env", (!env.is_empty()).then(|| env.join(" ")));
@@ -56,6 +49,15 @@ fn command(command: &CommandLine) -> String {
     match command {
         CommandLine::Shell(line) => line.to_string(),
         CommandLine::Exec(argv) => argv.iter().map(quoted).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// How long a task may run, and who says so.
+fn time_limit(limit: TimeLimit, task_timeout: Millis) -> String {
+    match limit {
+        TimeLimit::Dispatcher => format!("{task_timeout} (the dispatcher's --task-timeout)"),
+        TimeLimit::Unlimited => "none (--time-limit)".to_owned(),
+        TimeLimit::Limited(limit) => format!("{limit} (--time-limit)"),
     }
 }
 
@@ -137,21 +139,31 @@ fn retries(spec: &JobSpec) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::limits::TASK_TIMEOUT;
     use crate::model::{Demand, MilliCpu};
 
     #[test]
     fn only_what_was_asked_for_is_shown() {
         let plain = JobSpec::single(CommandLine::Shell("echo hi".into()));
-        assert_eq!(spec(&plain), [("command", "echo hi".to_owned())]);
+        let default = ("time limit", "5 min (the dispatcher's --task-timeout)".to_owned());
+        assert_eq!(spec(&plain, TASK_TIMEOUT), [("command", "echo hi".to_owned()), default]);
         let full = JobSpec {
             items: Items::Range { first: 1, last: 9, step: 2 },
             max_concurrent: Some(3),
             demand: Demand { cpu: MilliCpu(1500), memory_bytes: 4 << 30, ..Demand::default() },
             ..JobSpec::single(CommandLine::Exec(vec!["echo".into(), "it's".into(), "".into(), "{}".into()]))
         };
-        let fields = spec(&full);
+        let fields = spec(&full, TASK_TIMEOUT);
         assert_eq!(fields[0], ("command", r"echo 'it'\''s' '' {}".to_owned()));
         assert_eq!(fields[1], ("array", "1-9:2, at most 3 at once".to_owned()));
         assert_eq!(fields[2], ("needs", "1.5 CPU, 4 GiB memory".to_owned()));
+    }
+
+    #[test]
+    fn the_time_limit_is_shown_with_the_option_that_set_it() {
+        let shown = |limit| time_limit(limit, Millis(30_000));
+        assert_eq!(shown(TimeLimit::Dispatcher), "30 s (the dispatcher's --task-timeout)");
+        assert_eq!(shown(TimeLimit::Limited(Millis(600_000))), "10 min (--time-limit)");
+        assert_eq!(shown(TimeLimit::Unlimited), "none (--time-limit)");
     }
 }

@@ -9,13 +9,15 @@ pub(super) fn of_task(outcome: &Outcome) -> Option<(String, Option<String>)> {
     let hint = match outcome {
         // The task has said on its own stderr what there is to say; Ctrl-C has been answered.
         Outcome::Exited(_) | Outcome::Cancelled(Cancellation::Interrupted) => return None,
-        Outcome::TimedOut(_) => Some("--time-limit 1h allows an hour, --time-limit none any time".to_owned()),
+        Outcome::TimedOut(..) => Some("--time-limit 1h allows an hour, --time-limit none any time".to_owned()),
         Outcome::OutOfMemory => Some("--mem reserves more; a worker with that much has to be there".to_owned()),
+        Outcome::OomKilled => {
+            Some("--mem reserves memory, so that no more tasks run there than it has room for".to_owned())
+        }
         Outcome::Lost => Some("`octaskly workers` shows which workers are there".to_owned()),
         _ => None,
     };
     let text = match outcome {
-        Outcome::TimedOut(limit) => format!("the task exceeded its --time-limit of {limit}"),
         Outcome::Signalled(signal) => format!("the task was killed by signal {signal}{}", signal_name(*signal)),
         other => format!("the task {other}"),
     };
@@ -69,12 +71,15 @@ mod tests {
     use super::*;
     use crate::cli::output::json::tests::sample_job;
     use crate::model::Millis;
+    use crate::model::outcome::LimitSource;
     use crate::model::views::TaskTotals;
 
     #[test]
     fn a_task_that_ran_out_of_time_is_told_which_option_gives_more() {
-        let (text, hint) = of_task(&Outcome::TimedOut(Millis(2_000))).expect("said");
+        let (text, hint) = of_task(&Outcome::TimedOut(Millis(2_000), LimitSource::Job)).expect("said");
         assert!(text.contains("--time-limit of 2 s") && hint.is_some_and(|hint| hint.contains("--time-limit none")));
+        let (text, _) = of_task(&Outcome::TimedOut(Millis(300_000), LimitSource::Dispatcher)).expect("said");
+        assert_eq!(text, "the task was ended after 5 min: the dispatcher's --task-timeout; --time-limit changes it");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::model::limits::MAX_ROWS;
 use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::Selector;
 use crate::model::views::{AttemptView, JobView, TaskView};
-use crate::model::{Outcome, TaskState, Timestamp};
+use crate::model::{Millis, Outcome, TaskState, Timestamp};
 use crate::node::Clock;
 
 /// Prints what was selected: jobs with their specs, tasks with their attempts, or (`--tasks`) tasks as rows.
@@ -144,7 +144,7 @@ async fn in_full(client: &Client, page: &mut Page, jobs: &[JobView], tasks: &[Ta
         if std::mem::replace(&mut apart, true) {
             page.line("")?;
         }
-        for line in job_lines(job, now) {
+        for line in job_lines(job, now, client.welcome().task_timeout) {
             page.line(line)?;
         }
         if job.tasks.total == 1 {
@@ -167,7 +167,7 @@ async fn in_full(client: &Client, page: &mut Page, jobs: &[JobView], tasks: &[Ta
     Ok(())
 }
 
-fn job_lines(job: &JobView, now: Timestamp) -> Vec<String> {
+fn job_lines(job: &JobView, now: Timestamp, task_timeout: Millis) -> Vec<String> {
     let mut lines = vec![format!("job {}: {}", job.job, text::one_line(&job.name))];
     let mut field = |name: &str, value: String| lines.push(format!("  {name:<10}  {}", text::one_line(&value)));
     field("state", job.state.to_string());
@@ -175,7 +175,7 @@ fn job_lines(job: &JobView, now: Timestamp) -> Vec<String> {
     if let Some(outcome) = &job.outcome {
         field("result", result(Some(outcome)));
     }
-    for (name, value) in job.spec.iter().flat_map(|spec| describe::spec(spec.spec())) {
+    for (name, value) in job.spec.iter().flat_map(|spec| describe::spec(spec.spec(), task_timeout)) {
         field(name, value);
     }
     field("owner", job.owner.short());
@@ -299,6 +299,7 @@ fn instant(at: Timestamp, now: Timestamp) -> String {
 mod tests {
     use super::*;
     use crate::cli::output::json::tests::{sample_job, sample_task};
+    use crate::model::limits::TASK_TIMEOUT;
 
     #[test]
     fn tasks_as_rows_fit_eighty_columns() {
@@ -310,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_job_is_shown_with_its_states_and_times() {
-        let lines = job_lines(&sample_job(), Timestamp::from_millis(61_000)).join("\n");
+        let lines = job_lines(&sample_job(), Timestamp::from_millis(61_000), TASK_TIMEOUT).join("\n");
         assert!(lines.starts_with("job 5: night run\n  state       running\n  tasks       3: "), "{lines}");
         assert!(lines.contains("submitted   1970-01-01T00:00:01.000Z (1 min ago)"), "{lines}");
     }

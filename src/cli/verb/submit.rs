@@ -13,12 +13,14 @@ use crate::cli::{exit, resolve};
 use crate::model::JobId;
 use crate::model::requests::JobFilter;
 use crate::model::selector::Selector;
+use crate::model::spec::TimeLimit;
 use crate::node::NodeError;
 
 /// Queues it; exit 0 queued, 1 refused, 3 refused by `--strict`; with `--wait` or `--progress` as `wait`.
 pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, CliError> {
     let plan = resolve::job(&args.task, resolve::Output::Stored, &context.environment)?;
     let tasks = plan.spec.items.count();
+    let time_limit = plan.spec.time_limit;
     let as_json = plan.json.is_some();
     let waits = args.wait || args.progress;
     context.as_client(async {
@@ -31,6 +33,15 @@ pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, 
                 &text,
                 Some("it waits for a worker that can (`octaskly worker` starts one); --strict refuses such jobs"),
             );
+        }
+        if time_limit == TimeLimit::Dispatcher {
+            let limit = session.client().welcome().task_timeout;
+            let each = if tasks == 1 { "" } else { "each task of " };
+            let job = submitted.job;
+            let text = format!(
+                "{each}job {job} may run for {limit}: the dispatcher's --task-timeout; --time-limit changes it"
+            );
+            say::note(context.quiet(), &text);
         }
         // With --wait and --json the job is shown once, as it ended.
         if !as_json {

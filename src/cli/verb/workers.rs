@@ -36,7 +36,10 @@ fn table(workers: &[WorkerView]) -> Table {
     for worker in workers {
         table.row([
             worker.name.to_string(),
-            state(worker.state).to_owned(),
+            match worker.shortage {
+                Some(shortage) => format!("{}: {shortage}", state(worker.state)),
+                None => state(worker.state).to_owned(),
+            },
             of(worker.slots),
             format!("{}/{}", text::cores(worker.cpu.used), text::cores(worker.cpu.total)),
             memory(worker.memory_bytes),

@@ -94,7 +94,7 @@ impl DispatcherEngine {
         let mut list = Vec::new();
         for (key, worker) in self.roster.iter().filter(|(_, worker)| worker.link().is_some()) {
             let (mut lacks, never) = self.placement.lacks(class, key);
-            lacks.extend(closed(worker).map(str::to_owned));
+            lacks.extend(closed(worker));
             if lacks.is_empty() {
                 return Vec::new();
             }
@@ -105,16 +105,17 @@ impl DispatcherEngine {
 }
 
 /// Why a connected worker gets nothing new.
-fn closed(worker: &Worker) -> Option<&'static str> {
-    if worker.stopping {
-        Some("state: stopping")
+fn closed(worker: &Worker) -> Option<String> {
+    let state = if worker.stopping {
+        "stopping"
     } else if worker.draining {
-        Some("state: draining")
+        "draining"
     } else if worker.suspect {
-        Some("state: suspect")
+        "suspect"
     } else {
-        None
-    }
+        return worker.shortage.map(|shortage| format!("{shortage}: it tries again by itself"));
+    };
+    Some(format!("state: {state}"))
 }
 
 /// The first task of a job that does not run and has not ended.

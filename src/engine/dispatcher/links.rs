@@ -104,6 +104,11 @@ impl DispatcherEngine {
             WorkerMessage::Started(list) => self.note_started(key, list),
             WorkerMessage::Ended(list) => self.take_results(now, link, key, list),
             WorkerMessage::Returned(list) => self.take_back(now, key, list),
+            WorkerMessage::Refused(list) => self.take_refused(now, key, list),
+            WorkerMessage::Short(shortage) => {
+                self.roster.at_mut(key).shortage = shortage;
+                self.open_or_close(key);
+            }
             WorkerMessage::SpecMissing(job) => self.teach_again(link, key, job),
             WorkerMessage::GaveAway(list) => self.note_given(now, link, key, list),
             WorkerMessage::NeverCame(list) => self.note_missing(now, key, list),

@@ -22,6 +22,8 @@ use crate::model::{AttemptId, AttemptReport, JobId, Outcome, TaskId, TaskState, 
 pub(super) enum Loss {
     /// Its worker says that it never started.
     NeverStarted,
+    /// Its worker says that it could not start, because it does not have the directory that it runs in.
+    Refused,
     /// Its worker says that it is gone, and does not know how it ended.
     Gone(AttemptReport),
     /// Its worker says that it could not be started, or its files not be moved, while another attempt of its task runs.
@@ -45,14 +47,14 @@ impl Loss {
         match self {
             Self::Gone(report) => attempt.started_at.is_some() || report.started_at.is_some(),
             Self::WorkerLost => attempt.started_at.is_some(),
-            Self::NeverStarted | Self::Futile(_) | Self::InputLost { .. } | Self::Abandoned => false,
+            Self::NeverStarted | Self::Refused | Self::Futile(_) | Self::InputLost { .. } | Self::Abandoned => false,
         }
     }
 
     /// What is written down of it.
     pub(super) fn record(&self, now: Timestamp, id: AttemptId, attempt: &Attempt) -> Record {
         match self {
-            Self::NeverStarted => Record::AttemptReturned { id },
+            Self::NeverStarted | Self::Refused => Record::AttemptReturned { id },
             Self::Gone(report) | Self::Futile(report) | Self::InputLost { report, .. } => {
                 Record::AttemptEnded { id, report: report.clone() }
             }
@@ -123,6 +125,9 @@ impl DispatcherEngine {
         }
         let worker = self.roster.at_mut(key);
         worker.presence = Presence::Away;
+        // Told anew when it comes back.
+        worker.shortage = None;
+        worker.faults.clear();
         for job in std::mem::take(&mut worker.learnt) {
             if let Some(job) = self.jobs.get_mut(job) {
                 job.learnt_by.remove(&key);
@@ -163,8 +168,12 @@ impl DispatcherEngine {
         let spec = self.jobs.at(job).spec();
         match (&attempt.ending, loss) {
             (Some(why), _) => Next::End(Outcome::Cancelled(why.clone())),
-            // What waited there did not fail there.
-            (None, Loss::NeverStarted) if attempt.hold != Hold::Slot => Next::Again { avoid: None },
+            // What waited there did not fail there, and a worker that takes nothing need not be kept away from.
+            (None, Loss::NeverStarted) if attempt.hold != Hold::Slot || !self.placement.is_open(attempt.worker) => {
+                Next::Again { avoid: None }
+            }
+            // Its job is kept from there for a while.
+            (None, Loss::Refused) => Next::Again { avoid: None },
             (None, Loss::NeverStarted) => Next::Again { avoid: Some(attempt.worker) },
             (None, Loss::InputLost { again, .. }) => Next::Wait(*again),
             // Its worker says that it never had a process.

@@ -34,6 +34,7 @@ mod placement;
 mod queue;
 mod reconcile;
 mod refusals;
+mod refused;
 mod registry;
 mod remake;
 mod requests;
@@ -191,6 +192,7 @@ impl DispatcherEngine {
                 Timer::Doubt => self.resolve_doubt(now),
                 // Looked at after every call.
                 Timer::Level => {}
+                Timer::Directory(key) => self.try_directories(now, key),
                 Timer::Lease(task) => self.end_lease(now, task),
             }
         }

@@ -30,7 +30,7 @@ pub(super) struct RanOn {
 
 impl DispatcherEngine {
     /// The live attempt that a worker means, if that is what it means.
-    fn live_attempt(&mut self, key: WorkerKey, id: AttemptId, fence: Fence) -> Option<&mut Attempt> {
+    pub(super) fn live_attempt(&mut self, key: WorkerKey, id: AttemptId, fence: Fence) -> Option<&mut Attempt> {
         let (job, position) = self.jobs.find_mut(id.task)?;
         let attempt = job.attempt_on_mut(position, key)?;
         let meant = attempt.no == id.attempt && attempt.fence == fence && attempt.hold != Hold::Awaited;

@@ -4,11 +4,12 @@
 //! Invariant: a key is on the roster once; a worker has a link exactly while it
 //! is arriving or present. Absent: what is free on it (placement's).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::placement::WorkerKey;
 use crate::model::node::WorkerProfile;
-use crate::model::{InstanceId, JobId, LinkId, NodeId, NodeName, TaskId, Timestamp};
+use crate::model::obstacle::Shortage;
+use crate::model::{InstanceId, JobId, LinkId, NodeId, NodeName, RawString, TaskId, Timestamp};
 
 /// One worker of the roster.
 #[derive(Debug)]
@@ -33,6 +34,10 @@ pub(super) struct Worker {
     pub(super) stopping: bool,
     /// It is to be given nothing new.
     pub(super) draining: bool,
+    /// What it says that it is short of, over its present link: it can start nothing.
+    pub(super) shortage: Option<Shortage>,
+    /// Directories that it could not use, over its present link, and when they are to be tried again; soonest first.
+    pub(super) faults: VecDeque<(Timestamp, RawString)>,
     /// When it last said anything.
     pub(super) last_heard: Timestamp,
     /// From when its silence counts: when it was last heard, or when the dispatcher itself last stood still.
@@ -81,6 +86,8 @@ impl Worker {
             covered: false,
             stopping: false,
             draining: false,
+            shortage: None,
+            faults: VecDeque::new(),
             last_heard: now,
             silent_since: now,
             attempts: BTreeSet::new(),
@@ -108,7 +115,11 @@ impl Worker {
 
     /// Whether it may be given new work.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.presence, Presence::Present(_)) && !self.suspect && !self.stopping && !self.draining
+        matches!(self.presence, Presence::Present(_))
+            && !self.suspect
+            && !self.stopping
+            && !self.draining
+            && self.shortage.is_none()
     }
 
     /// Whether it counts towards `--max-workers`: connected, or expected back with work in hand.

@@ -16,6 +16,7 @@ use crate::model::limits::{
     MAX_BATCH, MAX_IDEMPOTENCY_KEY_BYTES, MAX_INLINE_STDIN, MAX_INPUTS, MAX_ITEMS_BYTES, MAX_PATH_BYTES, MAX_RETRIES,
     MAX_SPEC_BYTES, MAX_TASK_INDEX, MAX_TASKS_PER_JOB,
 };
+use crate::model::paths::is_absolute;
 use crate::model::records::{Record, SubmittedJob};
 use crate::model::requests::{Failure, FailureCode, Reply, Submission};
 use crate::model::spec::{DependencyCondition, StdinSource, Workdir};
@@ -82,6 +83,11 @@ pub fn check_submission(submission: &Submission) -> Result<(), Failure> {
 fn files_fault(spec: &JobSpec) -> Option<String> {
     if spec.inputs.len() > MAX_INPUTS || spec.outputs.len() > MAX_INPUTS {
         return Some(format!("the job has more than {MAX_INPUTS} inputs or outputs; name a directory instead"));
+    }
+    if let Workdir::Existing(directory) = &spec.workdir
+        && (!is_absolute(directory.as_bytes()) || directory.len() > MAX_PATH_BYTES || directory.as_bytes().contains(&0))
+    {
+        return Some(format!("the directory {directory:?} is no absolute path"));
     }
     if !spec.inputs.is_empty() && spec.workdir != Workdir::Fresh {
         return Some("a job with inputs runs in a directory of its own, not in one that the worker has".to_owned());
@@ -274,6 +280,9 @@ mod tests {
             assert!(said.contains(words), "{said}");
         };
         said(&|spec| spec.workdir = Workdir::Existing("/tmp".into()), "in a directory of its own");
+        for relative in [".", "", "data", "~/data"] {
+            said(&|spec| spec.workdir = Workdir::Existing(relative.into()), "no absolute path");
+        }
         said(&|spec| spec.inputs[0].name = "".into(), "cannot be put");
         said(&|spec| spec.inputs[0].name = RawString(vec![b'a', 0]), "cannot be put");
         said(&|spec| spec.inputs[0].name = RawString(vec![b'a'; MAX_PATH_BYTES + 1]), "cannot be put");

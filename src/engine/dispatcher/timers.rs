@@ -28,6 +28,8 @@ pub(super) enum Timer {
     Doubt,
     /// Slots have been free beside work that waits elsewhere.
     Level,
+    /// A directory that a worker could not use is to be tried there again.
+    Directory(WorkerKey),
     /// The lease of an exclusive task that ended before it is over.
     Lease(TaskId),
 }

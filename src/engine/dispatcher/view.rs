@@ -123,6 +123,7 @@ impl DispatcherEngine {
             version: worker.software.clone(),
             labels: labels.unwrap_or_default(),
             tasks_done: worker.tasks_done,
+            shortage: worker.shortage,
             outputs_to_copy: None,
             traffic: FileTraffic::default(),
         }
@@ -144,6 +145,7 @@ fn view_idle(name: &NodeName, node: NodeId, state: WorkerState) -> WorkerView {
         version: String::new(),
         labels: BTreeMap::new(),
         tasks_done: 0,
+        shortage: None,
         outputs_to_copy: None,
         traffic: FileTraffic::default(),
     }

@@ -77,6 +77,7 @@ impl WorkerEngine {
     }
 
     fn audit_indices(&self) {
+        assert!(!self.is_short() || self.queue.is_empty(), "work waits on a worker that can start nothing");
         let queue: BTreeSet<_> = self.attempts.values().filter_map(|held| held.place()).collect();
         assert_eq!(self.queue, queue, "the queue is not what is queued");
         let running = || self.attempts.iter().filter_map(|(fence, held)| Some((fence, held.executing()?)));

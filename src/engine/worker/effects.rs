@@ -4,7 +4,9 @@
 //! Plain data; no decision is made here.
 
 use crate::model::messages::{Assignment, FencedAttempt, WorkerMessage};
+use crate::model::obstacle::{Obstacle, Shortage};
 use crate::model::offload::{GrantedAttempt, OfferAnswer, TakenOver};
+use crate::model::outcome::LimitSource;
 use crate::model::records::OutboxRecord;
 use crate::model::{AttemptId, AttemptReport, InstanceId, Millis, NodeId, Outcome, SealedSpec, Timestamp};
 
@@ -33,7 +35,7 @@ pub struct WorkerEffects {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExecOrder {
     /// Run this; answered by [`ExecFact::Started`] unless it cannot start, and
-    /// always by [`ExecFact::Ended`].
+    /// always by [`ExecFact::Ended`] or [`ExecFact::NotStarted`].
     Start {
         /// The attempt.
         assignment: Assignment,
@@ -119,6 +121,23 @@ pub enum ExecFact {
         /// The engine puts in the reason when it was the one who ended it.
         report: AttemptReport,
     },
+    /// What tasks leave cannot be kept here.
+    Short {
+        /// What the worker is short of.
+        shortage: Shortage,
+        /// What was tried and what the system said, for the log.
+        detail: String,
+    },
+    /// The attempt was not started, through no fault of its own, and no process of it was made. Said instead of
+    /// [`ExecFact::Ended`].
+    NotStarted {
+        /// Which attempt.
+        id: AttemptId,
+        /// What kept it.
+        obstacle: Obstacle,
+        /// What was tried and what the system said, for the log.
+        detail: String,
+    },
 }
 
 /// What a worker's log may want to say.
@@ -139,6 +158,8 @@ pub enum WorkerNotice {
         id: AttemptId,
         /// The limit.
         limit: Millis,
+        /// Who set it.
+        source: LimitSource,
     },
     /// An exclusive attempt is being ended because its lease was not renewed in time.
     LeaseExpired(AttemptId),
@@ -161,6 +182,15 @@ pub enum WorkerNotice {
         /// Whose it was.
         from: NodeId,
     },
+    /// Nothing is started or taken until a start is tried again.
+    Short {
+        /// What this worker is short of.
+        shortage: Shortage,
+        /// What was tried and what the system said.
+        detail: String,
+    },
+    /// Tasks have been starting again for a while.
+    Supplied(Shortage),
     /// The dispatcher wants no new work to start here.
     Draining,
     /// The dispatcher gives work again.

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 
 use crate::model::messages::{Assignment, FencedAttempt, HeldAttempt};
 use crate::model::offload::GrantedAttempt;
-use crate::model::outcome::Cancellation;
+use crate::model::outcome::{Cancellation, LimitSource};
 use crate::model::{Fence, InstanceId, Millis, NodeId, SealedSpec, Timestamp};
 
 /// An accepted attempt that has not ended.
@@ -94,7 +94,7 @@ pub(super) enum EndingCause {
     /// The dispatcher wants it.
     Cancelled(Cancellation),
     /// It exceeded its limit of this length.
-    TimedOut(Millis),
+    TimedOut(Millis, LimitSource),
     /// It is exclusive and its lease was not renewed.
     LeaseExpired,
     /// The worker stops. Its end is not reported: it is the worker's, not the task's.

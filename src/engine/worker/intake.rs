@@ -28,6 +28,7 @@ impl WorkerEngine {
         self.outgoing.holding = Some(holding);
         self.outgoing.ended.extend(self.outbox.results().cloned());
         self.outgoing.missing.extend(self.jobs.missing());
+        self.outgoing.short = self.supply.shortage().map(Some);
         self.outgoing.stopping = self.is_stopping();
     }
 
@@ -61,7 +62,7 @@ impl WorkerEngine {
         if self.attempts.contains_key(&fence) || self.outbox.has(fence) || self.recent.knows(fence) {
             return;
         }
-        if self.is_full() || self.draining || self.is_stopping() {
+        if self.is_full() || self.draining || self.is_stopping() || self.is_short() {
             self.recent.remember(fence);
             self.outgoing.returned.push(FencedAttempt { id: assignment.id(), fence });
             return;

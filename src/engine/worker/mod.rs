@@ -20,6 +20,7 @@ mod outgoing;
 mod recent;
 mod room;
 mod running;
+mod shortage;
 mod taking;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use self::outbox::Outbox;
 use self::outgoing::Outgoing;
 use self::recent::Recent;
 use self::room::Room;
+use self::shortage::Supply;
 use self::taking::Answers;
 use crate::model::handshake::Welcome;
 use crate::model::limits::TASK_TIMEOUT;
@@ -105,6 +107,7 @@ pub struct WorkerEngine {
     /// reconnect: what a worker does not name counts as never started there.
     abandoned: Vec<HeldAttempt>,
     draining: bool,
+    supply: Supply,
     stop: Stop,
     outgoing: Outgoing,
     effects: WorkerEffects,
@@ -158,6 +161,7 @@ impl WorkerEngine {
             proofs,
             abandoned: Vec::new(),
             draining: false,
+            supply: Supply::default(),
             stop: Stop::No,
             outgoing: Outgoing::default(),
             effects: WorkerEffects::default(),
@@ -188,7 +192,12 @@ impl WorkerEngine {
     pub fn handle_exec(&mut self, now: Timestamp, fact: ExecFact) {
         match fact {
             ExecFact::Started { id, at } => self.process_started(id, at),
-            ExecFact::Ended { id, report } => self.process_ended(id, report),
+            ExecFact::Ended { id, report } => {
+                self.process_ended(id, report);
+                self.regain(now);
+            }
+            ExecFact::Short { shortage, detail } => self.run_short(now, shortage, detail),
+            ExecFact::NotStarted { id, obstacle, detail } => self.process_not_started(now, id, obstacle, detail),
         }
         self.settle_down(now);
     }
@@ -276,7 +285,8 @@ impl WorkerEngine {
         let limit = self.deadlines.first().map(|(deadline, _)| *deadline);
         let linger = if let Stop::Finishing(until) | Stop::Lingering(until) = self.stop { Some(until) } else { None };
         let answer = self.offers.first().map(|(due, _)| *due);
-        [self.link.next_heartbeat(), lease, limit, linger, answer].into_iter().flatten().min()
+        let supply = self.supply.next();
+        [self.link.next_heartbeat(), lease, limit, linger, answer, supply].into_iter().flatten().min()
     }
 
     /// `local`, an instant of this node's time, as the dispatcher would say it.
@@ -290,7 +300,7 @@ impl WorkerEngine {
     #[must_use]
     pub fn vacancy(&self) -> (u32, u32, bool) {
         let ready = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
-        (self.room.free_slots(), ready, !self.draining && !self.is_stopping())
+        (self.room.free_slots(), ready, !self.draining && !self.is_stopping() && !self.is_short())
     }
 
     /// How many attempts may run at once.

@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::limits::MAX_BATCH;
-use crate::model::messages::{EndedAttempt, FencedAttempt, HeldAttempt, StartedAttempt, WorkerMessage};
+use crate::model::messages::{EndedAttempt, FencedAttempt, HeldAttempt, RefusedAttempt, StartedAttempt, WorkerMessage};
+use crate::model::obstacle::Shortage;
 use crate::model::offload::{GivenAway, TakenOver};
 use crate::model::outcome::{Cancellation, KeptOutput};
 use crate::model::{JobId, Outcome};
@@ -22,6 +23,9 @@ pub(super) struct Outgoing {
     pub(super) started: Vec<StartedAttempt>,
     pub(super) ended: Vec<EndedAttempt>,
     pub(super) returned: Vec<FencedAttempt>,
+    pub(super) refused: Vec<RefusedAttempt>,
+    /// What the worker is short of now, when that is news.
+    pub(super) short: Option<Option<Shortage>>,
     pub(super) gave: Vec<GivenAway>,
     pub(super) never: Vec<FencedAttempt>,
     pub(super) missing: BTreeSet<JobId>,
@@ -38,7 +42,10 @@ impl Outgoing {
         messages.extend(all.holding.map(WorkerMessage::Holding));
         messages.extend(batches(all.started, |_| 0).map(WorkerMessage::Started));
         messages.extend(batches(all.ended, bulk).map(WorkerMessage::Ended));
+        // Before what is given back because of it: the dispatcher is to look for another worker.
+        messages.extend(all.short.map(WorkerMessage::Short));
         messages.extend(batches(all.returned, |_| 0).map(WorkerMessage::Returned));
+        messages.extend(batches(all.refused, |_| 0).map(WorkerMessage::Refused));
         messages.extend(batches(all.gave, |_| 0).map(WorkerMessage::GaveAway));
         messages.extend(batches(all.never, |_| 0).map(WorkerMessage::NeverCame));
         messages.extend(all.missing.into_iter().map(WorkerMessage::SpecMissing));
@@ -56,6 +63,8 @@ impl Outgoing {
             && self.started.is_empty()
             && self.ended.is_empty()
             && self.returned.is_empty()
+            && self.refused.is_empty()
+            && self.short.is_none()
             && self.missing.is_empty()
             && self.heartbeat.is_none()
             && !self.stopping

@@ -9,6 +9,7 @@ use super::held::{Ending, EndingCause, Executing, Held, Phase, Place};
 use super::{ExecOrder, Stop, WorkerEngine, WorkerNotice};
 use crate::model::limits::KILL_GRACE;
 use crate::model::messages::{EndedAttempt, StartedAttempt};
+use crate::model::outcome::LimitSource;
 use crate::model::records::OutboxRecord;
 use crate::model::spec::TimeLimit;
 use crate::model::{AttemptId, AttemptReport, Fence, Millis, Outcome, Timestamp};
@@ -26,6 +27,7 @@ impl WorkerEngine {
     pub(super) fn settle_down(&mut self, now: Timestamp) {
         self.end_overdue(now);
         self.end_unleased(now);
+        self.end_shortage(now);
         self.start_what_fits(now);
         self.doubt_late_answers(now);
         self.hand_on(now);
@@ -53,7 +55,7 @@ impl WorkerEngine {
     /// attempt that it knows to be over, never for one that came later.
     fn start_what_fits(&mut self, now: Timestamp) {
         let mut after: Bound<Place> = Bound::Unbounded;
-        while self.room.has_slot() && !self.is_stopping() {
+        while self.room.has_slot() && !self.is_stopping() && !self.is_short() {
             let Some(place) = self.queue.range((after, Bound::Unbounded)).next().copied() else { break };
             if self.may_start(now, place.1) {
                 self.queue.remove(&place);
@@ -113,7 +115,7 @@ impl WorkerEngine {
     }
 
     /// The fence of the attempt that the executor knows as `id`.
-    fn executing_as(&self, id: AttemptId) -> Fence {
+    pub(super) fn executing_as(&self, id: AttemptId) -> Fence {
         match self.bearers.get(&id) {
             Some(fence) if self.attempts.contains_key(fence) => *fence,
             _ => panic!("the executor speaks of {id}, which it was not told to run"),
@@ -123,14 +125,9 @@ impl WorkerEngine {
     /// Nothing of `id` is left; `report` is what the executor saw, in this node's time.
     pub(super) fn process_ended(&mut self, id: AttemptId, report: AttemptReport) {
         let fence = self.executing_as(id);
-        let held = self.let_go(fence);
+        let held = self.take_from_executor(fence);
         let told = held.as_told();
         let Phase::Executing(executing) = held.phase else { panic!("{id} ends without an order to start") };
-        self.room.release(&executing.spec.spec().demand, &held.assignment.gpus);
-        self.leased.remove(&fence);
-        if let Some((deadline, _)) = executing.limit {
-            assert!(self.deadlines.remove(&(deadline, fence)), "the deadline of {id} is not among the deadlines");
-        }
         let why = executing.ending.map(|ending| ending.why);
         if why == Some(EndingCause::Stopping) {
             self.bearers.remove(&id);
@@ -151,6 +148,19 @@ impl WorkerEngine {
         }
     }
 
+    /// Takes back an attempt that the executor is done with, and the room that it had.
+    pub(super) fn take_from_executor(&mut self, fence: Fence) -> Held {
+        let held = self.let_go(fence);
+        let id = held.assignment.id();
+        let Phase::Executing(executing) = &held.phase else { panic!("{id} comes back without an order to start") };
+        self.room.release(&executing.spec.spec().demand, &held.assignment.gpus);
+        self.leased.remove(&fence);
+        if let Some((deadline, _)) = executing.limit {
+            assert!(self.deadlines.remove(&(deadline, fence)), "the deadline of {id} is not among the deadlines");
+        }
+        held
+    }
+
     /// The executor's report in dispatcher time and with the reason it cannot know.
     fn final_report(
         &self,
@@ -163,7 +173,7 @@ impl WorkerEngine {
         let outcome = match why {
             None => report.outcome,
             Some(EndingCause::Cancelled(why)) => Outcome::Cancelled(why),
-            Some(EndingCause::TimedOut(limit)) => Outcome::TimedOut(limit),
+            Some(EndingCause::TimedOut(limit, source)) => Outcome::TimedOut(limit, source),
             Some(EndingCause::LeaseExpired) => Outcome::Lost,
             Some(EndingCause::Stopping) => {
                 unreachable!("the end of an attempt that stops with its worker is not reported")
@@ -217,8 +227,12 @@ impl WorkerEngine {
             let Some((_, limit)) = executing.limit.filter(|(at, _)| *at == deadline) else {
                 panic!("{id} has another deadline");
             };
-            self.effects.notices.push(WorkerNotice::TimedOut { id, limit });
-            self.end_running(now, fence, EndingCause::TimedOut(limit), KILL_GRACE);
+            let source = match executing.spec.spec().time_limit {
+                TimeLimit::Dispatcher => LimitSource::Dispatcher,
+                TimeLimit::Limited(_) | TimeLimit::Unlimited => LimitSource::Job,
+            };
+            self.effects.notices.push(WorkerNotice::TimedOut { id, limit, source });
+            self.end_running(now, fence, EndingCause::TimedOut(limit, source), KILL_GRACE);
         }
     }
 

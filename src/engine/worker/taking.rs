@@ -81,7 +81,7 @@ impl WorkerEngine {
     /// What to say to an offer that is new.
     fn consider(&self, offer: &ProvedOffer) -> OfferVerdict {
         let FencedAttempt { id, fence } = offer.taken.attempt;
-        if self.is_stopping() || self.draining {
+        if self.is_stopping() || self.draining || self.is_short() {
             return OfferVerdict::Closed;
         }
         if self.recent.knows(fence) || self.outbox.has(fence) || self.attempts.contains_key(&fence) {

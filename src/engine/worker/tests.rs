@@ -2,11 +2,12 @@
 //! engine and a clock, and every call checks all invariants.
 
 mod hand_over;
+mod shortage;
 mod stopping;
 
 use super::*;
 use crate::model::messages::{Assignment, CancelAttempt, EndedAttempt, FencedAttempt, JobOnWorker, WorkerMessage};
-use crate::model::outcome::{Cancellation, KeptOutput, OutputSummary};
+use crate::model::outcome::{Cancellation, KeptOutput, LimitSource, OutputSummary};
 use crate::model::records::OutboxRecord;
 use crate::model::spec::{CommandLine, Isolation, TimeLimit};
 use crate::model::{
@@ -295,7 +296,7 @@ fn the_limit_counts_from_the_start_and_the_report_names_it() {
     assert!(bench.pass(Millis::from_secs(6)).orders.is_empty());
     let effects = bench.pass(Millis::from_secs(1));
     assert_eq!(effects.orders, [ExecOrder::Terminate { id: id(1), grace: limits::KILL_GRACE }]);
-    assert_eq!(ends(&bench.ended(1, Outcome::Signalled(15))), [(1, Outcome::TimedOut(limit))]);
+    assert_eq!(ends(&bench.ended(1, Outcome::Signalled(15))), [(1, Outcome::TimedOut(limit, LimitSource::Job))]);
 }
 
 #[test]

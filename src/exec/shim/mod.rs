@@ -17,30 +17,41 @@ use std::process::ExitCode;
 
 use nix::unistd::setsid;
 
+use super::descriptors;
 use super::sys::{self, ChildSignals};
 use crate::wire::shim::ShimOrder;
 use link::WorkerLink;
 
-/// The whole life of a shim; fd 0 is a socket to its worker, fd 1 tells the guard that it lives.
+/// The exit code of a shim that could not get ready, and has taken no order.
+pub(super) const NOT_READY: u8 = 70;
+
+/// The whole life of a shim; fd 0 is a socket to its worker, fd 1 tells the guard that it lives. Its argument is the
+/// soft limit of open files that its tasks get.
 #[must_use]
 pub fn main() -> ExitCode {
-    match serve() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: failed to contain a task: {error}");
+    let told = |error: &std::io::Error| eprintln!("error: failed to contain a task: {error}");
+    match get_ready().inspect_err(told).map(serve) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            told(&error);
             ExitCode::FAILURE
         }
+        Err(_) => ExitCode::from(NOT_READY),
     }
 }
 
-/// Runs tasks until the worker is gone.
-fn serve() -> std::io::Result<()> {
+fn get_ready() -> std::io::Result<Shim> {
     sys::shed_inheritance()?;
+    descriptors::give_back(std::env::args_os().nth(2).as_deref())?;
     sys::name_process(c"octa-shim")?;
     // A terminal's Ctrl-C reaches its session only. Fails for a session leader, which is as good.
     let _ = setsid();
     sys::become_subreaper()?;
-    let mut shim = Shim { worker: WorkerLink::inherited()?, children: ChildSignals::listen()? };
+    Ok(Shim { worker: WorkerLink::inherited()?, children: ChildSignals::listen()? })
+}
+
+/// Runs tasks until the worker is gone.
+fn serve(mut shim: Shim) -> std::io::Result<()> {
     while let Some(order) = shim.worker.next_order()? {
         match order {
             ShimOrder::Start(task) => shim.run(&task)?,

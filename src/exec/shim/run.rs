@@ -23,9 +23,9 @@ use super::link::Polled;
 use super::memory::MemoryWatch;
 use super::{Shim, spawn};
 use crate::exec::sys::{self, ChildSignals, Waited};
-use crate::exec::{program, tree};
+use crate::exec::tree;
 use crate::model::Millis;
-use crate::model::outcome::SpawnFailureKind;
+use crate::model::obstacle::{Obstacle, Shortage};
 use crate::wire::shim::{ShimFact, ShimOrder, ShimStatus, StartTask, TaskLease};
 
 /// A task that ends within this is told about once instead of twice. Nobody
@@ -46,8 +46,9 @@ impl Shim {
     /// shim ends and its worker, which inherits the tree, kills it.
     pub(super) fn run(&mut self, task: &StartTask) -> io::Result<()> {
         let Some(stdio) = self.worker.take_descriptors() else {
-            let reason = "its descriptors did not arrive".to_owned();
-            self.worker.tell(&ShimFact::SpawnFailed(program::failure(SpawnFailureKind::Worker, reason)));
+            // There were too many open for them.
+            let (obstacle, detail) = (Obstacle::Shortage(Shortage::Descriptors), "receive its descriptors".to_owned());
+            self.worker.tell(&ShimFact::NotStarted { obstacle, detail });
             return Ok(());
         };
         if task.lease.is_some_and(|lease| lease.terminate_at_us <= sys::since_boot_us()) {
@@ -56,8 +57,8 @@ impl Shim {
         }
         let main = match self.children.unblocked(|| spawn::spawn(task, stdio))? {
             Ok(main) => main,
-            Err(failure) => {
-                self.worker.tell(&ShimFact::SpawnFailed(failure));
+            Err(why) => {
+                self.worker.tell(&why);
                 return Ok(());
             }
         };

@@ -6,6 +6,7 @@
 //! `pre_exec` is used. Absent: waiting for the process.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -19,24 +20,29 @@ use nix::unistd::Pid;
 use crate::exec::allowance::LONGEST_STRING;
 use crate::exec::{program, sys};
 use crate::model::RawString;
+use crate::model::obstacle::Obstacle;
 use crate::model::outcome::{SpawnFailure, SpawnFailureKind};
-use crate::wire::shim::StartTask;
+use crate::wire::shim::{ShimFact, StartTask};
 
 /// What runs a file that is neither a binary nor names its interpreter.
 const SHELL: &str = "/bin/sh";
 
-/// Starts `task` in a process group of its own, with the three descriptors as its 0, 1 and 2 and no others.
-pub(super) fn spawn(task: &StartTask, stdio: [OwnedFd; 3]) -> Result<Pid, SpawnFailure> {
+/// Starts `task` in a process group of its own, with the three descriptors as its 0, 1 and 2 and no others; or what its
+/// worker is to be told.
+pub(super) fn spawn(task: &StartTask, stdio: [OwnedFd; 3]) -> Result<Pid, ShimFact> {
     let cwd = Path::new(task.cwd.as_os_str());
     let Some(name) = task.argv.first() else {
-        return Err(program::failure(SpawnFailureKind::NotFound, "the command is empty".to_owned()));
+        let failure = program::failure(SpawnFailureKind::NotFound, "the command is empty".to_owned());
+        return Err(ShimFact::SpawnFailed(failure));
     };
     let search_path = task.env.iter().rfind(|(key, _)| key.as_bytes() == b"PATH");
-    let path = program::find(name.as_os_str(), search_path.map(|(_, value)| value.as_os_str()), cwd)?;
+    let path = program::find(name.as_os_str(), search_path.map(|(_, value)| value.as_os_str()), cwd)
+        .map_err(|failure| without_directory(cwd).unwrap_or(ShimFact::SpawnFailed(failure)))?;
     if let Some(script) = script(&task.argv)
         && let Some(fault) = program::fault(&cwd.join(script))
     {
-        return Err(program::failure(SpawnFailureKind::NotExecutable, format!("{}: {fault}", script.display())));
+        let failure = program::failure(SpawnFailureKind::NotExecutable, format!("{}: {fault}", script.display()));
+        return Err(ShimFact::SpawnFailed(failure));
     }
     let numbers = stdio.each_ref().map(AsRawFd::as_raw_fd);
     let mut direct = command(&path, task, arguments(task), stdio);
@@ -46,7 +52,7 @@ pub(super) fn spawn(task: &StartTask, stdio: [OwnedFd; 3]) -> Result<Pid, SpawnF
         Err(error) => error,
     };
     if error.raw_os_error() == Some(Errno::E2BIG as i32) {
-        return Err(too_large(task));
+        return Err(ShimFact::SpawnFailed(too_large(task)));
     }
     // As every shell does: a file that the kernel does not know is a script of the shell's, if it is text.
     if error.raw_os_error() == Some(Errno::ENOEXEC as i32) && program::is_script(&cwd.join(&path)) {
@@ -54,12 +60,31 @@ pub(super) fn spawn(task: &StartTask, stdio: [OwnedFd; 3]) -> Result<Pid, SpawnF
         if let [Ok(stdin), Ok(stdout), Ok(stderr)] = numbers.map(sys::duplicate) {
             let arguments = std::iter::once(path.as_os_str()).chain(arguments(task));
             let spawned = command(Path::new(SHELL), task, arguments, [stdin, stdout, stderr]).spawn();
-            return spawned
-                .map(|child| pid_of(&child))
-                .map_err(|error| program::explain(&error, Path::new(SHELL), cwd));
+            return spawned.map(|child| pid_of(&child)).map_err(|error| not_spawned(&error, Path::new(SHELL), cwd));
         }
     }
-    Err(program::explain(&error, &path, cwd))
+    Err(not_spawned(&error, &path, cwd))
+}
+
+/// What is told of `program`, which the system did not run in `cwd`: whether that is its own fault.
+fn not_spawned(error: &io::Error, program: &Path, cwd: &Path) -> ShimFact {
+    if let Some(fact) = without_directory(cwd) {
+        return fact;
+    }
+    match program::shortage(error) {
+        Some(shortage) => {
+            let detail = program::shortened(format!("start {}: {}", program.display(), program::plain(error)));
+            ShimFact::NotStarted { obstacle: Obstacle::Shortage(shortage), detail }
+        }
+        None => ShimFact::SpawnFailed(program::explain(error, program, cwd)),
+    }
+}
+
+/// What is told where there is no such directory to run in, which says nothing about the program.
+fn without_directory(cwd: &Path) -> Option<ShimFact> {
+    let fault = program::directory_fault(cwd)?;
+    let detail = program::shortened(format!("enter {}: {fault}", cwd.display()));
+    Some(ShimFact::NotStarted { obstacle: Obstacle::Directory(fault), detail })
 }
 
 /// The file that a command names by its path and runs first of all: its program, or the first word of a line that is one

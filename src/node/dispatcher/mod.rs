@@ -66,6 +66,7 @@ use self::event::{EVENT_QUEUE, Event};
 use self::shell::Shell;
 use super::{Clock, NodeError, Shutdown, addresses};
 use crate::discovery::Discovery;
+use crate::exec::DescriptorLimit;
 use crate::model::NodeId;
 use crate::store::Store;
 use crate::transport::Endpoint;
@@ -104,6 +105,7 @@ pub async fn run(options: DispatcherOptions, shutdown: Shutdown) -> Result<(), N
 /// # Errors
 /// When it cannot start (home, identity, store, port).
 pub async fn start(options: DispatcherOptions) -> Result<Running, NodeError> {
+    DescriptorLimit::raise();
     let clock = Clock::anchored_now();
     let to_open = options.clone();
     let opening = tokio::task::spawn_blocking(move || start::open(&to_open, clock));

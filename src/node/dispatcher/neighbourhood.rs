@@ -237,6 +237,7 @@ mod tests {
             version: "1.0.0".to_owned(),
             labels: BTreeMap::new(),
             tasks_done: 0,
+            shortage: None,
             outputs_to_copy: None,
             traffic: FileTraffic::default(),
         }

@@ -8,13 +8,14 @@ use super::files_turn::Staging;
 use super::logs;
 use super::shell::{Event, Running, Shell, Up};
 use crate::engine::worker::{ExecFact, ExecOrder, WorkerLinkChange, WorkerNotice};
-use crate::exec::{AttachedIo, Ending, ExecEvent, Kept, Scratch, StartAttempt};
+use crate::exec::{AttachedIo, Ending, ExecEvent, Kept, Scratch, StartAttempt, Unstarted};
 use crate::model::files::TaskFiles;
 use crate::model::limits::MAX_BATCH;
 use crate::model::messages::{Assignment, WorkerMessage};
-use crate::model::outcome::{KeptOutput, OutputSummary};
+use crate::model::obstacle::Obstacle;
+use crate::model::outcome::{KeptOutput, OutputSummary, SpawnFailure, SpawnFailureKind};
 use crate::model::spec::{OutputMode, StdinSource};
-use crate::model::{AttemptId, AttemptReport, Millis, SealedSpec, Timestamp};
+use crate::model::{AttemptId, AttemptReport, Millis, Outcome, SealedSpec, Timestamp};
 use crate::store::StoreError;
 
 impl Shell {
@@ -141,6 +142,10 @@ impl Shell {
     /// Turns what the executor says into facts for the engine.
     pub(super) fn executed(&mut self, now: Timestamp, event: ExecEvent) {
         let fact = match event {
+            ExecEvent::NotStarted { id, unstarted } => {
+                self.running.remove(&id);
+                self.not_started(now, id, unstarted)
+            }
             ExecEvent::Started { id, ago } => {
                 let ago = u64::try_from(ago.as_micros()).unwrap_or(u64::MAX);
                 let at = Timestamp(now.0.saturating_sub(ago));
@@ -158,6 +163,21 @@ impl Shell {
             },
         };
         self.engine.handle_exec(now, fact);
+    }
+
+    /// What the engine is told of an attempt that was not started.
+    fn not_started(&mut self, now: Timestamp, id: AttemptId, unstarted: Unstarted) -> ExecFact {
+        let Unstarted { obstacle, detail } = unstarted;
+        match obstacle {
+            // No other worker will have it.
+            Obstacle::Directory(_) if self.wires.alone => {
+                let kind = SpawnFailureKind::NotExecutable;
+                let failure = SpawnFailure { kind, reason: format!("cannot {detail}") };
+                let ending = Ending::before_start(Outcome::SpawnFailed(failure));
+                ExecFact::Ended { id, report: self.report(now, id, None, ending) }
+            }
+            _ => ExecFact::NotStarted { id, obstacle, detail },
+        }
     }
 
     pub(super) fn report(
@@ -220,12 +240,18 @@ fn tell(notice: WorkerNotice) {
     match notice {
         WorkerNotice::Started(id) => tracing::debug!("Task {id} started"),
         WorkerNotice::Ended { id, outcome } => tracing::debug!("Task {id} {outcome}"),
-        WorkerNotice::TimedOut { id, limit } => tracing::info!("Task {id} exceeded its time limit of {limit}"),
+        WorkerNotice::TimedOut { id, limit, source } => {
+            tracing::info!("Ending task {id}: it {}", Outcome::TimedOut(limit, source));
+        }
         WorkerNotice::LeaseExpired(id) => {
             tracing::warn!("Ending exclusive task {id}: the dispatcher has not been heard for too long");
         }
         WorkerNotice::Dropped(id) => tracing::debug!("Task {id} was ended here and nobody waits for its result"),
         WorkerNotice::Returned(count) => tracing::debug!("Gave {count} assignments back unstarted"),
+        WorkerNotice::Short { shortage, detail } => {
+            tracing::warn!("This worker takes no new tasks for now: {shortage} (failed to {detail}); trying again");
+        }
+        WorkerNotice::Supplied(shortage) => tracing::info!("Tasks start again: this worker had {shortage}"),
         WorkerNotice::Draining => tracing::info!("Draining: finishing what runs, taking no new work"),
         WorkerNotice::Resumed => tracing::info!("Taking work again"),
         // Told with the names of both.

@@ -23,6 +23,7 @@ use crate::engine::worker::ExecFact;
 use crate::exec::{AttachedIo, Ending, Scratch};
 use crate::model::files::OutputFile;
 use crate::model::messages::{Assignment, EndedAttempt, FencedAttempt};
+use crate::model::obstacle::{Obstacle, Shortage};
 use crate::model::{AttemptId, Millis, Outcome, RawString, SealedSpec, Timestamp};
 
 /// Between two looks whether there is room for the inputs of an attempt by now.
@@ -39,6 +40,14 @@ pub(super) struct Staging {
     pub(super) attached: Option<AttachedIo>,
     /// Since when there is no room for them.
     pub(super) no_room_since: Option<Timestamp>,
+}
+
+/// Why the outputs of an attempt are not kept.
+pub(super) struct Uncollected {
+    /// What this worker is short of, when that is why.
+    shortage: Option<Shortage>,
+    /// Completes "failed to …".
+    reason: String,
 }
 
 impl Staging {
@@ -107,13 +116,13 @@ impl Shell {
                 let patience = if error.is_too_large() { NO_ROOM_EVER } else { ROOM_PATIENCE };
                 if !has_cleared && now.since(since) >= patience {
                     tracing::warn!("Task {} cannot run here: failed to {}", attempt.id, error.in_full());
-                    return self.never_started(now, attempt.id, error.into_outcome());
+                    return self.unstaged(now, attempt.id, *error);
                 }
                 ROOM_PAUSE
             }
             // That was begun when it did not matter yet.
             Err(_) if urgency == Urgency::Ahead => Duration::ZERO,
-            Err(error) => return self.never_started(now, attempt.id, error.into_outcome()),
+            Err(error) => return self.unstaged(now, attempt.id, *error),
         };
         let bringing = self.bring_after(pause, attempt, &staging.spec, Urgency::Now);
         self.staging.insert(attempt.id, (staging, bringing));
@@ -135,6 +144,17 @@ impl Shell {
         }
     }
 
+    /// The inputs of an attempt cannot be had here: by its own fault, or because this worker is short of something.
+    fn unstaged(&mut self, now: Timestamp, id: AttemptId, error: FilesError) {
+        match error.shortage() {
+            Some(shortage) => {
+                let (obstacle, detail) = (Obstacle::Shortage(shortage), error.in_full());
+                self.engine.handle_exec(now, ExecFact::NotStarted { id, obstacle, detail });
+            }
+            None => self.never_started(now, id, error.into_outcome()),
+        }
+    }
+
     fn never_started(&mut self, now: Timestamp, id: AttemptId, outcome: Outcome) {
         let report = self.report(now, id, None, Ending::before_start(outcome));
         self.engine.handle_exec(now, ExecFact::Ended { id, report });
@@ -146,8 +166,14 @@ impl Shell {
         let (stock, events, ending) = (self.stock.clone(), self.wires.events.clone(), Box::new(ending));
         self.tasks.spawn(async move {
             let collected = match spec {
-                Some(spec) => stock.collect(id.task, spec.spec(), directory).await.map_err(|error| error.in_full()),
-                None => Err("find its outputs: nobody knows what they are called".to_owned()),
+                Some(spec) => stock
+                    .collect(id.task, spec.spec(), directory)
+                    .await
+                    .map_err(|error| Uncollected { shortage: error.shortage(), reason: error.in_full() }),
+                None => {
+                    let reason = "find its outputs: nobody knows what they are called".to_owned();
+                    Err(Uncollected { shortage: None, reason })
+                }
             };
             let _ = events.send(Event::Collected { id, ending, collected }).await;
         });
@@ -159,9 +185,9 @@ impl Shell {
         now: Timestamp,
         id: AttemptId,
         mut ending: Ending,
-        collected: Result<(Collected, Pins), String>,
+        collected: Result<(Collected, Pins), Uncollected>,
     ) {
-        let running = self.running.remove(&id);
+        let (running, mut short) = (self.running.remove(&id), None);
         let fault = match collected {
             Ok((Collected { outputs, missing }, pins)) => {
                 let held = !outputs.is_empty() && self.holds_outputs();
@@ -175,13 +201,22 @@ impl Shell {
                 (moved.outputs, moved.held) = (outputs, held);
                 missing.first().map(|first| Outcome::OutputMissing(not_made(first, missing.len())))
             }
-            Err(reason) => Some(Outcome::TransferFailed(format!("failed to {reason}"))),
+            Err(Uncollected { shortage: Some(shortage), reason }) => {
+                tracing::warn!("The outputs of task {id} cannot be kept: failed to {reason}");
+                short = Some(ExecFact::Short { shortage, detail: reason });
+                // As if the worker had been lost with them: another attempt is to make them.
+                Some(Outcome::Lost)
+            }
+            Err(Uncollected { shortage: None, reason }) => Some(Outcome::TransferFailed(format!("failed to {reason}"))),
         };
         // A task that failed by itself need not have made everything.
         if let Some(fault) = fault.filter(|_| ending.outcome.is_success()) {
             ending.outcome = fault;
         }
         let report = self.report(now, id, running, ending);
+        if let Some(short) = short {
+            self.engine.handle_exec(now, short);
+        }
         self.engine.handle_exec(now, ExecFact::Ended { id, report });
     }
 

@@ -152,7 +152,7 @@ impl Setup {
         }
         let ready = if self.folder.is_some() { READY_SHIMS } else { READY_SHIMS_EMBEDDED };
         let ready_shims = self.profile.capacity.slots.min(ready) as usize;
-        let config = ExecConfig { shim_program: program, work_root, ready_shims, presence };
+        let config = ExecConfig { shim_program: program, work_root, ready_shims, presence, oom_counter: None };
         let (executor, exec) = Executor::start(config)?;
         Ok((guard, executor, exec))
     }
@@ -181,7 +181,8 @@ impl Setup {
         let config = WorkerConfig { profile: self.profile.clone(), heartbeat_interval: HEARTBEAT_INTERVAL };
         let engine = WorkerEngine::restore(config, self.clock.now(), unsettled);
         let briefer = self.briefer(parts, first.dispatcher);
-        let wires = Wires { events: parts.events.clone(), live: parts.live.clone(), mesh: parts.mesh.clone(), briefer };
+        let (events_in, live, mesh) = (parts.events.clone(), parts.live.clone(), parts.mesh.clone());
+        let wires = Wires { events: events_in, live, mesh, briefer, alone: self.folder.is_none() };
         let keeper = ResultKeeper::new(outbox);
         let hands = Hands {
             executor: parts.executor.clone(),

@@ -55,6 +55,7 @@ use self::ways::{AccessSource, FolderPath, Knowledge};
 use super::hardware::Hardware;
 use super::{Clock, EndSignal, EndSignals, NodeError, Shutdown};
 use crate::discovery::{Announcement, Config, Discovery, Standing};
+use crate::exec::DescriptorLimit;
 use crate::model::Millis;
 use crate::model::node::WorkerProfile;
 use crate::model::{NodeName, Role};
@@ -94,7 +95,7 @@ pub async fn run(options: WorkerOptions, shutdown: Shutdown) -> Result<(), NodeE
             hearing: Some(discovery.hearing()),
         },
         show: options.show_approval.clone(),
-        profile,
+        profile: within_descriptors(profile),
         program: program(options.program),
         // Beside the worker's folder and not in it: that one may be renamed while tasks run.
         work_root: home.root().join("work"),
@@ -163,7 +164,7 @@ pub(super) async fn run_embedded(
             hearing: None,
         },
         show: None,
-        profile: options.profile(&Hardware::detect()),
+        profile: within_descriptors(options.profile(&Hardware::detect())),
         program: program(binary),
         work_root,
         file_quota: None,
@@ -172,6 +173,21 @@ pub(super) async fn run_embedded(
         stop: StopWishes { wanted: shutdown.clone(), hurry: shutdown, grace: Millis(0) },
     };
     setup.live().await.map(|_| ())
+}
+
+/// What a worker offers, with no more slots than it may have files open for.
+fn within_descriptors(mut profile: WorkerProfile) -> WorkerProfile {
+    let (slots, limit) = (&mut profile.capacity.slots, DescriptorLimit::raise());
+    if *slots > limit.tasks() {
+        tracing::warn!(
+            "--max-jobs {slots} needs more than the {} open files that this process may have: offering {} job slots \
+             (`ulimit -Hn`, or LimitNOFILE= of a unit, allows more)",
+            limit.now,
+            limit.tasks()
+        );
+        *slots = limit.tasks();
+    }
+    profile
 }
 
 /// What a user may want of a worker that runs.

@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::StopWishes;
 use super::files::{FilesError, Staged, Stock, Urgency};
 use super::files_ahead::Aheads;
-use super::files_turn::Staging;
+use super::files_turn::{Staging, Uncollected};
 use super::hand_over::Porter;
 use super::holding::Holding;
 use super::last_words::Briefer;
@@ -75,7 +75,7 @@ pub(super) enum Event {
         /// How it ended.
         ending: Box<Ending>,
         /// Its outputs, or why there are none.
-        collected: Result<(Collected, Pins), String>,
+        collected: Result<(Collected, Pins), Uncollected>,
     },
     /// The dispatcher has an attempt's outputs, or refused them for this reason.
     Offered {
@@ -178,6 +178,8 @@ pub(super) struct Wires {
     pub(super) mesh: Mesh,
     /// Tells the guard where the dispatcher is.
     pub(super) briefer: Option<Briefer>,
+    /// Whether there is no other worker and never will be: that of an embedded cluster.
+    pub(super) alone: bool,
 }
 
 /// What a shell does its work with.

@@ -23,6 +23,7 @@ pub(crate) use trust::{Client, Token, client_state};
 
 use super::text::rfc3339;
 use crate::model::files::FileTraffic;
+use crate::model::obstacle::Shortage;
 use crate::model::outcome::Cause;
 use crate::model::views::{
     Explanation, JobView, StatusView, TaskTotals, TaskView, Usage, WorkerLack, WorkerState, WorkerView,
@@ -144,6 +145,8 @@ pub(crate) struct Worker<'a> {
     address: Option<&'a str>,
     version: &'a str,
     tasks_done: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shortage: Option<Shortage>,
     bytes: FileTraffic,
 }
 
@@ -169,6 +172,7 @@ impl<'a> From<&'a WorkerView> for Worker<'a> {
             address: view.address.as_deref(),
             version: &view.version,
             tasks_done: view.tasks_done,
+            shortage: view.shortage,
             bytes: view.traffic,
         }
     }
@@ -313,6 +317,7 @@ pub(crate) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::model::outcome::LimitSource;
     use crate::model::records::TaskCounts;
     use crate::model::views::AttemptView;
     use crate::model::{AttemptId, AttemptNo, Epoch, Fence, JobId, Millis, NodeId, TaskId};
@@ -358,7 +363,10 @@ pub(crate) mod tests {
             submitted_at: Timestamp::from_millis(1_000),
             outcome: Some(Outcome::Exited(7)),
             ended_at: Some(Timestamp::from_millis(3_300)),
-            attempts: vec![attempt(1, Outcome::TimedOut(Millis(1000))), attempt(2, Outcome::Exited(7))],
+            attempts: vec![
+                attempt(1, Outcome::TimedOut(Millis(1000), LimitSource::Job)),
+                attempt(2, Outcome::Exited(7)),
+            ],
             holders: Vec::new(),
         }
     }
@@ -379,6 +387,7 @@ pub(crate) mod tests {
             version: "1.0.0".to_owned(),
             labels: BTreeMap::from([("os".to_owned(), "linux".to_owned())]),
             tasks_done: 9,
+            shortage: None,
             outputs_to_copy: None,
             traffic: FileTraffic::default(),
         }
@@ -437,8 +446,9 @@ pub(crate) mod tests {
         let cause =
             |outcome| shown(&Task::from(&TaskView { outcome: Some(outcome), ..sample_task() }))["cause"].clone();
         assert_eq!(cause(Outcome::Signalled(9)), "signal");
-        assert_eq!(cause(Outcome::TimedOut(Millis(1))), "timeout");
+        assert_eq!(cause(Outcome::TimedOut(Millis(1), LimitSource::Dispatcher)), "timeout");
         assert_eq!(cause(Outcome::OutOfMemory), "oom");
+        assert_eq!(cause(Outcome::OomKilled), "oom");
         assert_eq!(cause(Outcome::Lost), "lost");
         assert_eq!(cause(Outcome::DependencyFailed(JobId(1))), "dependency");
         assert_eq!(cause(Outcome::TransferFailed(String::new())), "transfer");

@@ -105,14 +105,21 @@ impl Placement {
         }
     }
 
-    /// Whether this seated worker could ever run such a task.
+    /// Whether this seated worker could run such a task when nothing else runs there.
     pub(in super::super) fn could_hold(&self, id: ClassId, worker: WorkerKey) -> bool {
         let class = self.class(id);
-        class.requirement.avoid != Some(worker) && self.base(class).holders.contains(&worker)
+        class.requirement.avoid != Some(worker)
+            && self.base(class).holders.contains(&worker)
+            && self.fault_of(class, worker).is_none()
     }
 
-    /// Seated workers that could ever run such a task.
+    /// Seated workers that could run such a task when nothing else runs there.
     pub(in super::super) fn holders(&self, id: ClassId) -> impl Iterator<Item = WorkerKey> {
+        self.able(id).filter(move |worker| self.fault_of(self.class(id), *worker).is_none())
+    }
+
+    /// Seated workers that could ever run such a task, whether or not its directory was missing there when last tried.
+    fn able(&self, id: ClassId) -> impl Iterator<Item = WorkerKey> {
         let class = self.class(id);
         let avoid = class.requirement.avoid;
         self.base(class).holders.iter().copied().filter(move |worker| avoid != Some(*worker))
@@ -124,7 +131,7 @@ impl Placement {
 
     /// Whether any seated worker could ever run such a task.
     pub(in super::super) fn has_holder(&self, id: ClassId) -> bool {
-        self.holders(id).next().is_some()
+        self.able(id).next().is_some()
     }
 
     /// A job of this class has something ready.
@@ -216,7 +223,7 @@ impl Placement {
             assert_eq!(self.by_requirement.get(&class.requirement), Some(id), "a class that cannot be found");
             // Costs as much as the roster is long, so those without users are left for when they have some.
             if class.users > 0 {
-                let holders: BTreeSet<WorkerKey> = self.holders(*id).collect();
+                let holders: BTreeSet<WorkerKey> = self.able(*id).collect();
                 assert_eq!(holders, self.holders_of(&class.requirement), "holders are out of date");
             }
             let first = class.line.first().map(|turn| (*turn, *id));

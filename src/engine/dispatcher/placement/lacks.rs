@@ -92,7 +92,8 @@ impl Placement {
         if !lacks.is_empty() {
             return (lacks, true);
         }
-        let mut lacks = seat.room.lacks(&requirement.demand);
+        let mut lacks: Vec<String> = self.lacks_directory(id, worker).into_iter().collect();
+        lacks.extend(seat.room.lacks(&requirement.demand));
         if requirement.avoid == Some(worker) {
             lacks.push("retry: failed here before, another worker is preferred".to_owned());
         } else if lacks.is_empty() && seat.open && !self.fits(id, worker) {

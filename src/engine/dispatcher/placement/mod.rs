@@ -14,6 +14,7 @@
 //! have something ready, and takes each [`Grant`] to its task.
 
 mod classes;
+mod directories;
 mod lacks;
 mod pools;
 mod requirement;
@@ -216,7 +217,7 @@ impl Placement {
     fn fits(&self, id: ClassId, worker: WorkerKey) -> bool {
         let class = self.class(id);
         let Some(seat) = self.seats.get(&worker) else { return false };
-        if !seat.open || class.requirement.avoid == Some(worker) {
+        if !seat.open || class.requirement.avoid == Some(worker) || self.fault_of(class, worker).is_some() {
             return false;
         }
         match self.reserved_from(id, worker) {

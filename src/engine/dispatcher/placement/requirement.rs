@@ -3,7 +3,8 @@
 
 use super::WorkerKey;
 pub(crate) use crate::engine::traits::{Kind, Traits};
-use crate::model::{Demand, JobSpec};
+use crate::model::spec::Workdir;
+use crate::model::{Demand, JobSpec, RawString};
 
 /// What a task needs of its worker. Equal requirements make one demand class.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +13,9 @@ pub(crate) struct Requirement {
     pub(crate) demand: Demand,
     /// What kind of worker it must be.
     pub(crate) kind: Kind,
+    /// The directory of its worker that it runs in, when it is not a fresh one. Whether a worker has it is known only
+    /// once the worker has tried ([`super::directories`]).
+    pub(crate) directory: Option<RawString>,
     /// The worker that a retry is to keep away from.
     pub(crate) avoid: Option<WorkerKey>,
 }
@@ -19,7 +23,11 @@ pub(crate) struct Requirement {
 impl Requirement {
     /// What tasks of `spec` need.
     pub(crate) fn of(spec: &JobSpec) -> Self {
-        Self { demand: spec.demand.clone(), kind: Kind::of(spec), avoid: None }
+        let directory = match &spec.workdir {
+            Workdir::Fresh => None,
+            Workdir::Existing(directory) => Some(directory.clone()),
+        };
+        Self { demand: spec.demand.clone(), kind: Kind::of(spec), directory, avoid: None }
     }
 
     /// The same, on any worker.

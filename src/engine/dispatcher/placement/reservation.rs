@@ -8,7 +8,7 @@
 use super::classes::Standing;
 use super::room::Measure;
 use super::{ClassId, Placement, Turn, WorkerKey};
-use crate::model::Demand;
+use crate::model::{Demand, RawString};
 
 /// What is kept, where, for whom.
 #[derive(Debug, Clone)]
@@ -92,6 +92,14 @@ impl Placement {
     /// This worker is no longer to be given work.
     pub(super) fn end_reservation_on(&mut self, worker: WorkerKey) {
         if self.reservation.as_ref().is_some_and(|reservation| reservation.worker == worker) {
+            self.end_reservation();
+        }
+    }
+
+    /// This worker does not have this directory: tasks that run in it will not run there.
+    pub(super) fn end_reservations_without(&mut self, worker: WorkerKey, directory: &RawString) {
+        let wants_it = |kept: &Reservation| self.class(kept.class).requirement.directory.as_ref() == Some(directory);
+        if self.reservation.as_ref().is_some_and(|kept| kept.worker == worker && wants_it(kept)) {
             self.end_reservation();
         }
     }

@@ -4,13 +4,14 @@
 //! Invariant: a seat is ranked in its pools exactly while it is open and has a
 //! free slot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::pools::{Candidate, PoolId};
 use super::requirement::Kind;
 use super::room::{Measure, Room};
 use super::{Placement, Requirement, Traits, WorkerKey};
-use crate::model::Demand;
+use crate::model::obstacle::DirectoryFault;
+use crate::model::{Demand, RawString};
 
 /// One worker that is there.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Seat {
     pub(super) open: bool,
     /// The pools it belongs to.
     pub(super) pools: Vec<PoolId>,
+    /// Directories that it could not use when it was last tried.
+    pub(super) faults: BTreeMap<RawString, DirectoryFault>,
 }
 
 /// What one worker holds, each with its GPU indices in ascending order.
@@ -44,7 +47,8 @@ impl Placement {
                 class.holders.insert(worker);
             }
         }
-        let seat = Seat { room: Room::of(&traits.capacity), open: false, pools: self.pools.matching(&traits), traits };
+        let (room, pools) = (Room::of(&traits.capacity), self.pools.matching(&traits));
+        let seat = Seat { room, open: false, pools, faults: BTreeMap::new(), traits };
         let before = self.seats.insert(worker, seat);
         assert!(before.is_none(), "a worker was seated twice");
     }

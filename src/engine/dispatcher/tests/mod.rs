@@ -22,6 +22,7 @@ mod membership;
 mod placement;
 mod power_loss;
 mod queue;
+mod refused;
 mod requests;
 mod restart;
 mod retries;

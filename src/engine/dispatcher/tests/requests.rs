@@ -11,7 +11,7 @@ impl Scene {
         self.answer("admin", Call::Submit { submission, ended_dependencies: BTreeMap::new() })
     }
 
-    fn explained(&mut self, parts: Vec<Part>) -> Vec<Explanation> {
+    pub(super) fn explained(&mut self, parts: Vec<Part>) -> Vec<Explanation> {
         match self.answer("admin", Call::Explain(parts)) {
             Reply::Explained(list) => list,
             other => panic!("not explained: {other:?}"),

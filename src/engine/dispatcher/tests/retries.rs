@@ -1,6 +1,7 @@
 //! Failures and what follows: backoff, other workers, limits.
 
 use super::*;
+use crate::model::outcome::LimitSource;
 use crate::model::spec::{Backoff, RetryOn, RetryPolicy};
 
 fn retrying(limit: u32) -> JobSpec {
@@ -52,7 +53,7 @@ fn only_failures_that_the_policy_covers_are_tried_again() {
         (exit(75), true),
         (exit(1), false),
         (Outcome::Signalled(9), false),
-        (Outcome::TimedOut(secs(1)), true),
+        (Outcome::TimedOut(secs(1), LimitSource::Job), true),
         (Outcome::OutOfMemory, false),
     ] {
         let mut scene = Scene::new();
@@ -68,7 +69,7 @@ fn a_task_over_its_time_limit_is_not_tried_again_unless_asked_for() {
     let mut scene = Scene::new();
     scene.worker("a", slots(1));
     let job = scene.submit(single());
-    scene.ends("a", task(job, 0), Outcome::TimedOut(secs(300)));
+    scene.ends("a", task(job, 0), Outcome::TimedOut(secs(300), LimitSource::Dispatcher));
     assert_eq!(scene.ended(job), Some(TaskState::Failed));
 }
 

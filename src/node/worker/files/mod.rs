@@ -31,9 +31,10 @@ use tokio::task::spawn_blocking;
 pub(super) use traffic::{Traffic, TrafficNews};
 
 use crate::blob::{BlobError, BlobStore, Collected, Limit, Pins, Take, collect};
-use crate::exec::{Scratch, fill};
+use crate::exec::{Scratch, fill, shortage};
 use crate::model::files::{BlobRef, OutputFile, TreeEntry, TreeKind};
 use crate::model::limits::MAX_MANIFEST_BYTES;
+use crate::model::obstacle::Shortage;
 use crate::model::offload::HandOverProof;
 use crate::model::pieces::ReadPass;
 use crate::model::requests::Failure;
@@ -186,6 +187,16 @@ impl FilesError {
     /// Whether there never will be.
     pub(super) fn is_too_large(&self) -> bool {
         matches!(self, Self::Blob(BlobError::Full { bytes, limit: Limit::Quota(quota) }) if bytes > quota)
+    }
+
+    /// What this worker is short of, when that is why. A quota that the files would not even fit into alone is not.
+    pub(super) fn shortage(&self) -> Option<Shortage> {
+        let (Self::Blob(_) | Self::Directory(_)) = self else { return None };
+        if self.is_for_room() {
+            return (!self.is_too_large()).then_some(Shortage::Disk);
+        }
+        let causes = std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
+        causes.filter_map(|error| error.downcast_ref()).find_map(shortage)
     }
 
     /// Whether it may go better on the next link, or on this one later.
