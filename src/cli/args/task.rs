@@ -126,7 +126,7 @@ pub(crate) struct TaskArgs {
     /// Variable that the task sees; without a value: this one's, when it is set here
     #[arg(long, value_name = "KEY[=VALUE]", help_heading = "What it sees")]
     pub(crate) env: Vec<OsString>,
-    /// Run in this directory of the worker instead of a fresh one
+    /// Run in this directory of the worker instead of a fresh one; a relative one is absolute from here
     #[arg(long, value_name = "DIR", help_heading = "What it sees")]
     pub(crate) cwd: Option<OsString>,
     /// Standard input of the task: a file here, or - for this command's own

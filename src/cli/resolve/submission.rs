@@ -248,7 +248,7 @@ mod tests {
 
     use super::*;
     use crate::cli::args::{LowArgs, Verb};
-    use crate::model::spec::{Backoff, Isolation, RetryOn, StdinSource, TimeLimit};
+    use crate::model::spec::{Backoff, Isolation, RetryOn, StdinSource, TimeLimit, Workdir};
     use crate::model::{MilliCpu, Millis};
 
     fn plan(line: &[&str]) -> Result<JobPlan, CliError> {

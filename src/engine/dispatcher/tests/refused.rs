@@ -14,7 +14,7 @@ impl Scene {
     }
 
     /// What each worker lacks for the first task of a job that waits.
-    fn lacks(&mut self, id: JobId) -> Vec<String> {
+    fn lacking(&mut self, id: JobId) -> Vec<String> {
         let workers = self.explained(job(id)).remove(0).workers;
         workers.into_iter().map(|lack| format!("{} {}", lack.worker, lack.lacks.join("; "))).collect()
     }
@@ -49,7 +49,7 @@ fn a_task_that_no_worker_has_the_directory_for_waits_and_is_explained() {
     scene.refuses("b", task(id, 0), DirectoryFault::Forbidden);
     assert_eq!(scene.state(task(id, 0)), TaskState::Ready);
     let expected = ["a has no directory /data", "b has no directory /data to run in: permission denied"];
-    assert_eq!(scene.lacks(id), expected);
+    assert_eq!(scene.lacking(id), expected);
     let other = scene.submit(within("/data"));
     assert_eq!((scene.on("a"), scene.on("b")), (vec![], vec![]), "another job of that directory is not tried either");
     let elsewhere = scene.submit(within("/other"));
@@ -78,7 +78,7 @@ fn room_is_not_kept_for_a_task_on_a_worker_without_its_directory() {
     let small = |id| JobSpec { demand: memory(id), ..single() };
     let running = scene.submit(small(40_000));
     let large = scene.submit(JobSpec { demand: memory(60_000), ..within("/data") });
-    assert!(scene.lacks(large)[0].contains("memory"), "its room is reserved");
+    assert!(scene.lacking(large)[0].contains("memory"), "its room is reserved");
     scene.ends("a", task(running, 0), OK);
     scene.refuses("a", task(large, 0), DirectoryFault::Missing);
     let behind = scene.submit(small(50_000));
@@ -111,7 +111,7 @@ fn a_worker_that_is_short_of_something_gets_no_task_until_it_says_so() {
     let waiting = scene.submit(single());
     assert_eq!(scene.on("b"), [task(waiting, 0)]);
     let last = scene.submit(single());
-    let explained = scene.lacks(last);
+    let explained = scene.lacking(last);
     assert_eq!(explained[0], "a no file descriptors left: it tries again by itself");
     let Reply::Workers(views) = scene.answer("admin", Call::Workers) else { panic!("no workers") };
     assert_eq!(views[0].shortage, Some(Shortage::Descriptors));
