@@ -112,6 +112,7 @@ pub(super) async fn serve(mut slot: Slot) {
 }
 
 /// What is to be said of an attempt that a slot is done with.
+#[expect(clippy::large_enum_variant, reason = "made once an attempt and taken apart at once, never kept")]
 enum Done {
     /// It is over; that it had started, if that was not said yet.
     Over(Option<ExecEvent>, Ending),
