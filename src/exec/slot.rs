@@ -14,11 +14,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::allowance::{Allowance, TooLong};
+use super::allowance::Allowance;
 use super::capture::Capture;
 use super::command::{self, Filled};
 use super::environment::unrepresentable;
 use super::executor::{Attempt, Shared};
+use super::placeholders::Unfit;
 use super::shim_process::ShimProcess;
 use super::stdin::{Feed, Stdin, pipe_from_task};
 use super::workplace::Scratch;
@@ -134,9 +135,9 @@ impl From<SpawnFailure> for NoStart {
     }
 }
 
-impl From<TooLong> for NoStart {
-    fn from(too_long: TooLong) -> Self {
-        Self::Fault(too_long.into())
+impl From<Unfit> for NoStart {
+    fn from(unfit: Unfit) -> Self {
+        Self::Fault(unfit.into())
     }
 }
 
