@@ -132,8 +132,9 @@ pub(super) fn unrepresentable(argv: &[RawString], environment: &Environment, cwd
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::command;
     use crate::model::messages::Assignment;
-    use crate::model::spec::JobSpec;
+    use crate::model::spec::CommandLine;
     use crate::model::{AttemptNo, Epoch, Fence, Items, MilliCpu, SealedSpec, TaskId};
 
     fn start(spec: JobSpec, index: u64, gpus: Vec<u32>) -> StartAttempt {
@@ -154,7 +155,7 @@ mod tests {
     }
 
     fn arguments_of(start: &StartAttempt) -> Vec<RawString> {
-        arguments(start, &mut Allowance::whole()).expect("they fit")
+        command::of_attempt(start, &mut Allowance::whole()).expect("they fit").argv
     }
 
     fn lookup(environment: &Environment, name: &str) -> Option<String> {
@@ -177,7 +178,7 @@ mod tests {
         assert_eq!((seen("OCTASKLY_CPUS"), seen("OCTASKLY_GPUS")), ("2".into(), "2".into()));
         assert_eq!((seen("CUDA_VISIBLE_DEVICES"), seen("NAME")), ("0,2".into(), "<a b.txt>".into()));
         assert_eq!(seen("OCTASKLY_FENCE"), ((1u64 << 40) + 9).to_string());
-        assert_eq!(arguments_of(&start)[2], "echo 'a b'".into());
+        assert_eq!(arguments_of(&start)[2], "echo \"${OCTASKLY_ITEM_1_NOEXT}\"".into());
     }
 
     #[test]
