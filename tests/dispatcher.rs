@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use octaskly::model::handshake::{Credential, Intent, RefusalCode};
 use octaskly::model::messages::WorkerMessage;
-use octaskly::model::outcome::OutputSummary;
+use octaskly::model::outcome::{OutputSummary, Unrepeatable};
 use octaskly::model::requests::{FailureCode, Reply, Request, Submission};
 use octaskly::model::selector::Selector;
-use octaskly::model::{ClientId, JobId, Outcome, SealedSpec, TaskId, TaskState};
+use octaskly::model::{AttemptNo, ClientId, JobId, JobSpec, Outcome, SealedSpec, TaskId, TaskState};
 use octaskly::node::{NodeError, dispatcher};
 use octaskly::transport::{Alpn, CloseCode, LinkEnd, TransportError, hello};
 use octaskly::trust::{Home, Identity, access};
@@ -370,6 +370,7 @@ async fn a_runs_output_and_input_pass_through() {
     let mut attached = client.attach(task(id, 0), 0).await;
     let assignment = worker.starts().await;
     let mut stream = worker.opens(assignment.id(), 0).await;
+    assert_eq!(attached.frame().await, Some(DataFrame::AttemptBegins { attempt: AttemptNo(1), from: 0 }));
     assert_eq!(attached.frame().await, Some(DataFrame::Ack { received: 0 }), "the worker's first word");
     attached.says(DataFrame::Stdin(b"typed"[..].into())).await;
     attached.says(DataFrame::StdinEnd).await;
@@ -428,24 +429,100 @@ async fn a_run_goes_on_where_its_client_is_after_either_side_came_back() {
     assert_eq!(attached.output().await.0, b"");
 }
 
+/// A `run` with two retries after no wait.
+fn retried() -> JobSpec {
+    let mut spec = run("x");
+    spec.retry.limit = Some(2);
+    spec.retry.backoff.min = octaskly::model::Millis(1);
+    spec
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retried_run_continues_with_the_next_attempts_output() {
+async fn the_client_of_a_retried_run_is_told_whose_output_it_gets() {
     let stage = Stage::open().await;
     let client = stage.client().await;
     let mut worker = stage.worker("worker-01").await;
-    let mut spec = run("x");
-    spec.retry.limit = Some(1);
-    spec.retry.backoff.min = octaskly::model::Millis(1);
-    let id = client.submit(spec).await;
+    let id = client.submit(retried()).await;
     let mut attached = client.attach(task(id, 0), 0).await;
-    for (outcome, text) in [(Outcome::Exited(1), b"first."), (Outcome::Exited(0), b"second")] {
+    for (number, outcome, text) in [(1, Outcome::Exited(1), b"first."), (2, Outcome::Exited(1), b"second")] {
         let assignment = worker.starts().await;
         let mut stream = worker.opens(assignment.id(), 0).await;
         stream.says(stdout(text)).await;
+        let begins = DataFrame::AttemptBegins { attempt: AttemptNo(number), from: 0 };
+        while attached.frame().await.expect("the stream stands") != begins {}
+        assert_eq!(attached.stdout(6).await, text);
         stream.says(DataFrame::End).await;
         worker.ends_with(&assignment, outcome, inline(text)).await;
     }
-    assert_eq!(attached.output().await.0, b"first.second");
+    // The last one writes nothing, and is told all the same.
+    let assignment = worker.starts().await;
+    worker.ends_with(&assignment, Outcome::Exited(0), Default::default()).await;
+    let last = DataFrame::AttemptBegins { attempt: AttemptNo(3), from: 0 };
+    while attached.frame().await.expect("what was held is void") != last {}
+    assert_eq!(attached.output().await.0, b"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_was_given_beyond_what_it_holds_or_has_read_beyond_what_it_sends_again_is_not_repeated() {
+    let held = vec![7; 64 * 1024];
+    let frames = octaskly::model::limits::HELD_OUTPUT as usize / held.len();
+    for (output, stdin, why) in [
+        (frames + 1, &b"1234"[..], Some(Unrepeatable::OutputPassedOn)),
+        (frames, &b"12345"[..], Some(Unrepeatable::StdinConsumed)),
+        (frames, &b"1234"[..], None),
+    ] {
+        let stage = Stage::open().await;
+        let client = stage.client().await;
+        let mut worker = stage.worker("worker-01").await;
+        let id = client.submit(retried()).await;
+        let mut attached = client.attach(task(id, 0), 0).await;
+        let assignment = worker.starts().await;
+        let mut stream = worker.opens(assignment.id(), 0).await;
+        for _ in 0..output {
+            stream.says(stdout(&held)).await;
+        }
+        attached.stdout(output * held.len()).await;
+        attached.says(DataFrame::Stdin(stdin.into())).await;
+        assert_eq!(stream.frame().await, Some(DataFrame::Stdin(stdin.into())));
+        worker.ends_with(&assignment, Outcome::Exited(1), Default::default()).await;
+        match why {
+            None => assert_eq!(worker.starts().await.attempt, AttemptNo(2)),
+            Some(why) => {
+                assert_eq!(wait(&client, id).await, TaskState::Failed);
+                let view = client.task(task(id, 0)).await;
+                assert_eq!((view.attempts[0].unrepeatable, view.attempts.len()), (Some(why), 1));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_of_an_attempt_that_others_follow_does_not_reach_the_client() {
+    let stage = Stage::open().await;
+    let client = stage.client().await;
+    let mut worker = stage.worker("worker-01").await;
+    let mut spec = retried();
+    // Shown as it is written: the client holds nothing.
+    spec.retry.limit = Some(0);
+    let id = client.submit(spec).await;
+    let mut attached = client.attach(task(id, 0), 0).await;
+    let first = worker.starts().await;
+    worker.ends_with(&first, Outcome::Lost, Default::default()).await;
+    let second = worker.starts().await;
+    let mut late = worker.opens(first.id(), 0).await;
+    let _ = late.send.send_data(&stdout(b"of the first")).await;
+    let _ = soon("the late stream to be left", late.recv.recv_data()).await;
+    let mut stream = worker.opens(second.id(), 0).await;
+    stream.says(stdout(b"of the second")).await;
+    stream.says(DataFrame::End).await;
+    worker.ends_with(&second, Outcome::Exited(0), inline(b"of the second")).await;
+    let mut shown = Vec::new();
+    while let Some(frame) = attached.frame().await.filter(|frame| *frame != DataFrame::End) {
+        if let DataFrame::Output { bytes, .. } = frame {
+            shown.extend_from_slice(&bytes);
+        }
+    }
+    assert_eq!(shown, b"of the second");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -463,7 +540,8 @@ async fn nobody_is_attached_to_a_task_that_was_only_submitted() {
     let stage = Stage::open().await;
     let client = stage.client().await;
     let id = client.submit(job("true")).await;
-    let attach = Request::Attach { task: task(id, 0), client: ClientId(1), takes_over: false, received: 0 };
+    let (task, client_id) = (task(id, 0), ClientId(1));
+    let attach = Request::Attach { task, client: client_id, takes_over: false, received: None, resends: 0 };
     match client.ask(attach).await {
         Reply::Failed(failure) => assert_eq!(failure.code, FailureCode::Conflict),
         other => panic!("the attach was answered by {other:?}"),

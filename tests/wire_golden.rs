@@ -24,13 +24,13 @@ use octaskly::model::offload::{
     GivenAway, GrantedAttempt, HandOverProof, Offer, OfferAnswer, OfferVerdict, SignedBytes, TakenOver,
 };
 use octaskly::model::outcome::{
-    AttemptReport, Cancellation, KeptOutput, LimitSource, OutputSummary, SpawnFailure, SpawnFailureKind,
+    AttemptReport, Cancellation, KeptOutput, LimitSource, OutputSummary, SpawnFailure, SpawnFailureKind, Unrepeatable,
 };
 use octaskly::model::peers::{LinkedPeer, PeerMessage, PeerPurpose, PeerSelf, PeerStatus, PeerWelcome};
 use octaskly::model::pieces::{BlobHolder, BlobHolders, HoldersAsk, PieceAnswer, PieceAsk, PiecesAt, ReadPass};
 use octaskly::model::records::{DiskSpace, TaskCounts};
 use octaskly::model::requests::{
-    Failure, FailureCode, JobFilter, LogRequest, NodeKind, Reply, Request, Submission, TaskFilter,
+    Failure, FailureCode, JobFilter, LogRequest, NodeKind, ReceivedOutput, Reply, Request, Submission, TaskFilter,
 };
 use octaskly::model::selector::{Part, Selector};
 use octaskly::model::spec::{
@@ -395,6 +395,8 @@ golden!(outcome_keeps_its_bytes, "outcome.hex", Outcome, {
     "OutputMissing": Outcome::OutputMissing(_) => Outcome::OutputMissing("there is no output a".to_owned()),
     "InputLost": Outcome::InputLost(_) => Outcome::InputLost("worker-01 is gone".to_owned()),
     "Lost": Outcome::Lost => Outcome::Lost,
+    "Unrepeatable": Outcome::Unrepeatable(_) => Outcome::Unrepeatable(Unrepeatable::OutputPassedOn),
+    "Unrepeatable.StdinConsumed": Outcome::Unrepeatable(_) => Outcome::Unrepeatable(Unrepeatable::StdinConsumed),
     "DependencyFailed": Outcome::DependencyFailed(_) => Outcome::DependencyFailed(JobId(4)),
     "Cancelled": Outcome::Cancelled(_) => Outcome::Cancelled(Cancellation::Requested(None)),
 });
@@ -440,7 +442,8 @@ golden!(request_keeps_its_bytes, "request.hex", Request, {
         task: id().task,
         client: ClientId(9),
         takes_over: true,
-        received: 65_536,
+        received: Some(ReceivedOutput { attempt: AttemptNo(2), bytes: 65_536 }),
+        resends: 8_388_608,
     },
     "Attend": Request::Attend { .. } => Request::Attend { job: JobId(5), client: ClientId(9), takes_over: false },
     "Cancel": Request::Cancel { .. } => Request::Cancel { what: Selector::Last, why: Cancellation::Requested(None) },
@@ -503,6 +506,7 @@ fn task_view() -> TaskView {
         stderr_bytes: 0,
         files: Some(Box::new(task_files())),
         handed_over_by: None,
+        unrepeatable: Some(Unrepeatable::StdinConsumed),
     };
     TaskView {
         task: id().task,
@@ -914,6 +918,7 @@ fn data_frames_keep_their_bytes() {
         ("Stderr", DataFrame::Output { stream: OutputStream::Stderr, bytes: b"err"[..].into() }),
         ("Cut", DataFrame::Cut { omitted: 1 << 33 }),
         ("TaskBegins", DataFrame::TaskBegins(TaskId::new(5, 300))),
+        ("AttemptBegins", DataFrame::AttemptBegins { attempt: AttemptNo(2), from: 65_536 }),
         ("End", DataFrame::End),
         ("Stdin", DataFrame::Stdin(b"in"[..].into())),
         ("StdinEnd", DataFrame::StdinEnd),
@@ -930,7 +935,10 @@ fn data_frames_keep_their_bytes() {
         match frame {
             DataFrame::Output { .. } | DataFrame::Cut { .. } | DataFrame::TaskBegins(_) | DataFrame::End => bytes,
             DataFrame::Stdin(_) | DataFrame::StdinEnd | DataFrame::Ack { .. } => bytes,
-            DataFrame::PieceBegins { .. } | DataFrame::Bytes(_) | DataFrame::Fails => bytes,
+            DataFrame::AttemptBegins { .. }
+            | DataFrame::PieceBegins { .. }
+            | DataFrame::Bytes(_)
+            | DataFrame::Fails => bytes,
         }
     };
     compare("data_frames.hex", frames.iter().map(|(name, frame)| (*name, bytes(frame))).collect());

@@ -9,9 +9,9 @@ use octaskly::model::messages::{
 };
 use octaskly::model::obstacle::{DirectoryFault, Shortage};
 use octaskly::model::outcome::{
-    AttemptReport, Cancellation, KeptOutput, LimitSource, OutputSummary, SpawnFailure, SpawnFailureKind,
+    AttemptReport, Cancellation, KeptOutput, LimitSource, OutputSummary, SpawnFailure, SpawnFailureKind, Unrepeatable,
 };
-use octaskly::model::requests::{Request, Submission};
+use octaskly::model::requests::{ReceivedOutput, Request, Submission};
 use octaskly::model::selector::{Part, Selector};
 use octaskly::model::spec::{CommandLine, RetryOn, RetryPolicy, StdinSource, TimeLimit, Workdir};
 use octaskly::model::{
@@ -77,6 +77,8 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         any::<String>().prop_map(Outcome::OutputMissing),
         any::<String>().prop_map(Outcome::InputLost),
         Just(Outcome::Lost),
+        Just(Outcome::Unrepeatable(Unrepeatable::OutputPassedOn)),
+        Just(Outcome::Unrepeatable(Unrepeatable::StdinConsumed)),
         any::<u64>().prop_map(|job| Outcome::DependencyFailed(JobId(job))),
         cancellation().prop_map(Outcome::Cancelled),
     ]
@@ -203,7 +205,8 @@ fn request() -> impl Strategy<Value = Request> {
             task: id.task,
             client: ClientId(number),
             takes_over: number % 2 == 0,
-            received: number,
+            received: (number % 3 == 0).then_some(ReceivedOutput { attempt: id.attempt, bytes: number }),
+            resends: number,
         }),
         (id(), any::<u64>()).prop_map(|(id, number)| Request::Attend {
             job: id.task.job,

@@ -28,7 +28,7 @@ impl Bench<'_> {
     pub(super) async fn exchange(&self, task: TaskId, bytes: u64) -> Result<u64, BenchError> {
         // Nobody else knows of this job.
         let by = Attacher { client: ClientId(0), takes_over: false };
-        let Attachment { stdin, output } = self.client.attach(task, by, 0).await?;
+        let Attachment { stdin, output } = self.client.attach(task, by, None, u64::MAX).await?;
         let (words, heard) = mpsc::channel(WORDS);
         tokio::select! {
             received = down(output, words) => Ok(received?),

@@ -16,8 +16,9 @@ use crate::bench::BenchError;
 use crate::blob::BlobError;
 use crate::client::ClientError;
 use crate::exec::Unfit;
+use crate::model::outcome::Unrepeatable;
 use crate::model::requests::FailureCode;
-use crate::model::{JobId, NodeName, RawString, TaskId, TaskIndex};
+use crate::model::{JobId, NodeName, Outcome, RawString, TaskId, TaskIndex};
 use crate::node::NodeError;
 use crate::telemetry::TelemetryError;
 use crate::trust::TrustError;
@@ -100,6 +101,17 @@ pub(crate) enum CliError {
         /// What the system said.
         source: io::Error,
     },
+    /// The standard input of a `run` cannot be read, or not any further.
+    #[error("cannot read {name}")]
+    Stdin {
+        /// A file, or stdin.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another attempt of a `run` has begun, and what the former did cannot be taken back here.
+    #[error("the task {}", Outcome::Unrepeatable(*.0))]
+    Unrepeatable(Unrepeatable),
     /// A file of this machine cannot be sent, or one from a task not be written.
     #[error("failed to {0}")]
     Files(#[from] BlobError),
@@ -197,6 +209,10 @@ pub(crate) enum CliError {
     PipeClosed,
 }
 
+/// What to do when a `run` could not be repeated.
+pub(crate) const KEPT_PER_ATTEMPT: &str =
+    "`octaskly submit` keeps stdin and each attempt's output; `run --retries N` holds output until an attempt is over";
+
 impl CliError {
     /// `source` as this error, when writing our own output failed.
     pub(crate) fn output(source: io::Error) -> Self {
@@ -236,6 +252,8 @@ impl CliError {
             Self::NoItems(_) => "write the items behind :::, or name a file with a line for each",
             Self::StdinTooLarge { .. } => "octaskly run streams its stdin without a bound",
             Self::Unfit { source, .. } => return Some(source.hint()),
+            Self::Stdin { .. } => "--stdin /dev/null runs it without input",
+            Self::Unrepeatable(_) => KEPT_PER_ATTEMPT,
             Self::Client(source) => return source.hint(),
             Self::NothingSelected(_) => "`octaskly list --all` lists all jobs",
             Self::OnlyWholeJobs(task) => return Some(format!("octaskly progress {}", task.job)),
@@ -285,7 +303,9 @@ impl CliError {
                 FailureCode::Unplaceable => exit::UNPLACEABLE,
                 _ => exit::FAILURE,
             },
-            Self::Client(_) | Self::Trust(_) | Self::Bug { .. } => exit::OURS,
+            Self::Client(_) | Self::Trust(_) | Self::Stdin { .. } | Self::Unrepeatable(_) | Self::Bug { .. } => {
+                exit::OURS
+            }
             Self::NothingSelected(_)
             | Self::Resumed(_)
             | Self::Files(_)

@@ -12,6 +12,7 @@ mod exit;
 mod output;
 mod resolve;
 mod session;
+mod stdin;
 mod usage;
 mod value;
 mod verb;
@@ -27,9 +28,12 @@ use error::CliError;
 use output::{Page, say};
 use resolve::Environment;
 
-/// Runs the command line of this process and says how it is to exit.
+/// Runs the command line of this process, which was perhaps started without a stdin, and says how it is to exit.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(stdin_was_closed: bool) -> ExitCode {
+    if stdin_was_closed {
+        stdin::was_closed();
+    }
     panic::set_hook(Box::new(|info| say::failure(&CliError::bug(info))));
     let args = match LowArgs::try_parse() {
         Ok(args) => args,

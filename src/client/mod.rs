@@ -26,7 +26,7 @@ use crate::model::examination::Examination;
 use crate::model::handshake::Welcome;
 use crate::model::limits::MAX_FRAME;
 use crate::model::outcome::Cancellation;
-use crate::model::requests::{JobFilter, LogRequest, Reply, Request, Submission, TaskFilter};
+use crate::model::requests::{JobFilter, LogRequest, ReceivedOutput, Reply, Request, Submission, TaskFilter};
 use crate::model::selector::Selector;
 use crate::model::views::{Explanation, JobView, PeerView, StatusView, TaskView, WorkerView};
 use crate::model::{ClientId, JobId, NodeId, TaskId};
@@ -107,15 +107,23 @@ impl Client {
         Ok(Watch::new(send, recv))
     }
 
-    /// Becomes the client of the only task of a `run`.
+    /// Becomes the client of the only task of a `run`: it has `received` of the output, and can send the first
+    /// `resends` bytes of stdin again to another attempt.
     ///
     /// # Errors
     /// When the task is unknown or not attached to a client, another client is attached, or the link breaks.
-    pub async fn attach(&self, task: TaskId, by: Attacher, received: u64) -> Result<Attachment, ClientError> {
+    pub async fn attach(
+        &self,
+        task: TaskId,
+        by: Attacher,
+        received: Option<ReceivedOutput>,
+        resends: u64,
+    ) -> Result<Attachment, ClientError> {
         let Attacher { client, takes_over } = by;
-        let (send, mut recv) = self.open(&Request::Attach { task, client, takes_over, received }).await?;
+        let request = Request::Attach { task, client, takes_over, received, resends };
+        let (send, mut recv) = self.open(&request).await?;
         streaming(&mut recv, "attach").await?;
-        Ok(Attachment::new(send, recv, received))
+        Ok(Attachment::new(send, recv, received.map_or(0, |received| received.bytes)))
     }
 
     /// Becomes the client of a job, for as long as what is returned lives.

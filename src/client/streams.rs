@@ -119,7 +119,8 @@ pub struct OutputReceiver {
 }
 
 impl OutputReceiver {
-    /// The next frame: `Output`, `Cut` or nothing more (`None`, after the task's outputs were closed).
+    /// The next frame: `AttemptBegins`, `Output`, `Cut`, an `Ack` of stdin, or nothing more (`None`, after the task
+    /// has finished and all output of its last attempt has come).
     ///
     /// # Errors
     /// When the link breaks.
@@ -128,8 +129,12 @@ impl OutputReceiver {
             Some(DataFrame::End) => Ok(None),
             Some(DataFrame::Fails) => Err(failure(&mut self.recv, "attach").await?),
             Some(frame) => {
-                if let DataFrame::Output { bytes, .. } = &frame {
-                    self.received += bytes.len() as u64;
+                match &frame {
+                    DataFrame::AttemptBegins { from, .. } => {
+                        self.received = *from;
+                        self.told = self.told.min(*from);
+                    }
+                    frame => self.received += frame.output_bytes(),
                 }
                 Ok(Some(frame.into_owned()))
             }
@@ -137,7 +142,7 @@ impl OutputReceiver {
         }
     }
 
-    /// Output payload bytes handed out so far, those before a reconnect included.
+    /// Output payload bytes of the present attempt so far, those before a reconnect included.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received

@@ -116,6 +116,13 @@ pub const ATTACH_WINDOW: usize = 8 * 1024 * 1024;
 /// and a task that writes more than it reads would wait for them forever. On every new stream the
 /// worker first says how much stdin it has, and the client goes on from there.
 pub const STDIN_WINDOW: usize = 1024 * 1024;
+/// Stdin from a pipe that the client of a `run` keeps so that a second attempt can read it from its start. A task
+/// that was given more is not repeated. Files have no such bound: they are read again.
+pub const STDIN_KEPT: u64 = 8 * 1024 * 1024;
+/// Output of one attempt of a `run` with `--retries` that its client holds until the attempt has finished. Beyond it
+/// everything is passed on, and the attempt is not repeated. Half a window: held output is not acknowledged, so the
+/// worker keeps it for a client that comes back, and the task must not be held back by that.
+pub const HELD_OUTPUT: u64 = ATTACH_WINDOW as u64 / 2;
 /// Payload of one data frame.
 pub const DATA_FRAME: usize = 64 * 1024;
 
@@ -192,5 +199,6 @@ const _: () = assert!(MAX_NEIGHBOURS <= MAX_BATCH, "a report of all neighbours i
 const _: () = assert!(MAX_ITEMS_BYTES < MAX_SPEC_BYTES, "items fit into a spec");
 const _: () = assert!(MAX_SPEC_BYTES < MAX_FRAME as usize, "a spec fits into a frame");
 const _: () = assert!(MAX_INLINE_STDIN < MAX_SPEC_BYTES, "inline stdin fits into a spec");
+const _: () = assert!(HELD_OUTPUT + 4 * DATA_FRAME as u64 <= ATTACH_WINDOW as u64, "held output fits into a window");
 const _: () = assert!(STDIN_WINDOW > 2 * DATA_FRAME, "a frame of stdin can travel while another is acknowledged");
 const _: () = assert!(MAX_SPEC_BYTES_IN_MEMORY > 2 * MAX_SPEC_BYTES as u64, "the largest job fits beside another");

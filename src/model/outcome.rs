@@ -33,6 +33,8 @@ pub enum Outcome {
     InputLost(String),
     /// Its worker was lost and it may not (or no longer) be tried again.
     Lost,
+    /// Its worker was lost, and another attempt could not replace it: tasks end so, never attempts.
+    Unrepeatable(Unrepeatable),
     /// A job it depends on did not succeed.
     DependencyFailed(super::JobId),
     /// Somebody or something ended it.
@@ -47,6 +49,25 @@ pub enum LimitSource {
     Job,
     /// The dispatcher: `--task-timeout`, for jobs that set none.
     Dispatcher,
+}
+
+/// Why an attempt of a `run` is the last one of its task: another one would not start from where this one did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unrepeatable {
+    /// Some of its output went to the client's stdout or stderr, where the next attempt's would be mixed with it.
+    OutputPassedOn,
+    /// It was given more of the client's stdin than the client can send again.
+    StdinConsumed,
+}
+
+/// Completes the sentence "the attempt cannot be repeated: …".
+impl fmt::Display for Unrepeatable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OutputPassedOn => "some of its output was already passed on",
+            Self::StdinConsumed => "it has read more of its stdin than can be sent again",
+        })
+    }
 }
 
 /// Why a process could not be started.
@@ -118,7 +139,7 @@ impl Outcome {
             Self::OutOfMemory | Self::OomKilled => Cause::Oom,
             Self::SpawnFailed(_) => Cause::Spawn,
             Self::TransferFailed(_) | Self::OutputMissing(_) | Self::InputLost(_) => Cause::Transfer,
-            Self::Lost => Cause::Lost,
+            Self::Lost | Self::Unrepeatable(_) => Cause::Lost,
             Self::DependencyFailed(_) => Cause::Dependency,
         })
     }
@@ -141,6 +162,7 @@ impl Outcome {
             | Self::OutputMissing(_)
             | Self::InputLost(_)
             | Self::Lost
+            | Self::Unrepeatable(_)
             | Self::DependencyFailed(_)
             | Self::Cancelled(_) => 125,
         }
@@ -165,6 +187,7 @@ impl fmt::Display for Outcome {
             Self::OutputMissing(what) => write!(f, "did not make what it declared: {what}"),
             Self::InputLost(reason) => write!(f, "waits for a lost input: {reason}"),
             Self::Lost => f.write_str("was lost with its worker"),
+            Self::Unrepeatable(why) => write!(f, "was lost with its worker and cannot be repeated: {why}"),
             Self::DependencyFailed(job) => write!(f, "was not started: job {job} did not succeed"),
             Self::Cancelled(Cancellation::Requested(None)) => f.write_str("was cancelled"),
             Self::Cancelled(Cancellation::Requested(Some(reason))) => write!(f, "was cancelled: {reason}"),
@@ -330,5 +353,6 @@ mod tests {
         assert_eq!(spawn(SpawnFailureKind::NotFound).exit_code(), 127);
         assert_eq!(spawn(SpawnFailureKind::NotExecutable).exit_code(), 126);
         assert_eq!(Outcome::Lost.exit_code(), 125);
+        assert_eq!(Outcome::Unrepeatable(Unrepeatable::OutputPassedOn).exit_code(), 125);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::outcome::Cancellation;
+use super::outcome::{Cancellation, Unrepeatable};
 use super::trust::Token;
 use super::{
     AttemptId, AttemptNo, AttemptReport, Digest, Epoch, Fence, JobId, Millis, NodeId, NodeName, Role, SealedSpec,
@@ -67,6 +67,13 @@ pub enum Record {
         id: AttemptId,
         /// When.
         at: Timestamp,
+    },
+    /// The attempt is the last one of its task, whatever becomes of it.
+    AttemptUnrepeatable {
+        /// Which attempt.
+        id: AttemptId,
+        /// Why.
+        why: Unrepeatable,
     },
     /// An attempt ended and this is its recorded result.
     AttemptEnded {
@@ -355,6 +362,8 @@ pub struct RestoredAttempt {
     pub worker: NodeId,
     /// When its process started, if that was heard.
     pub started_at: Option<Timestamp>,
+    /// Set when no other attempt may follow it.
+    pub unrepeatable: Option<Unrepeatable>,
 }
 
 /// A key in the registry.

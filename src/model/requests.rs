@@ -13,7 +13,7 @@ use super::outcome::Cancellation;
 use super::selector::Selector;
 use super::trust::{ClientView, TokenId, TokenView};
 use super::views::{Explanation, JobView, PeerView, StatusView, TaskView, WorkerView};
-use super::{ClientId, JobId, Millis, NodeName, Role, SealedSpec, TaskId, TaskState};
+use super::{AttemptNo, ClientId, JobId, Millis, NodeName, Role, SealedSpec, TaskId, TaskState};
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +30,11 @@ pub enum Request {
         client: ClientId,
         /// Take the place of another client that is attached.
         takes_over: bool,
-        /// Output bytes already received, after a reconnect.
-        received: u64,
+        /// The output that this client has already, after a reconnect.
+        received: Option<ReceivedOutput>,
+        /// How many bytes of the task's stdin, from its start, this client can send again to another attempt:
+        /// `u64::MAX` for a file that it reads again, none for a client that came in another one's place.
+        resends: u64,
     },
     /// End jobs or tasks.
     Cancel {
@@ -120,6 +123,15 @@ pub enum Request {
         /// Take the place of another client that is attached.
         takes_over: bool,
     },
+}
+
+/// How much of an attempt's output a client has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceivedOutput {
+    /// Of this attempt.
+    pub attempt: AttemptNo,
+    /// So many bytes, both streams together.
+    pub bytes: u64,
 }
 
 /// Whom a name means, where workers and clients may share it.

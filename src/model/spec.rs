@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compact::{inputs, tasks};
 use super::files::InputSpec;
-use super::limits::{BACKOFF_MAX, BACKOFF_MIN, CBOR_DEPTH, CLIENT_GRACE, MAX_SPEC_BYTES, MAX_TITLE};
+use super::limits::{BACKOFF_MAX, BACKOFF_MIN, CBOR_DEPTH, CLIENT_GRACE, HELD_OUTPUT, MAX_SPEC_BYTES, MAX_TITLE};
 use super::{Demand, Items, JobId, Millis, Outcome, RawString, TaskId};
 
 /// One submission: a command, what it ranges over, and how it is to be treated.
@@ -142,6 +142,13 @@ impl JobSpec {
     pub fn may_be_handed_over(&self) -> bool {
         let asks = |input: &super::files::InputSpec| matches!(input.source, super::files::InputSource::Output { .. });
         self.may_wait_on_worker() && !self.inputs.iter().any(asks)
+    }
+
+    /// Bytes of each attempt's output that the client of a `run` holds until the attempt has finished, so that a
+    /// retry can replace them. None without `--retries`: then output is shown as it is written.
+    #[must_use]
+    pub fn held_output(&self) -> u64 {
+        if self.retry.limit == Some(0) { 0 } else { HELD_OUTPUT }
     }
 
     /// What lists call it: `--name`, else the command as it was typed, on one line of at most [`MAX_TITLE`] characters.
@@ -311,7 +318,11 @@ impl RetryOn {
             Outcome::SpawnFailed(_) | Outcome::TransferFailed(_) => self.codes.is_none(),
             // What said that it succeeded would say so again: its command or the name of its output is wrong.
             Outcome::OutputMissing(_) => false,
-            Outcome::Lost | Outcome::InputLost(_) | Outcome::DependencyFailed(_) | Outcome::Cancelled(_) => false,
+            Outcome::Lost
+            | Outcome::Unrepeatable(_)
+            | Outcome::InputLost(_)
+            | Outcome::DependencyFailed(_)
+            | Outcome::Cancelled(_) => false,
         }
     }
 }

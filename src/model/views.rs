@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{FileTraffic, TaskFiles};
 use super::obstacle::Shortage;
-use super::outcome::Cancellation;
+use super::outcome::{Cancellation, Unrepeatable};
 use super::records::DiskSpace;
 use super::records::TaskCounts;
 use super::{
@@ -179,6 +179,9 @@ pub struct AttemptView {
     /// The worker that handed it to the one that ran it; `None` when the dispatcher did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handed_over_by: Option<NodeName>,
+    /// Why no other attempt may follow it; `None` when one may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unrepeatable: Option<Unrepeatable>,
 }
 
 /// What a worker is doing, as the roster shows it.

@@ -9,12 +9,15 @@ use super::cluster::{Cluster, Event};
 use super::network::Party;
 use super::workload::Wish;
 use crate::engine::dispatcher::{Call, Inbound};
-use crate::model::outcome::Cancellation;
+use crate::model::outcome::{Cancellation, Unrepeatable};
 use crate::model::requests::{Failure, FailureCode, Reply, Submission};
 use crate::model::selector::Part;
 use crate::model::spec::Dependency;
 use crate::model::views::JobView;
 use crate::model::{ClientId, JobId, LinkId, Millis, NodeId, RequestId, SealedSpec};
+
+/// How often the output of a `run` is shown.
+const SHOWN_EVERY: Millis = Millis::from_secs(3);
 
 /// A client.
 pub(super) struct ClientNode {
@@ -32,6 +35,8 @@ pub(super) enum Question {
     Submit(usize),
     /// Be its client, when it is a `run`: this one.
     Attach(JobId, u64),
+    /// What its attempt has written was shown: there must be no other one.
+    Shown(JobId),
     /// How does it stand?
     Watch(JobId),
     /// End it.
@@ -122,6 +127,14 @@ impl Cluster {
         }
     }
 
+    /// Every other `run` shows output of whatever attempt is live, again and again until it has finished.
+    pub(super) fn output_shown(&mut self, number: usize) {
+        let errand = &self.errands[number];
+        let (Next::Watch, Some(job)) = (errand.next, errand.job) else { return };
+        self.agenda.after(SHOWN_EVERY, Event::Shown(number));
+        self.ask(number, Question::Shown(job));
+    }
+
     /// A client has a link: everything unanswered is asked again.
     pub(super) fn client_linked(&mut self, client: usize) {
         self.clients[client].open.clear();
@@ -203,6 +216,7 @@ impl Cluster {
                 self.errands[number].cancelling = false;
                 true
             }
+            (Question::Shown(_), Reply::Done { .. } | Reply::Failed(_)) => true,
             (Question::Retry(_), Reply::Done { .. } | Reply::Failed(_)) => {
                 self.turn_to(number, Next::Watch);
                 true
@@ -244,6 +258,9 @@ impl Cluster {
         errand.job = Some(job);
         if let Some(after) = errand.wish.cancel.take() {
             self.agenda.after(after, Event::Cancel(number));
+        }
+        if errand.wish.spec.streams_to_client() && number.is_multiple_of(2) {
+            self.agenda.after(SHOWN_EVERY, Event::Shown(number));
         }
         self.turn_to(number, Next::Watch);
     }
@@ -306,6 +323,13 @@ impl Cluster {
             }
             Question::Watch(job) => Call::Watch(vec![job]),
             Question::Attach(job, client) => Call::Attach { job, client: ClientId(client), takes_over: false },
+            Question::Shown(job) => {
+                let rows = store.jobs.get(&job).into_iter().flat_map(|row| row.tasks.values());
+                match rows.flat_map(|row| &row.live).next() {
+                    Some(live) => Call::Unrepeatable { id: live.id, why: Unrepeatable::OutputPassedOn },
+                    None => return self.reply_from_store(link, request, Reply::Done { affected: 0 }),
+                }
+            }
             Question::Cancel(job) => {
                 let parts = vec![Part::Jobs(job, job)];
                 Call::Cancel { parts, why: Cancellation::Requested(None) }

@@ -78,6 +78,8 @@ pub(super) enum Event {
     Submit(usize),
     /// A client wants a wish cancelled.
     Cancel(usize),
+    /// A client of a `run` has shown some of its output.
+    Shown(usize),
     /// Two workers try to get a direct link.
     PeerDial(Pair),
     /// The next message of a direct link, by its number, arrives from this end.
@@ -281,6 +283,7 @@ impl Cluster {
             Event::Process { worker, start, fence, plan } => self.process_step(worker, start, fence, plan),
             Event::Submit(number) => self.set_out(number),
             Event::Cancel(number) => self.want_cancelled(number),
+            Event::Shown(number) => self.output_shown(number),
             Event::Resume(worker) => self.begin_chore(worker, What::Resume),
             Event::Aftermath => self.resume_all(),
             Event::PeerDial(pair) => self.peer_dial(pair),

@@ -255,6 +255,7 @@ impl Ledger {
             Outcome::TransferFailed(_)
             | Outcome::OutputMissing(_)
             | Outcome::InputLost(_)
+            | Outcome::Unrepeatable(_)
             | Outcome::DependencyFailed(_) => panic!("{id} is recorded as {outcome}"),
         }
         self.tallies.results += 1;

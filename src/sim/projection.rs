@@ -114,6 +114,10 @@ impl Projection {
             Record::JobSubmitted(submitted) => self.submitted(submitted),
             Record::AttemptAssigned { id, fence, worker, at, .. } => self.assigned(*id, *fence, *worker, *at),
             Record::AttemptStarted { id, at } => self.live(*id).started_at = Some(*at),
+            Record::AttemptUnrepeatable { id, why } => {
+                self.live(*id).unrepeatable = Some(*why);
+                self.job(id.task.job).row(id.task).is_last = true;
+            }
             Record::AttemptEnded { id, report } => {
                 let outcome = report.outcome.clone();
                 let worker = self.live(*id).worker;
@@ -214,6 +218,7 @@ impl Projection {
             reclaimed || max.is_none_or(|max| running <= u64::from(max)),
             "{id} is assigned as number {running} of {max:?}"
         );
+        let may_retry = job.may_retry;
         let row = job.row(id.task);
         assert!(row.live.is_empty() || !once, "{id} is assigned while another attempt is live");
         assert!(row.live.len() < 2, "{id} is assigned while two others are live");
@@ -221,7 +226,9 @@ impl Projection {
         row.counts.attempts = id.attempt.0;
         row.not_before = None;
         row.outcome = None;
-        row.live.push(RestoredAttempt { id, fence, worker, started_at: None });
+        row.is_last &= !may_retry;
+        assert!(!row.is_last, "{id} is assigned after an attempt that may have no other after it");
+        row.live.push(RestoredAttempt { id, fence, worker, started_at: None, unrepeatable: None });
     }
 
     fn changed(&mut self, task: TaskId, state: TaskState, counts: TaskCounts, outcome: Option<&Outcome>) {

@@ -39,6 +39,8 @@ pub(super) struct TaskRow {
     pub(super) not_before: Option<Timestamp>,
     pub(super) outcome: Option<Outcome>,
     pub(super) live: Vec<RestoredAttempt>,
+    /// No other attempt may follow, but by a retry that a client asks for.
+    pub(super) is_last: bool,
 }
 
 impl JobRow {
@@ -64,7 +66,8 @@ impl JobRow {
         let (rest, tallies) = (self.rest, &mut self.tallies);
         self.tasks.entry(task.index.0).or_insert_with(|| {
             *tallies.entry(rest).or_default() += 1;
-            TaskRow { state: rest, counts: TaskCounts::default(), not_before: None, outcome: None, live: Vec::new() }
+            let (counts, live) = (TaskCounts::default(), Vec::new());
+            TaskRow { state: rest, counts, not_before: None, outcome: None, live, is_last: false }
         })
     }
 

@@ -43,6 +43,7 @@ impl Apply for Records {
                 attempt_rows::assigned(connection, *id, *fence, worker, *at)
             }
             Record::AttemptStarted { id, at } => attempt_rows::started(connection, *id, *at),
+            Record::AttemptUnrepeatable { id, why } => attempt_rows::unrepeatable(connection, *id, *why),
             Record::AttemptHandedOver { id, fence, giver, receiver } => {
                 let giver = self.workers.number(connection, (giver.0, &giver.1))?;
                 let receiver = self.workers.number(connection, (receiver.0, &receiver.1))?;

@@ -9,8 +9,8 @@ use rusqlite::{Connection, params};
 
 use super::StoreError;
 use super::files;
-use super::rows::{fence, int, name_from, node_from, outcome, run, time};
-use crate::model::outcome::{AttemptReport, KeptOutput};
+use super::rows::{self, fence, int, name_from, node_from, outcome, run, time};
+use crate::model::outcome::{AttemptReport, KeptOutput, Unrepeatable};
 use crate::model::{AttemptId, Fence, NodeId, NodeName, Timestamp};
 
 /// `attempts.kept_bytes` of an attempt whose output is in `logs`.
@@ -85,6 +85,15 @@ pub(super) fn started(connection: &Connection, id: AttemptId, at: Timestamp) -> 
         connection,
         "UPDATE attempts SET started_at = ?4 WHERE job = ?1 AND task = ?2 AND attempt = ?3",
         params![int(id.task.job.0), int(id.task.index.0), id.attempt.0, time(at)],
+    )
+}
+
+/// It is its task's last one.
+pub(super) fn unrepeatable(connection: &Connection, id: AttemptId, why: Unrepeatable) -> Result<(), StoreError> {
+    run(
+        connection,
+        "UPDATE attempts SET unrepeatable = ?4 WHERE job = ?1 AND task = ?2 AND attempt = ?3",
+        params![int(id.task.job.0), int(id.task.index.0), id.attempt.0, rows::unrepeatable(why)],
     )
 }
 

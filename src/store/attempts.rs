@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Rows, params};
 
-use super::rows::{fence_from, int, name_from, outcome_from, time_from, uint};
+use super::rows::{fence_from, int, name_from, outcome_from, time_from, uint, unrepeatable_from};
 use super::{StoreError, files};
 use crate::model::views::{AttemptView, TaskView};
 use crate::model::{AttemptId, AttemptNo, NodeId, NodeName, TaskId};
@@ -17,7 +17,7 @@ use crate::model::{AttemptId, AttemptNo, NodeId, NodeName, TaskId};
 const SPARSE: u64 = 8;
 
 const COLUMNS: &str = "task, attempt, fence, worker, assigned_at, started_at, ended_at, outcome, outcome_number,
-    outcome_text, peak_memory_bytes, stdout_bytes, stderr_bytes, files, handed_over_by";
+    outcome_text, peak_memory_bytes, stdout_bytes, stderr_bytes, files, handed_over_by, unrepeatable";
 
 /// The attempts of a task in order.
 pub(super) fn of(connection: &Connection, task: TaskId) -> Result<Vec<AttemptView>, StoreError> {
@@ -105,6 +105,7 @@ fn view(connection: &Connection, row: &Row<'_>, names: &mut Names, task: TaskId)
             Some(giver) => Some(names.of(connection, giver)?),
             None => None,
         },
+        unrepeatable: row.get::<_, Option<i32>>(15)?.map(unrepeatable_from).transpose()?,
     })
 }
 

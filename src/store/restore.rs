@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::rows::{cancellation_from, fence_from, int, node_from, state_from, time, time_from, uint};
+use super::rows::{
+    cancellation_from, fence_from, int, node_from, state_from, time, time_from, uint, unrepeatable_from,
+};
 use super::sweeps::{self, Standing};
 use super::{StoreError, boot, membership};
 use crate::model::records::{RestoredAttempt, RestoredJob, RestoredState, RestoredTask, SubmittedJob};
@@ -180,7 +182,7 @@ fn bad_task(task: TaskId, column: &'static str) -> StoreError {
 /// Attempts of the task that have not ended.
 fn live(connection: &Connection, task: TaskId) -> Result<Vec<RestoredAttempt>, StoreError> {
     let mut select = connection.prepare_cached(
-        "SELECT attempt, fence, node, started_at FROM attempts JOIN workers USING (worker)
+        "SELECT attempt, fence, node, started_at, unrepeatable FROM attempts JOIN workers USING (worker)
          WHERE job = ?1 AND task = ?2 AND ended_at IS NULL ORDER BY attempt",
     )?;
     let mut rows = select.query(params![int(task.job.0), int(task.index.0)])?;
@@ -191,6 +193,7 @@ fn live(connection: &Connection, task: TaskId) -> Result<Vec<RestoredAttempt>, S
             fence: fence_from(row.get(1)?)?,
             worker: node_from(&row.get::<_, Vec<u8>>(2)?)?,
             started_at: row.get::<_, Option<i64>>(3)?.map(time_from),
+            unrepeatable: row.get::<_, Option<i32>>(4)?.map(unrepeatable_from).transpose()?,
         });
     }
     Ok(live)

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, Row, ToSql};
 
 use super::StoreError;
-use crate::model::outcome::{Cancellation, LimitSource, SpawnFailure, SpawnFailureKind};
+use crate::model::outcome::{Cancellation, LimitSource, SpawnFailure, SpawnFailureKind, Unrepeatable};
 use crate::model::{Digest, Epoch, NodeName};
 use crate::model::{Fence, JobId, Millis, NodeId, Outcome, Role, TaskState, Timestamp};
 
@@ -122,6 +122,7 @@ pub(super) fn outcome(outcome: Option<&Outcome>) -> OutcomeColumns<'_> {
         Outcome::OutputMissing(what) => ("output-missing", None, Some(what.as_str())),
         Outcome::InputLost(reason) => ("input-lost", None, Some(reason.as_str())),
         Outcome::Lost => ("lost", None, None),
+        Outcome::Unrepeatable(why) => ("unrepeatable", Some(i64::from(unrepeatable(*why))), None),
         Outcome::DependencyFailed(job) => ("dependency", Some(int(job.0)), None),
         Outcome::Cancelled(why) => {
             let (word, text) = cancellation(why);
@@ -160,9 +161,27 @@ pub(super) fn outcome_from(row: &Row<'_>, at: usize) -> Result<Option<Outcome>, 
         "output-missing" => Outcome::OutputMissing(text.unwrap_or_default()),
         "input-lost" => Outcome::InputLost(text.unwrap_or_default()),
         "lost" => Outcome::Lost,
+        "unrepeatable" => Outcome::Unrepeatable(unrepeatable_from(small()?)?),
         "dependency" => Outcome::DependencyFailed(JobId(large()?)),
         word => Outcome::Cancelled(cancellation_from(word, text)?),
     }))
+}
+
+/// Why an attempt is its task's last one, as a number.
+pub(super) fn unrepeatable(why: Unrepeatable) -> i32 {
+    match why {
+        Unrepeatable::OutputPassedOn => 1,
+        Unrepeatable::StdinConsumed => 2,
+    }
+}
+
+/// The reason behind such a number.
+pub(super) fn unrepeatable_from(number: i32) -> Result<Unrepeatable, StoreError> {
+    match number {
+        1 => Ok(Unrepeatable::OutputPassedOn),
+        2 => Ok(Unrepeatable::StdinConsumed),
+        _ => Err(StoreError::BadValue { column: "unrepeatable" }),
+    }
 }
 
 /// The text of a time limit that the dispatcher set.
@@ -222,6 +241,8 @@ mod tests {
             Outcome::OutputMissing("there is no output x".into()),
             Outcome::InputLost("its holder is gone".into()),
             Outcome::Lost,
+            Outcome::Unrepeatable(Unrepeatable::OutputPassedOn),
+            Outcome::Unrepeatable(Unrepeatable::StdinConsumed),
             Outcome::DependencyFailed(JobId(7)),
             Outcome::Cancelled(Cancellation::Requested(None)),
             Outcome::Cancelled(Cancellation::Requested(Some("wrong input".into()))),

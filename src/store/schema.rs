@@ -271,6 +271,9 @@ UPDATE tokens SET expires_uptime = max(0, (expires_at - created_at) / 1000);
 
 -- 1 when it had ended and goes on by `retry`: then nobody has to be its client.
 ALTER TABLE jobs ADD COLUMN reopened INTEGER NOT NULL DEFAULT 0;
+
+-- Why no other attempt may follow it. 1: output was passed on; 2: stdin was consumed; NULL: another one may.
+ALTER TABLE attempts ADD COLUMN unrepeatable INTEGER;
 ";
 
 const OUTBOX_1: &str = "

@@ -8,8 +8,8 @@
 use std::borrow::Cow;
 
 use super::WireError;
-use crate::model::TaskId;
 use crate::model::limits::DATA_FRAME;
+use crate::model::{AttemptNo, TaskId};
 
 /// Bytes in front of a payload: the length and the kind.
 pub const DATA_HEADER_BYTES: usize = 5;
@@ -39,6 +39,14 @@ pub enum DataFrame<'a> {
     },
     /// In the logs of several tasks: what follows is this task's.
     TaskBegins(TaskId),
+    /// To the client of a `run`: what follows is of this attempt. When the client knew of another one, the output of
+    /// that is void and stdin starts over.
+    AttemptBegins {
+        /// Which.
+        attempt: AttemptNo,
+        /// Output bytes of it that a client has already: what follows comes behind them.
+        from: u64,
+    },
     /// This direction is complete.
     End,
     /// For the task's standard input.
@@ -80,6 +88,7 @@ enum Kind {
     PieceBegins = 9,
     Bytes = 10,
     Fails = 11,
+    AttemptBegins = 12,
 }
 
 impl Kind {
@@ -96,6 +105,7 @@ impl Kind {
             9 => Self::PieceBegins,
             10 => Self::Bytes,
             11 => Self::Fails,
+            12 => Self::AttemptBegins,
             other => return Err(WireError::UnknownKind(other)),
         })
     }
@@ -105,6 +115,7 @@ impl Kind {
         match self {
             Self::Stdout | Self::Stderr | Self::Stdin | Self::Bytes => length <= DATA_FRAME,
             Self::Cut | Self::Ack => length == 8,
+            Self::AttemptBegins => length == 12,
             Self::TaskBegins | Self::PieceBegins => length == 16,
             Self::End | Self::StdinEnd | Self::Fails => length == 0,
         }
@@ -164,6 +175,11 @@ impl<'a> DataFrame<'a> {
             Kind::Stdin => Self::Stdin(bytes),
             Kind::StdinEnd => Self::StdinEnd,
             Kind::Ack => Self::Ack { received: number(0).ok_or(wrong)? },
+            Kind::AttemptBegins => {
+                let attempt = bytes.get(..4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+                let (Some(attempt), Some(from)) = (attempt, number(4)) else { return Err(wrong) };
+                Self::AttemptBegins { attempt: AttemptNo(attempt), from }
+            }
             Kind::PieceBegins => {
                 let (Some(piece), Some(both)) = (number(0), number(8)) else { return Err(wrong) };
                 Self::PieceBegins { piece, blob: (both >> 32) as u32, length: both as u32 }
@@ -208,6 +224,12 @@ impl<'a> DataFrame<'a> {
                 payload[8..].copy_from_slice(&task.index.0.to_be_bytes());
                 put(self.kind(), &payload, out);
             }
+            Self::AttemptBegins { attempt, from } => {
+                let mut payload = [0; 12];
+                payload[..4].copy_from_slice(&attempt.0.to_be_bytes());
+                payload[4..].copy_from_slice(&from.to_be_bytes());
+                put(self.kind(), &payload, out);
+            }
             Self::End | Self::StdinEnd | Self::Fails => put(self.kind(), &[], out),
             Self::PieceBegins { blob, piece, length } => {
                 let mut payload = [0; 16];
@@ -236,6 +258,7 @@ impl<'a> DataFrame<'a> {
             Self::Stdin(bytes) => DataFrame::Stdin(Cow::Owned(bytes.into_owned())),
             Self::Cut { omitted } => DataFrame::Cut { omitted },
             Self::TaskBegins(task) => DataFrame::TaskBegins(task),
+            Self::AttemptBegins { attempt, from } => DataFrame::AttemptBegins { attempt, from },
             Self::End => DataFrame::End,
             Self::StdinEnd => DataFrame::StdinEnd,
             Self::Ack { received } => DataFrame::Ack { received },
@@ -257,6 +280,7 @@ impl<'a> DataFrame<'a> {
             Self::Output { stream: OutputStream::Stderr, .. } => Kind::Stderr,
             Self::Cut { .. } => Kind::Cut,
             Self::TaskBegins(_) => Kind::TaskBegins,
+            Self::AttemptBegins { .. } => Kind::AttemptBegins,
             Self::End => Kind::End,
             Self::Stdin(_) => Kind::Stdin,
             Self::StdinEnd => Kind::StdinEnd,
@@ -311,7 +335,7 @@ mod tests {
         assert_eq!(front(u32::MAX, 6), Err(WireError::WrongLength { kind: 6, length: u32::MAX as usize }));
         assert_eq!(front(0, 5), Err(WireError::WrongLength { kind: 5, length: 0 }), "a length counts its kind");
         assert_eq!(front(2, 5), Err(WireError::WrongLength { kind: 5, length: 2 }), "an end carries nothing");
-        assert_eq!(front(1, 12), Err(WireError::UnknownKind(12)));
+        assert_eq!(front(1, 13), Err(WireError::UnknownKind(13)));
         assert_eq!(front(1, 0), Err(WireError::UnknownKind(0)));
     }
 
@@ -336,7 +360,7 @@ mod tests {
         }
 
         #[test]
-        fn frames_read_back_as_they_were_written(kind in 1u8..=10, number: u64, other: u64, bytes: Vec<u8>) {
+        fn frames_read_back_as_they_were_written(kind in 1u8..=11, number: u64, other: u64, bytes: Vec<u8>) {
             let frame = match kind {
                 1 => output(&bytes),
                 2 => DataFrame::Output { stream: OutputStream::Stderr, bytes: (&bytes[..]).into() },
@@ -347,6 +371,7 @@ mod tests {
                 7 => DataFrame::StdinEnd,
                 8 => DataFrame::Ack { received: number },
                 9 => DataFrame::PieceBegins { blob: other as u32, piece: number, length: (other >> 32) as u32 },
+                10 => DataFrame::AttemptBegins { attempt: AttemptNo(other as u32), from: number },
                 _ => DataFrame::Bytes((&bytes[..]).into()),
             };
             let mut wire = Vec::new();

@@ -15,12 +15,12 @@ use octaskly::model::messages::{
 };
 use octaskly::model::node::WorkerProfile;
 use octaskly::model::outcome::{AttemptReport, Cancellation, KeptOutput, OutputSummary};
-use octaskly::model::requests::{JobFilter, LogRequest, Reply, Request, Submission, TaskFilter};
+use octaskly::model::requests::{JobFilter, LogRequest, ReceivedOutput, Reply, Request, Submission, TaskFilter};
 use octaskly::model::selector::Selector;
 use octaskly::model::spec::{CommandLine, Isolation, OutputMode, StdinSource};
 use octaskly::model::views::{JobView, TaskView};
 use octaskly::model::{
-    AttemptId, Capacity, ClientId, InstanceId, Items, JobId, JobSpec, Outcome, SealedSpec, TaskId, Timestamp,
+    AttemptId, AttemptNo, Capacity, ClientId, InstanceId, Items, JobId, JobSpec, Outcome, SealedSpec, TaskId, Timestamp,
 };
 use octaskly::node::NodeError;
 use octaskly::node::dispatcher::{self, DispatcherOptions, Running};
@@ -255,9 +255,10 @@ impl Client {
         answers.output().await
     }
 
-    /// Becomes the client of a `run` that has `received` bytes already.
-    pub(crate) async fn attach(&self, task: TaskId, received: u64) -> Answers {
-        let attach = Request::Attach { task, client: ClientId(1), takes_over: true, received };
+    /// Becomes the client of a `run` that has `bytes` of its first attempt already, and can send 4 bytes of stdin again.
+    pub(crate) async fn attach(&self, task: TaskId, bytes: u64) -> Answers {
+        let received = (bytes > 0).then_some(ReceivedOutput { attempt: AttemptNo(1), bytes });
+        let attach = Request::Attach { task, client: ClientId(1), takes_over: true, received, resends: 4 };
         let mut answers = self.open(attach).await;
         assert_eq!(answers.next().await, Some(Reply::Streaming));
         answers
@@ -281,11 +282,12 @@ impl Answers {
         soon("a frame", self.recv.recv_data()).await.ok()?.map(DataFrame::into_owned)
     }
 
-    /// All output up to the end, stdout and stderr apart; other frames are left out.
+    /// All output up to the end, stdout and stderr apart: that of the last attempt, if it is told apart from others.
     pub(crate) async fn output(&mut self) -> (Vec<u8>, Vec<u8>) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         loop {
             match self.frame().await {
+                Some(DataFrame::AttemptBegins { from: 0, .. }) => (out, err) = (Vec::new(), Vec::new()),
                 Some(DataFrame::Output { stream: OutputStream::Stdout, bytes }) => out.extend_from_slice(&bytes),
                 Some(DataFrame::Output { stream: OutputStream::Stderr, bytes }) => err.extend_from_slice(&bytes),
                 Some(DataFrame::End) => return (out, err),

@@ -129,11 +129,11 @@ pub(crate) struct TaskArgs {
     /// Run in this directory of the worker instead of a fresh one; a relative one is absolute from here
     #[arg(long, value_name = "DIR", help_heading = "What it sees")]
     pub(crate) cwd: Option<OsString>,
-    /// Standard input of the task: a file here, or - for this command's own
+    /// Standard input of the task: a file or named pipe here, or - for this command's own
     #[arg(long, value_name = "FILE|-", help_heading = "What it sees")]
     pub(crate) stdin: Option<OsString>,
 
-    /// Retries of a failed task [default: run 0, submit the dispatcher's --task-retries]
+    /// Retries of a failed task; run then holds up to 4 MiB of output until an attempt is over [default: run 0, submit the dispatcher's --task-retries]
     #[arg(long, value_name = "N", help_heading = "When it fails")]
     pub(crate) retries: Option<OsString>,
     /// Waits between tries, drawn up to a bound that doubles: 1s..60s [default: 1s..60s]

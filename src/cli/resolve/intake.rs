@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::cli::args::TaskArgs;
 use crate::cli::error::CliError;
+use crate::cli::stdin::{self, Blocking};
 use crate::model::RawString;
 use crate::model::limits::{MAX_INLINE_STDIN, MAX_ITEMS_BYTES};
 use crate::model::spec::{JobSpec, StdinSource};
@@ -82,28 +83,17 @@ fn read_all(file: &OsStr, option: &'static str, most: u64) -> Result<Vec<u8>, Cl
     let path = Path::new(file);
     let unreadable = |source| CliError::Unreadable { path: path.to_owned(), option, source };
     let mut bytes = Vec::new();
-    if file == "-" {
-        std::io::stdin().lock().take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    } else {
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        file.take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    }
+    let file = if stdin::means_own(file) { stdin::own() } else { std::fs::File::open(path) }.map_err(unreadable)?;
+    Blocking(&file).take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
 }
 
 /// Standard input of a `run` of one task: forwarded while it runs.
-pub(super) fn live_stdin(args: &TaskArgs, spec: &mut JobSpec) -> Result<StdinPlan, CliError> {
+pub(super) fn live_stdin(args: &TaskArgs, spec: &mut JobSpec) -> StdinPlan {
     spec.stdin = StdinSource::Attached;
     match args.stdin.as_deref() {
-        None => Ok(StdinPlan::Own),
-        Some(file) if file == "-" => Ok(StdinPlan::Own),
-        Some(file) => {
-            let path = PathBuf::from(file);
-            // Opened again when the task starts; a missing file should not cost a submission.
-            let opened = std::fs::File::open(&path);
-            opened.map_err(|source| CliError::Unreadable { path: path.clone(), option: "--stdin", source })?;
-            Ok(StdinPlan::File(path))
-        }
+        Some(file) if !stdin::means_own(file) => StdinPlan::File(PathBuf::from(file)),
+        _ => StdinPlan::Own,
     }
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn job(args: &TaskArgs, output: Output, environment: &Environment) ->
     spec.retry = retry(args, output)?;
 
     let live = output == Output::Live && spec.items == Items::Single;
-    let stdin = if live { intake::live_stdin(args, &mut spec)? } else { intake::stored_stdin(args, &mut spec)? };
+    let stdin = if live { intake::live_stdin(args, &mut spec) } else { intake::stored_stdin(args, &mut spec)? };
     if live {
         spec.output = OutputMode::Attached;
     }

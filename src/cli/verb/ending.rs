@@ -1,5 +1,6 @@
 //! How jobs and tasks that did not succeed are told: one line, and what to do.
 
+use crate::cli::error::KEPT_PER_ATTEMPT;
 use crate::model::outcome::Cancellation;
 use crate::model::views::JobView;
 use crate::model::{Outcome, TaskState};
@@ -14,6 +15,7 @@ pub(super) fn of_task(outcome: &Outcome) -> Option<(String, Option<String>)> {
         Outcome::OomKilled => {
             Some("--mem reserves memory, so that no more tasks run there than it has room for".to_owned())
         }
+        Outcome::Unrepeatable(_) => Some(KEPT_PER_ATTEMPT.to_owned()),
         Outcome::Lost => Some("`octaskly workers` shows which workers are there".to_owned()),
         _ => None,
     };

@@ -92,6 +92,7 @@ impl DispatcherEngine {
             started_at: None,
             gpus: grant.gpus.clone(),
             ending: None,
+            unrepeatable: None,
             hold: if ahead { Hold::Beside } else { Hold::Slot },
             spare,
             granted: spare.is_some(),

@@ -25,6 +25,7 @@ impl DispatcherEngine {
         self.check_unexpired();
         self.check_watchers();
         self.check_doubling();
+        self.check_repeating();
         for job in self.jobs.iter() {
             job.check();
             self.check_job(job);

@@ -160,6 +160,7 @@ impl DispatcherEngine {
             started_at: None,
             gpus: one.gpus.clone(),
             ending: None,
+            unrepeatable: None,
             hold: Hold::Beside,
             spare: None,
             granted: true,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::Notice;
 use crate::model::handshake::{Answer, Hello};
 use crate::model::messages::{DispatcherMessage, FencedAttempt, WorkerMessage};
-use crate::model::outcome::Cancellation;
+use crate::model::outcome::{Cancellation, Unrepeatable};
 use crate::model::records::{Record, RestoredJob};
 use crate::model::requests::{NodeKind, Reply, Submission};
 use crate::model::selector::Part;
@@ -112,6 +112,14 @@ pub enum Call {
         client: ClientId,
         /// Take over from another client.
         takes_over: bool,
+    },
+    /// No other attempt may follow this one of a `run`; [`Reply::Done`] once that is written, of 0 when the attempt is
+    /// not live. Nothing that cannot be repeated is done before that.
+    Unrepeatable {
+        /// Which.
+        id: AttemptId,
+        /// Why.
+        why: Unrepeatable,
     },
     /// End jobs and tasks; [`Reply::Done`] after sync counts the tasks.
     Cancel {

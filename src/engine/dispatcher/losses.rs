@@ -168,6 +168,7 @@ impl DispatcherEngine {
         let spec = self.jobs.at(job).spec();
         match (&attempt.ending, loss) {
             (Some(why), _) => Next::End(Outcome::Cancelled(why.clone())),
+            (None, _) if let Some(why) = attempt.unrepeatable => Next::End(Outcome::Unrepeatable(why)),
             // What waited there did not fail there, and a worker that takes nothing need not be kept away from.
             (None, Loss::NeverStarted) if attempt.hold != Hold::Slot || !self.placement.is_open(attempt.worker) => {
                 Next::Again { avoid: None }

@@ -29,6 +29,7 @@ fn privilege(call: &Call) -> Option<&'static str> {
         Call::Submit { .. }
         | Call::Watch(_)
         | Call::Attach { .. }
+        | Call::Unrepeatable { .. }
         | Call::Cancel { .. }
         | Call::Retry { .. }
         | Call::Forget { .. }

@@ -37,6 +37,7 @@ mod refusals;
 mod refused;
 mod registry;
 mod remake;
+mod repeating;
 mod requests;
 mod restore;
 mod results;

@@ -46,6 +46,7 @@ impl DispatcherEngine {
             Call::Attach { job, client, takes_over } => {
                 self.attach(WatcherId { link, request }, job, client, takes_over).map(|reply| (reply, false))
             }
+            Call::Unrepeatable { id, why } => self.make_unrepeatable(link, id, why).map(|reply| (reply, false)),
             Call::Cancel { parts, why } => self.cancel(now, link, &parts, &why).map(|reply| (reply, true)),
             Call::Retry { parts, failed_only, recalled } => {
                 self.retry(now, link, &parts, failed_only, recalled).map(|reply| (reply, true))

@@ -167,7 +167,10 @@ impl DispatcherEngine {
             (TaskState::Ready, _) => {}
             _ => {
                 let (counts, _) = job.lift(position);
-                self.requeue(now, id, position, counts, None);
+                match task.live.iter().find_map(|attempt| attempt.unrepeatable) {
+                    Some(why) => self.conclude(now, task.task, position, counts, Outcome::Unrepeatable(why), None),
+                    None => self.requeue(now, id, position, counts, None),
+                }
             }
         }
     }
@@ -191,6 +194,7 @@ impl DispatcherEngine {
                 started_at: attempt.started_at,
                 gpus: Vec::new(),
                 ending: restored.cancelling.clone(),
+                unrepeatable: attempt.unrepeatable,
                 hold: Hold::Slot,
                 spare: None,
                 granted: true,

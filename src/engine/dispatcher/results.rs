@@ -131,7 +131,7 @@ impl DispatcherEngine {
         let spec = self.jobs.at(id.task.job).spec();
         let limit = spec.retry.limit.unwrap_or(self.config.task_retries);
         let worth_it = spec.retry.on.covers(&outcome) && counts.failures <= limit && !spec.no_retry;
-        if attempt.ending.is_some() || !worth_it {
+        if attempt.ending.is_some() || attempt.unrepeatable.is_some() || !worth_it {
             return Verdict::Final(outcome);
         }
         let wait = backoff::wait(spec.retry.backoff, counts.failures, id, self.epoch);

@@ -4,7 +4,7 @@
 //! the first one's worker was silent. Absent: when a second one is started (`doubling`).
 
 use super::placement::WorkerKey;
-use crate::model::outcome::Cancellation;
+use crate::model::outcome::{Cancellation, Unrepeatable};
 use crate::model::records::TaskCounts;
 use crate::model::{AttemptNo, Fence, Timestamp};
 
@@ -107,6 +107,8 @@ pub(super) struct Attempt {
     pub(super) gpus: Vec<u32>,
     /// Set when it is being ended.
     pub(super) ending: Option<Cancellation>,
+    /// Set when no other attempt may follow it.
+    pub(super) unrepeatable: Option<Unrepeatable>,
     /// What of its worker's room is its.
     pub(super) hold: Hold,
     /// The fence for whoever takes it over, as far as this start of the dispatcher has issued it.

@@ -61,8 +61,6 @@ struct Entry {
     seats: usize,
     parked: Option<WorkerStream>,
     streams: u64,
-    /// Where in the client's count of output bytes an attempt begins; noted at its first pairing.
-    base: Option<(AttemptId, u64)>,
     news: watch::Sender<News>,
 }
 
@@ -153,10 +151,7 @@ impl Live {
 
     fn drop_if_idle(&self, entries: &mut BTreeMap<TaskId, Entry>, task: TaskId) {
         let Some(entry) = entries.get(&task) else { return };
-        let idle = entry.seats == 0 && entry.parked.is_none();
-        // Where an attempt begins is remembered until the task is over: its client may come back.
-        let done = entry.base.is_none() || entry.news.borrow().ended;
-        if idle && done {
+        if entry.seats == 0 && entry.parked.is_none() {
             entries.remove(&task);
             self.recount(entries);
         }
@@ -188,6 +183,11 @@ impl Seat {
         let _ = self.news.wait_for(wanted).await;
     }
 
+    /// Whether the task has ended since the seat was taken. Marks nothing as seen.
+    pub(super) fn has_ended(&self) -> bool {
+        self.news.borrow().ended
+    }
+
     /// This client's number, and the same news for somebody else to wait for.
     pub(super) fn watcher(&self) -> (u64, watch::Receiver<News>) {
         (self.client, self.news.clone())
@@ -207,26 +207,6 @@ impl Seat {
         let stream = entry.parked.take()?;
         entry.news.send_modify(|news| news.parked = None);
         Some(stream)
-    }
-
-    /// Where attempt `id` begins in the client's count of output bytes, once that was noted.
-    pub(super) fn base(&self, id: AttemptId) -> Option<u64> {
-        let known = self.live.entries().get(&self.task)?.base;
-        known.filter(|(known, _)| *known == id).map(|(_, base)| base)
-    }
-
-    /// Notes where attempt `id` begins, for a client that comes back.
-    pub(super) fn note_base(&self, id: AttemptId, base: u64) {
-        if let Some(entry) = self.live.entries().get_mut(&self.task) {
-            entry.base = Some((id, base));
-        }
-    }
-
-    /// Forgets it: the client has everything and does not come back.
-    pub(super) fn forget_base(&self) {
-        if let Some(entry) = self.live.entries().get_mut(&self.task) {
-            entry.base = None;
-        }
     }
 }
 
@@ -311,36 +291,5 @@ mod tests {
         assert!(!first.is_replaced());
         let second = live.attach(TaskId::new(1, 0));
         assert!(first.is_replaced() && !second.is_replaced());
-    }
-
-    #[test]
-    fn where_an_attempt_begins_survives_its_client_but_not_the_next_attempt() {
-        let live = Live::default();
-        let task = TaskId::new(1, 0);
-        let id = |attempt| AttemptId { task, attempt: AttemptNo(attempt) };
-        let seat = live.attach(task);
-        seat.note_base(id(2), 700);
-        drop(seat);
-        let seat = live.attach(task);
-        assert_eq!(seat.base(id(2)), Some(700), "the client came back");
-        assert_eq!(seat.base(id(3)), None, "another attempt begins elsewhere");
-        live.note(&ended(task));
-        drop(seat);
-        assert!(live.entries().is_empty());
-    }
-
-    #[test]
-    fn nothing_is_kept_of_a_task_whose_client_came_after_its_end() {
-        let live = Live::default();
-        let id = AttemptId { task: TaskId::new(1, 0), attempt: AttemptNo(1) };
-        let seat = live.attach(id.task);
-        assert_eq!(seat.base(id), None, "asking notes nothing");
-        drop(seat);
-        assert!(live.entries().is_empty());
-        let seat = live.attach(id.task);
-        seat.note_base(id, 0);
-        seat.forget_base();
-        drop(seat);
-        assert!(live.entries().is_empty(), "it had everything");
     }
 }

@@ -41,6 +41,7 @@ mod pump;
 mod refusals;
 mod relay;
 mod release;
+mod repeat_mark;
 mod requests;
 mod retention;
 mod roster;

@@ -6,14 +6,18 @@
 //! Absent: who is joined to whom, and what a broken stream means (`relay`).
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::live::{News, WorkerStream};
 use super::outlet::Outlet;
+use super::repeat_mark::RepeatMark;
+use super::requests::Trouble;
 use super::skip::Skip;
-use crate::model::AttemptId;
+use crate::model::requests::ReceivedOutput;
+use crate::model::{AttemptId, AttemptNo};
 use crate::transport::{FrameRecv, FrameSend, TransportError};
 use crate::wire::data::DataFrame;
 
@@ -25,13 +29,13 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub(super) struct Client {
     pub(super) outlet: Outlet,
     pub(super) recv: FrameRecv,
-    /// Output bytes it has, or will have once what was fed arrives; of all attempts.
+    /// The attempt whose output it was given last.
+    pub(super) attempt: Option<AttemptNo>,
+    /// Output bytes of that attempt that it has, or will have once what was fed arrives.
     pub(super) total: u64,
-    /// Output bytes it said it has. Told to every new stream: a worker that has nothing
+    /// Of those, the ones it said it has. Told to every new stream: a worker that has nothing
     /// left to send but what is acknowledged would wait for this word forever.
-    pub(super) acked: u64,
-    /// Input that came while no stream was there to take it.
-    pub(super) pending: Option<DataFrame<'static>>,
+    acked: u64,
     /// It has sent input, to the stream of its time.
     pub(super) said_input: bool,
 }
@@ -41,33 +45,52 @@ pub(super) struct Client {
 pub(super) enum PumpEnd {
     /// All output of the attempt was passed on.
     Complete,
+    /// The attempt is over and another one may follow: nothing more of it passes.
+    Past,
     /// The worker's stream broke, or had nothing more to bring.
     WorkerGone(Option<TransportError>),
     /// The client's stream broke.
     ClientGone(TransportError),
+    /// Nobody could say whether more may pass.
+    CutOff(Trouble),
 }
 
 impl fmt::Display for PumpEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Complete => f.write_str("all output was passed on"),
+            Self::Past => f.write_str("another attempt may follow this one"),
             Self::WorkerGone(None) => f.write_str("the worker said no last word"),
             Self::WorkerGone(Some(error)) => write!(f, "the worker's side failed to {error}"),
             Self::ClientGone(error) => write!(f, "the client's side failed to {error}"),
+            Self::CutOff(trouble) => write!(f, "this side failed to {trouble}"),
         }
     }
 }
 
 impl Client {
-    /// Listens while no stream is there. Ends with an error when the client
-    /// has gone; never ends once it has said something that only a stream can take.
-    pub(super) async fn listen(&mut self) -> Result<(), TransportError> {
-        if self.pending.is_some() {
-            return std::future::pending().await;
+    /// One that has `received` already.
+    pub(super) fn new(outlet: Outlet, recv: FrameRecv, received: Option<ReceivedOutput>) -> Self {
+        let total = received.map_or(0, |received| received.bytes);
+        let attempt = received.map(|received| received.attempt);
+        Self { outlet, recv, attempt, total, acked: total, said_input: false }
+    }
+
+    /// Output of `attempt` follows, of which a client has acknowledged `from` bytes.
+    pub(super) async fn begin(&mut self, attempt: AttemptNo, from: u64) -> Result<(), TransportError> {
+        if self.attempt != Some(attempt) {
+            (self.attempt, self.total, self.acked) = (Some(attempt), 0, 0);
         }
+        self.total = self.total.max(from);
+        self.outlet.feed(&DataFrame::AttemptBegins { attempt, from: self.total }).await
+    }
+
+    /// Listens while no stream is there; ends with an error when the client has gone.
+    pub(super) async fn listen(&mut self) -> Result<(), TransportError> {
         match self.recv.recv_data().await? {
-            Some(frame @ (DataFrame::Stdin(_) | DataFrame::StdinEnd)) => self.pending = Some(frame.into_owned()),
-            Some(DataFrame::Ack { received }) => self.acked = self.acked.max(received),
+            // For a stream that is gone: it is sent again, from where the next one says.
+            Some(DataFrame::Stdin(_) | DataFrame::StdinEnd) => self.said_input = true,
+            Some(DataFrame::Ack { received }) => self.acked = self.acked.max(received.min(self.total)),
             Some(_) => {}
             // Whoever still wants output has to acknowledge it.
             None => return Err(TransportError::StreamClosed),
@@ -76,33 +99,42 @@ impl Client {
     }
 }
 
-/// Joins `client` to `stream`, whose attempt begins at `base` of the client's count.
+/// Tells a worker that nobody wants the output of this attempt any more.
+pub(super) async fn void(stream: WorkerStream) {
+    let mut send = stream.send;
+    if send.send_data(&DataFrame::Ack { received: u64::MAX }).await.is_ok() {
+        let _ = send.finish().await;
+    }
+}
+
+/// Joins `client` to `stream`, as far as `mark` lets anything pass.
 ///
 /// `watcher` is the client's number among those of its task, and the task's news;
 /// `ended` says that the task had ended before that news began.
 pub(super) async fn run(
     client: &mut Client,
     stream: WorkerStream,
-    base: u64,
+    mark: &RepeatMark<'_>,
     watcher: (u64, watch::Receiver<News>),
     ended: bool,
 ) -> PumpEnd {
     let WorkerStream { id, from, mut send, mut recv } = stream;
-    let Client { outlet, recv: said, total, acked, pending, said_input } = client;
-    let skip = Skip::new(total.saturating_sub(base.saturating_add(from)));
+    let Client { outlet, recv: said, total, acked, said_input, .. } = client;
+    let skip = Skip::new(total.saturating_sub(from));
     let task = Watch { id, client: watcher.0, news: watcher.1, ended };
+    let (passed, given) = (AtomicU64::new(*total), AtomicU64::new(0));
     let end = {
-        let down = down(&mut recv, outlet, total, skip, &task);
-        let up = up(said, &mut send, base, acked, pending, said_input);
+        let down = Down { recv: &mut recv, outlet, skip, mark, passed: &passed, given: &given }.run(&task);
+        let up = Up { said, send: &mut send, mark, passed: &passed, given: &given, acked, said_input }.run();
         tokio::pin!(down, up);
         let mut worker_listens = true;
         let end = loop {
             tokio::select! {
                 end = &mut down => break end,
                 end = &mut up, if worker_listens => match end {
-                    UpEnd::ClientGone(error) => break PumpEnd::ClientGone(error),
+                    PumpEnd::WorkerGone(_) => worker_listens = false,
                     // It takes nothing more; what it still brings is passed on.
-                    UpEnd::WorkerGone => worker_listens = false,
+                    end => break end,
                 },
                 () = task.has_another_client() => break PumpEnd::ClientGone(TransportError::StreamClosed),
             }
@@ -116,43 +148,72 @@ pub(super) async fn run(
         }
         end
     };
+    *total = passed.into_inner();
     match &end {
         // It has brought everything and needs no more acknowledgements.
         PumpEnd::Complete => drop(send.finish().await),
+        PumpEnd::Past => void(WorkerStream { id, from, send, recv }).await,
         // So that the worker opens another one and begins where its client is.
-        PumpEnd::WorkerGone(_) | PumpEnd::ClientGone(_) => send.abandon(),
+        PumpEnd::WorkerGone(_) | PumpEnd::ClientGone(_) | PumpEnd::CutOff(_) => send.abandon(),
     }
     end
 }
 
-/// Passes on what the task writes.
-async fn down(recv: &mut FrameRecv, outlet: &mut Outlet, total: &mut u64, mut skip: Skip, task: &Watch) -> PumpEnd {
-    let mut fed = false;
-    loop {
-        let frame = tokio::select! {
-            biased;
-            frame = recv.recv_data() => frame,
-            // Nothing more is there at the moment: what was fed need not wait for it.
-            () = std::future::ready(()), if fed => {
-                if let Err(error) = outlet.flush().await {
-                    return PumpEnd::ClientGone(error);
+/// What the task writes, on its way to the client.
+struct Down<'a> {
+    recv: &'a mut FrameRecv,
+    outlet: &'a mut Outlet,
+    skip: Skip,
+    mark: &'a RepeatMark<'a>,
+    /// Output bytes of the attempt that were passed on, by any stream.
+    passed: &'a AtomicU64,
+    /// Stdin bytes that the attempt was given, by any stream.
+    given: &'a AtomicU64,
+}
+
+impl Down<'_> {
+    async fn run(mut self, task: &Watch) -> PumpEnd {
+        let (mut fed, mut spoke) = (true, false);
+        loop {
+            let frame = tokio::select! {
+                biased;
+                frame = self.recv.recv_data() => frame,
+                // Nothing more is there at the moment: what was fed need not wait for it.
+                () = std::future::ready(()), if fed => {
+                    if let Err(error) = self.outlet.flush().await {
+                        return PumpEnd::ClientGone(error);
+                    }
+                    fed = false;
+                    continue;
                 }
-                fed = false;
-                continue;
+                () = task.keeps_silent() => return PumpEnd::WorkerGone(None),
+            };
+            let frame = match frame {
+                Ok(Some(DataFrame::End)) => {
+                    return self.outlet.flush().await.map_or_else(PumpEnd::ClientGone, |()| PumpEnd::Complete);
+                }
+                Ok(Some(frame)) => frame,
+                Ok(None) => return PumpEnd::WorkerGone(None),
+                Err(error) => return PumpEnd::WorkerGone(Some(error)),
+            };
+            let Some(frame) = self.skip.pass(frame) else { continue };
+            let upto = self.passed.load(Ordering::Relaxed).saturating_add(frame.output_bytes());
+            let passes = match &frame {
+                // The worker's first word says how much stdin the attempt has.
+                DataFrame::Ack { received } if !std::mem::replace(&mut spoke, true) => {
+                    self.given.store(*received, Ordering::Relaxed);
+                    self.mark.stdin(*received).await
+                }
+                DataFrame::Output { .. } => self.mark.output(upto).await,
+                _ => Ok(true),
+            };
+            match passes {
+                Ok(true) => {}
+                Ok(false) => return PumpEnd::Past,
+                Err(trouble) => return PumpEnd::CutOff(trouble),
             }
-            () = task.keeps_silent() => return PumpEnd::WorkerGone(None),
-        };
-        let frame = match frame {
-            Ok(Some(DataFrame::End)) => {
-                return outlet.flush().await.map_or_else(PumpEnd::ClientGone, |()| PumpEnd::Complete);
-            }
-            Ok(Some(frame)) => frame,
-            Ok(None) => return PumpEnd::WorkerGone(None),
-            Err(error) => return PumpEnd::WorkerGone(Some(error)),
-        };
-        if let Some(frame) = skip.pass(frame) {
-            *total = total.saturating_add(frame.output_bytes());
-            if let Err(error) = outlet.feed(&frame).await {
+            self.passed.store(upto, Ordering::Relaxed);
+            if let Err(error) = self.outlet.feed(&frame).await {
                 return PumpEnd::ClientGone(error);
             }
             fed = true;
@@ -160,53 +221,54 @@ async fn down(recv: &mut FrameRecv, outlet: &mut Outlet, total: &mut u64, mut sk
     }
 }
 
-/// How the client's direction ended, while the worker's may go on.
-enum UpEnd {
-    ClientGone(TransportError),
-    WorkerGone,
+/// What the client says: input as it is, and acknowledgements.
+struct Up<'a> {
+    said: &'a mut FrameRecv,
+    send: &'a mut FrameSend,
+    mark: &'a RepeatMark<'a>,
+    passed: &'a AtomicU64,
+    given: &'a AtomicU64,
+    acked: &'a mut u64,
+    said_input: &'a mut bool,
 }
 
-/// Passes on what the client says: input as it is, acknowledgements in the attempt's own count.
-async fn up(
-    said: &mut FrameRecv,
-    send: &mut FrameSend,
-    base: u64,
-    acked: &mut u64,
-    pending: &mut Option<DataFrame<'static>>,
-    said_input: &mut bool,
-) -> UpEnd {
-    if *acked > base && send.send_data(&DataFrame::Ack { received: *acked - base }).await.is_err() {
-        return UpEnd::WorkerGone;
-    }
-    if let Some(frame) = pending.take() {
-        *said_input = true;
-        if send.send_data(&frame).await.is_err() {
-            return UpEnd::WorkerGone;
+impl Up<'_> {
+    /// Runs until either stream breaks.
+    async fn run(self) -> PumpEnd {
+        if *self.acked > 0 && self.send.send_data(&DataFrame::Ack { received: *self.acked }).await.is_err() {
+            return PumpEnd::WorkerGone(None);
         }
-    }
-    loop {
-        let frame = match said.recv_data().await {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return UpEnd::ClientGone(TransportError::StreamClosed),
-            Err(error) => return UpEnd::ClientGone(error),
-        };
-        let frame = match frame {
-            DataFrame::Ack { received } => {
-                *acked = received.max(*acked);
-                if received <= base {
-                    continue;
+        loop {
+            let frame = match self.said.recv_data().await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return PumpEnd::ClientGone(TransportError::StreamClosed),
+                Err(error) => return PumpEnd::ClientGone(error),
+            };
+            let frame = match frame {
+                DataFrame::Ack { received } => {
+                    *self.acked = received.min(self.passed.load(Ordering::Relaxed)).max(*self.acked);
+                    DataFrame::Ack { received: *self.acked }
                 }
-                DataFrame::Ack { received: received - base }
+                DataFrame::Stdin(bytes) => {
+                    *self.said_input = true;
+                    let upto = self.given.load(Ordering::Relaxed).saturating_add(bytes.len() as u64);
+                    self.given.store(upto, Ordering::Relaxed);
+                    match self.mark.stdin(upto).await {
+                        Ok(true) => DataFrame::Stdin(bytes),
+                        Ok(false) => return PumpEnd::Past,
+                        Err(trouble) => return PumpEnd::CutOff(trouble),
+                    }
+                }
+                DataFrame::StdinEnd => {
+                    *self.said_input = true;
+                    DataFrame::StdinEnd
+                }
+                // Nothing else has a meaning in this direction.
+                _ => continue,
+            };
+            if self.send.send_data(&frame).await.is_err() {
+                return PumpEnd::WorkerGone(None);
             }
-            frame @ (DataFrame::Stdin(_) | DataFrame::StdinEnd) => {
-                *said_input = true;
-                frame
-            }
-            // Nothing else has a meaning in this direction.
-            _ => continue,
-        };
-        if send.send_data(&frame).await.is_err() {
-            return UpEnd::WorkerGone;
         }
     }
 }
@@ -247,7 +309,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AttemptNo, TaskId};
+    use crate::model::TaskId;
 
     #[tokio::test]
     async fn a_task_that_ended_before_its_client_came_needs_no_news_of_that() {

@@ -1,12 +1,13 @@
 //! The live side of a `run`: its client's stream joined to the streams of its
 //! task's attempts, whichever of them breaks and comes back.
 //!
-//! The one invariant: the client gets every output byte of every attempt once
-//! and in order. It says how much it has, a worker's stream says where it
-//! begins, and what is between is left out. Frames pass one at a time: a slow
-//! client holds back the worker through the windows of QUIC, nothing is queued
-//! here. Absent: keeping what is unacknowledged (the worker does), and what the
-//! client's absence means (the engine).
+//! The one invariant: the client gets every output byte of the last attempt once
+//! and in order, and is told where an attempt begins. It says how much it has, a
+//! worker's stream says where it begins, and what is between is left out. Frames
+//! pass one at a time: a slow client holds back the worker through the windows of
+//! QUIC, nothing is queued here. Absent: keeping what is unacknowledged (the
+//! worker does), whether another attempt may follow (`repeat_mark`), and what
+//! the client's absence means (the engine).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +17,15 @@ use tracing::debug;
 use super::live::{News, Seat, WorkerStream};
 use super::outlet::Outlet;
 use super::pump::{self, Client, PumpEnd};
+use super::repeat_mark::{Bounds, RepeatMark};
 use super::requests::{Trouble, report};
 use super::shell::{Asker, Inquiry, Shell};
 use super::stored::{self, Sink, Stored, written};
 use crate::engine::dispatcher::Call;
-use crate::model::requests::{FailureCode, JobFilter, Reply};
+use crate::model::requests::{FailureCode, JobFilter, ReceivedOutput, Reply};
 use crate::model::selector::Selector;
 use crate::model::views::{AttemptView, decisive};
-use crate::model::{AttemptId, AttemptNo, ClientId, TaskId};
+use crate::model::{AttemptId, ClientId, TaskId};
 use crate::transport::{FrameRecv, FrameSend};
 use crate::wire::data::DataFrame;
 
@@ -36,8 +38,10 @@ pub(super) struct Wish {
     pub(super) task: TaskId,
     pub(super) client: ClientId,
     pub(super) takes_over: bool,
-    /// Output bytes it has already, of all attempts.
-    pub(super) received: u64,
+    /// Output that it has already.
+    pub(super) received: Option<ReceivedOutput>,
+    /// Stdin that it can send again to another attempt, in bytes from the start.
+    pub(super) resends: u64,
 }
 
 /// Serves the client of a `run` until its task has ended and everything was passed on.
@@ -46,26 +50,26 @@ pub(super) async fn attach(shell: &Arc<Shell>, asker: &Asker, wish: Wish, send: 
     // From here on nothing new is missed; what happened before is in the store.
     let early = shell.live.follow(wish.task);
     let admitted = async {
-        let ended = consent(shell, asker, wish.task).await?;
+        let consent = consent(shell, asker, wish.task).await?;
         let call = Call::Attach { job: wish.task.job, client: wish.client, takes_over: wish.takes_over };
-        Ok((ended, attend(shell, asker, call).await?))
+        Ok((consent, attend(shell, asker, call).await?))
     };
-    let (ended, mut inquiry) = match admitted.await {
+    let ((ended, held), mut inquiry) = match admitted.await {
         Ok(admitted) => admitted,
         Err(trouble) => return report(trouble, &mut outlet).await,
     };
     // Only now is the client before this one replaced.
     let seat = shell.live.attach(wish.task);
     drop(early);
-    let client = Client { outlet, recv, total: wish.received, acked: wish.received, pending: None, said_input: false };
-    let mut session = Session { shell, task: wish.task, seat, client, ended, complete: None };
+    let client = Client::new(outlet, recv, wish.received);
+    let bounds = Bounds { held, resends: wish.resends };
+    let mut session = Session { shell, asker, task: wish.task, seat, client, bounds, ended, complete: None };
     let served = async {
         session.client.outlet.reply(&Reply::Streaming).await?;
         session.run().await
     };
     match served.await {
         Ok(()) => {
-            session.seat.forget_base();
             let said = async {
                 session.client.outlet.feed(&DataFrame::End).await?;
                 session.client.outlet.finish().await
@@ -119,8 +123,8 @@ pub(super) async fn hold(
     held
 }
 
-/// Whether this client may be the client of `task`; says whether it has ended.
-async fn consent(shell: &Shell, asker: &Asker, task: TaskId) -> Result<bool, Trouble> {
+/// Whether this client may be the client of `task`; says whether it has ended, and how much of its output is held back.
+async fn consent(shell: &Shell, asker: &Asker, task: TaskId) -> Result<(bool, u64), Trouble> {
     let viewer = asker.viewer();
     let only = Selector::task(task);
     let found = shell.history.read_fresh(move |reader| {
@@ -140,15 +144,17 @@ async fn consent(shell: &Shell, asker: &Asker, task: TaskId) -> Result<bool, Tro
             Some(&format!("octaskly logs -f {task}")),
         ));
     }
-    Ok(view.state.is_terminal())
+    Ok((view.state.is_terminal(), spec.held_output()))
 }
 
 /// One client's time with its task.
 struct Session<'a> {
     shell: &'a Shell,
+    asker: &'a Asker,
     task: TaskId,
     seat: Seat,
     client: Client,
+    bounds: Bounds,
     /// The task is in a terminal state.
     ended: bool,
     /// The attempt whose output was passed on to its end.
@@ -191,28 +197,29 @@ impl Session<'_> {
 
     /// Joins the client to one stream, until either breaks or the attempt's output is complete.
     async fn join(&mut self, stream: WorkerStream) -> Result<(), Trouble> {
-        let (id, from) = (stream.id, stream.from);
-        let base = self.base(id, from);
-        self.seat.note_base(id, base);
-        let end = pump::run(&mut self.client, stream, base, self.seat.watcher(), self.ended).await;
+        let id = stream.id;
+        // A worker that was given up may come back with an attempt that others have followed.
+        let is_past = match self.ended {
+            true => self.last_attempt().await?.is_some_and(|last| last.id != id),
+            false => self.client.attempt > Some(id.attempt),
+        };
+        if is_past {
+            pump::void(stream).await;
+            return Ok(());
+        }
+        self.client.begin(id.attempt, stream.from).await?;
+        let mark = RepeatMark::new(self.shell, self.asker, &self.seat, id, self.bounds, self.ended);
+        let end = pump::run(&mut self.client, stream, &mark, self.seat.watcher(), self.ended).await;
         debug!(task = %id, total = self.client.total, "A stream of a run has ended: {end}");
         match end {
             PumpEnd::Complete => {
                 self.complete = Some(id);
                 Ok(())
             }
-            PumpEnd::WorkerGone(_) => Ok(()),
+            PumpEnd::WorkerGone(_) | PumpEnd::Past => Ok(()),
             PumpEnd::ClientGone(error) => Err(error.into()),
+            PumpEnd::CutOff(trouble) => Err(trouble),
         }
-    }
-
-    /// Where attempt `id` begins in the client's count, when a stream of it begins at `from`.
-    ///
-    /// Known for as long as this process has served the task; after a restart
-    /// in the middle of a second attempt, the worker's word is the best there is.
-    fn base(&self, id: AttemptId, from: u64) -> u64 {
-        let guess = if id.attempt == AttemptNo(1) { 0 } else { self.client.total.saturating_sub(from) };
-        self.seat.base(id).unwrap_or(guess)
     }
 
     /// Whether the task has ended and the client has all output of its last attempt.
@@ -228,7 +235,12 @@ impl Session<'_> {
             return Ok(true);
         }
         let Some(last) = self.last_attempt().await? else { return Ok(true) };
-        Ok(self.complete == Some(last.id) || self.had(last.id) >= written(&last))
+        if self.complete != Some(last.id) && self.had(last.id) < written(&last) {
+            return Ok(false);
+        }
+        // What it holds of an earlier attempt is void, also when the last one has written nothing.
+        self.client.begin(last.id.attempt, 0).await?;
+        Ok(true)
     }
 
     /// The task has ended: passes on what no stream brought, unless a stream comes for that.
@@ -243,6 +255,7 @@ impl Session<'_> {
             }
             kept = stored::find(self.shell, last.id).await?;
         }
+        self.client.begin(last.id.attempt, 0).await?;
         let had = self.had(last.id);
         stored::pass_on(kept, last.id, had, &mut self.client).await?;
         // Whatever is missing now is nowhere.
@@ -258,7 +271,7 @@ impl Session<'_> {
 
     /// Output bytes of attempt `id` that the client has.
     fn had(&self, id: AttemptId) -> u64 {
-        self.client.total.saturating_sub(self.base(id, 0))
+        if self.client.attempt == Some(id.attempt) { self.client.total } else { 0 }
     }
 }
 

@@ -70,8 +70,8 @@ pub(super) async fn serve(shell: Arc<Shell>, asker: Asker, send: FrameSend, mut 
         // The transport has closed the link when that was no request.
         Err(error) => return debug!(peer = asker.node.short(), "A request did not come: failed to {error}"),
     };
-    if let Request::Attach { task, client, takes_over, received } = request {
-        let wish = relay::Wish { task, client, takes_over, received };
+    if let Request::Attach { task, client, takes_over, received, resends } = request {
+        let wish = relay::Wish { task, client, takes_over, received, resends };
         return relay::attach(&shell, &asker, wish, send, recv).await;
     }
     let mut outlet = Outlet::new(send);

@@ -354,6 +354,7 @@ pub(crate) mod tests {
             stderr_bytes: 0,
             files: None,
             handed_over_by: None,
+            unrepeatable: None,
         };
         TaskView {
             task: TaskId::new(5, 3),

@@ -28,16 +28,16 @@ const NAMED: usize = 5;
 /// Between two looks at a job that says nothing new.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Prints all of it and says how the job ended.
+/// Prints all of it; says how the job ended, and how many bytes of output nobody kept.
 pub(super) async fn until_the_end(
     session: &mut Session,
     job: JobId,
     numbers: Items,
     bringer: Option<&mut Bringer>,
     (tag, quiet): (bool, bool),
-) -> Result<JobView, CliError> {
+) -> Result<(JobView, u64), CliError> {
     let writer = Writer::start(tag)?;
-    let mut array = Array { job, numbers, printed: IntervalSet::new(), named: 0, bringer, quiet, writer };
+    let mut array = Array { job, numbers, printed: IntervalSet::new(), named: 0, missing: 0, bringer, writer };
     let mut meter = Meter::beside(quiet);
     let mut by = session.attacher(false);
     loop {
@@ -55,7 +55,7 @@ pub(super) async fn until_the_end(
             Ok(view) => {
                 array.writer.finish().await?;
                 meter.end();
-                return Ok(view);
+                return Ok((view, array.missing));
             }
             Err(Broken::Link(error)) => session.reopen(error).await?,
             Err(Broken::Ours(error)) => return Err(error),
@@ -79,9 +79,10 @@ struct Array<'a> {
     printed: IntervalSet,
     /// Failed tasks that have been named.
     named: usize,
+    /// Bytes of output that nobody kept.
+    missing: u64,
     /// Brings back what they leave.
     bringer: Option<&'a mut Bringer>,
-    quiet: bool,
     writer: Writer,
 }
 
@@ -181,8 +182,8 @@ impl Array<'_> {
                     self.writer.write(task, stream, bytes.into_owned()).await.map_err(Broken::Ours)?;
                 }
                 DataFrame::Cut { omitted } => {
-                    let text = format!("here {omitted} bytes of the output of task {task} were not kept");
-                    say::warning(self.quiet, &text, None);
+                    self.missing += omitted;
+                    say::error(&format!("here {omitted} bytes of the output of task {task} are missing"), None);
                 }
                 _ => {}
             }

@@ -1,44 +1,44 @@
 //! Standard input on its way to a task.
 //!
-//! The one invariant: every byte is kept until the worker has it, so that a
-//! broken stream loses none; and nothing is read before a task is there to
-//! take it. At most a window of it is under way. Absent: the stream itself
-//! (`live`).
+//! The one invariant: every attempt gets it from its first byte. What a pipe
+//! has brought is kept until the worker has it, and up to a bound beyond that,
+//! for another attempt; a file is read again. Nothing is read before a task is
+//! there to take it, and at most a window of it is under way. Absent: the
+//! stream itself (`live`), and reading (`source`).
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, IsTerminal as _, Read};
 
-use tokio::sync::mpsc;
-
-use crate::cli::output::say;
-use crate::cli::resolve::StdinPlan;
-use crate::model::limits::{DATA_FRAME, STDIN_WINDOW};
-
-/// Chunks between the reading thread and the stream.
-const QUEUED: usize = 2;
+use super::source::{Reader, Source};
+use crate::cli::error::CliError;
+use crate::model::limits::{DATA_FRAME, STDIN_KEPT, STDIN_WINDOW};
+use crate::model::outcome::Unrepeatable;
 
 /// What is to be sent next.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Next {
     /// These bytes.
     Bytes(Vec<u8>),
     /// That there is no more.
     End,
+    /// Nothing ever: it cannot be read any further.
+    Failed(CliError),
 }
 
-/// The input of one run.
+/// The input of one run. Places in it are counted from its first byte.
 pub(super) struct Input {
-    plan: StdinPlan,
-    /// Chunks as they are read; `None` before anybody wants them.
-    chunks: Option<mpsc::Receiver<Vec<u8>>>,
-    /// Read, and not yet known to be with the worker: oldest first.
-    kept: VecDeque<Vec<u8>>,
-    /// How many bytes of the first kept chunk the worker has.
-    taken_of_first: usize,
-    /// Bytes known to be with the worker.
+    source: Source,
+    /// What errors call it.
+    name: String,
+    /// `None` before anybody wants it.
+    reader: Option<Reader>,
+    /// Reads for an attempt that is over.
+    former: Option<Reader>,
+    /// Read, from `start` on.
+    kept: VecDeque<u8>,
+    start: u64,
+    /// With the worker up to here.
     taken: u64,
-    /// Bytes sent on the present stream, those of earlier ones that it has included.
+    /// Sent up to here on the present stream.
     sent: u64,
     /// There is no more to read.
     ended: bool,
@@ -46,25 +46,30 @@ pub(super) struct Input {
     said_end: bool,
     /// The worker has said how much it has, on the present stream.
     is_open: bool,
-    /// What the worker's count is behind ours: bytes that an earlier try has taken with it.
-    lost: u64,
-    quiet: bool,
 }
 
 impl Input {
-    pub(super) fn new(plan: StdinPlan, quiet: bool) -> Self {
+    pub(super) fn new(source: Source, name: String) -> Self {
         Self {
-            plan,
-            chunks: None,
+            source,
+            name,
+            reader: None,
+            former: None,
             kept: VecDeque::new(),
-            taken_of_first: 0,
+            start: 0,
             taken: 0,
             sent: 0,
             ended: false,
             said_end: false,
             is_open: false,
-            lost: 0,
-            quiet,
+        }
+    }
+
+    /// How many of its first bytes can be sent to another attempt.
+    pub(super) fn resends(&self) -> u64 {
+        match self.source {
+            Source::Nothing | Source::File(..) => u64::MAX,
+            Source::Stream(_) | Source::Fifo(_) => STDIN_KEPT,
         }
     }
 
@@ -74,236 +79,188 @@ impl Input {
         self.said_end = false;
     }
 
-    /// The worker has `count` bytes, all of them in its own count.
-    pub(super) fn acknowledged(&mut self, count: u64) {
-        if !self.is_open {
-            self.is_open = true;
-            if count + self.lost < self.taken {
-                let gone = self.taken - count;
-                say::warning(
-                    self.quiet,
-                    &format!("an earlier try has taken the first {gone} bytes of stdin with it"),
-                    None,
-                );
-                self.lost = gone;
-            }
-            self.start_reading();
-            self.forget(count + self.lost);
-            self.sent = self.taken;
-        } else {
-            self.forget(count + self.lost);
+    /// Another attempt begins, and has nothing of it yet.
+    ///
+    /// # Errors
+    /// When its first bytes cannot be sent again.
+    pub(super) fn attempt_begins(&mut self) -> Result<(), Unrepeatable> {
+        self.stream_begins();
+        (self.taken, self.sent) = (0, 0);
+        if let Source::File(..) = self.source {
+            self.kept.clear();
+            self.start = 0;
+            self.ended = false;
+            self.former = self.reader.take().or(self.former.take());
         }
+        if self.start == 0 { Ok(()) } else { Err(Unrepeatable::StdinConsumed) }
     }
 
-    /// Drops what the worker has.
-    fn forget(&mut self, upto: u64) {
-        let mut more = upto.saturating_sub(self.taken);
-        while more > 0 {
-            let Some(first) = self.kept.front() else { break };
-            let left = (first.len() - self.taken_of_first) as u64;
-            let now = left.min(more);
-            self.taken += now;
-            more -= now;
-            if now == left {
-                self.kept.pop_front();
-                self.taken_of_first = 0;
-            } else {
-                self.taken_of_first += usize::try_from(now).unwrap_or(usize::MAX);
-            }
+    /// The worker has `count` bytes of it.
+    pub(super) fn acknowledged(&mut self, count: u64) {
+        let read = self.start + self.kept.len() as u64;
+        if self.is_open {
+            self.taken = count.clamp(self.taken, self.sent);
+        } else {
+            self.is_open = true;
+            self.taken = count.clamp(self.start, read);
+            self.sent = self.taken;
         }
-        self.sent = self.sent.max(self.taken);
+        // Once the worker has more than can be sent again, no part of it can.
+        if self.taken > self.resends() || matches!(self.source, Source::File(..)) {
+            let done = usize::try_from(self.taken - self.start).unwrap_or(usize::MAX);
+            self.kept.drain(..done.min(self.kept.len()));
+            self.start = self.taken;
+        }
     }
 
     /// What to send now; waits while there is nothing, or no room for it.
     ///
     /// Cancel safe: nothing is lost when it is dropped while it waits.
     pub(super) async fn next(&mut self) -> Next {
-        if !self.is_open || self.said_end {
-            return std::future::pending().await;
-        }
-        if let Some(bytes) = self.unsent() {
-            self.sent += bytes.len() as u64;
-            return Next::Bytes(bytes);
-        }
-        if !self.ended {
-            let in_flight = self.sent.saturating_sub(self.taken);
-            if in_flight + DATA_FRAME as u64 > STDIN_WINDOW as u64 {
+        loop {
+            let room = (STDIN_WINDOW as u64).saturating_sub(self.sent - self.taken);
+            if !self.is_open || self.said_end || room == 0 {
                 return std::future::pending().await;
             }
-            let read = match &mut self.chunks {
-                Some(chunks) => chunks.recv().await,
-                None => None,
-            };
-            if let Some(bytes) = read {
-                self.kept.push_back(bytes.clone());
+            if let Some(bytes) = self.unsent(room) {
                 self.sent += bytes.len() as u64;
                 return Next::Bytes(bytes);
             }
-            self.ended = true;
-        }
-        self.said_end = true;
-        Next::End
-    }
-
-    /// The next kept bytes that the present stream has not brought yet.
-    fn unsent(&self) -> Option<Vec<u8>> {
-        let mut at = self.taken;
-        for (i, chunk) in self.kept.iter().enumerate() {
-            let from = if i == 0 { self.taken_of_first } else { 0 };
-            let length = (chunk.len() - from) as u64;
-            if at >= self.sent {
-                return chunk.get(from..).map(<[u8]>::to_vec);
+            if self.ended {
+                self.said_end = true;
+                return Next::End;
             }
-            at += length;
-        }
-        None
-    }
-
-    /// Starts to read, once.
-    fn start_reading(&mut self) {
-        if self.chunks.is_some() || self.ended {
-            return;
-        }
-        let (sender, chunks) = mpsc::channel(QUEUED);
-        let plan = self.plan.clone();
-        let quiet = self.quiet;
-        let work = move || {
-            let ended = match &plan {
-                StdinPlan::Nothing => Ok(()),
-                StdinPlan::Own => read_all(io::stdin().lock(), &sender),
-                StdinPlan::File(path) => File::open(path).and_then(|file| read_all(file, &sender)),
-            };
-            if let Err(error) = ended {
-                say::warning(quiet, &format!("stdin ends here: {error}"), None);
-            }
-        };
-        // A thread of its own, because reading a terminal can wait for ever and nothing may wait for that.
-        match std::thread::Builder::new().name("input".to_owned()).spawn(work) {
-            Ok(_) => self.chunks = Some(chunks),
-            Err(error) => {
-                say::warning(self.quiet, &format!("stdin cannot be read: {error}"), None);
-                self.ended = true;
-            }
-        }
-    }
-}
-
-fn read_all(mut source: impl Read, sender: &mpsc::Sender<Vec<u8>>) -> io::Result<()> {
-    let mut buffer = vec![0; DATA_FRAME];
-    loop {
-        match source.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => {
-                let Some(bytes) = buffer.get(..length) else { return Ok(()) };
-                if sender.blocking_send(bytes.to_vec()).is_err() {
-                    return Ok(());
+            if self.reader.is_none() {
+                match self.source.read(self.former.take()) {
+                    Ok(reader) => self.reader = Some(reader),
+                    Err(source) => return self.failed(source),
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_readable()?,
-            Err(error) => return Err(error),
+            let Some(reader) = &mut self.reader else { continue };
+            match reader.chunks.recv().await {
+                Some(Ok(bytes)) => self.kept.extend(bytes),
+                Some(Err(source)) => return self.failed(source),
+                None => self.ended = true,
+            }
         }
     }
-}
 
-/// Waits for input on a stdin that somebody has set to non-blocking.
-#[cfg(unix)]
-fn wait_readable() -> io::Result<()> {
-    use std::os::fd::AsFd as _;
-
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let stdin = io::stdin();
-    match poll(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
-        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
-        Err(errno) => Err(errno.into()),
+    fn failed(&self, source: std::io::Error) -> Next {
+        Next::Failed(CliError::Stdin { name: self.name.clone(), source })
     }
-}
 
-#[cfg(not(unix))]
-fn wait_readable() -> io::Result<()> {
-    Ok(())
-}
-
-/// Whether our stdin is a terminal that we must not read: a background job
-/// that does is stopped by the system.
-#[cfg(unix)]
-pub(super) fn is_out_of_reach() -> bool {
-    let stdin = io::stdin();
-    stdin.is_terminal() && nix::unistd::tcgetpgrp(&stdin).is_ok_and(|foreground| foreground != nix::unistd::getpgrp())
-}
-
-#[cfg(not(unix))]
-pub(super) fn is_out_of_reach() -> bool {
-    false
+    /// The next bytes that the present stream has not brought yet, a frame of them at most.
+    fn unsent(&self, room: u64) -> Option<Vec<u8>> {
+        let from = usize::try_from(self.sent - self.start).ok()?;
+        let most = room.min(DATA_FRAME as u64) as usize;
+        let (front, back) = self.kept.as_slices();
+        let part = front.get(from..).filter(|part| !part.is_empty()).or_else(|| back.get(from - front.len()..))?;
+        let bytes = part.get(..most).unwrap_or(part).to_vec();
+        (!bytes.is_empty()).then_some(bytes)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek as _, Write as _};
+    use std::sync::Arc;
+
     use super::*;
 
-    /// An input that has read these chunks and no more.
-    async fn with_chunks(chunks: &[&[u8]]) -> Input {
-        let mut input = Input::new(StdinPlan::Nothing, true);
-        let (sender, receiver) = mpsc::channel(chunks.len().max(1));
-        for chunk in chunks {
-            sender.send(chunk.to_vec()).await.expect("queued");
+    /// The input of `bytes` from a pipe.
+    fn from_pipe(bytes: Vec<u8>) -> Input {
+        let (reading, mut writing) = std::io::pipe().expect("a pipe");
+        std::thread::spawn(move || writing.write_all(&bytes));
+        let file = std::fs::File::from(std::os::fd::OwnedFd::from(reading));
+        Input::new(Source::Stream(Arc::new(file)), "stdin".to_owned())
+    }
+
+    /// What comes up to the end while the worker takes everything at once.
+    async fn rest(input: &mut Input) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            match input.next().await {
+                Next::Bytes(bytes) => all.extend(bytes),
+                Next::End => return all,
+                Next::Failed(error) => panic!("{error}"),
+            }
+            input.acknowledged(input.sent);
         }
-        input.chunks = Some(receiver);
-        input
     }
 
     #[tokio::test]
     async fn nothing_is_sent_before_the_worker_has_spoken() {
-        let mut input = with_chunks(&[b"ab"]).await;
+        let mut input = from_pipe(b"ab".to_vec());
         let early = tokio::time::timeout(std::time::Duration::from_millis(5), input.next()).await;
-        assert!(early.is_err());
+        assert!(early.is_err() && input.reader.is_none());
         input.acknowledged(0);
-        assert_eq!(input.next().await, Next::Bytes(b"ab".to_vec()));
-        assert_eq!(input.next().await, Next::End);
+        assert_eq!(rest(&mut input).await, b"ab");
     }
 
     #[tokio::test]
     async fn a_new_stream_brings_what_the_old_one_lost_and_nothing_twice() {
-        let mut input = with_chunks(&[b"abcd", b"efgh"]).await;
+        let mut input = from_pipe(b"abcdefgh".to_vec());
         input.acknowledged(0);
-        assert_eq!(input.next().await, Next::Bytes(b"abcd".to_vec()));
-        assert_eq!(input.next().await, Next::Bytes(b"efgh".to_vec()));
-        assert_eq!(input.next().await, Next::End);
+        assert_eq!(rest(&mut input).await, b"abcdefgh");
         input.stream_begins();
         input.acknowledged(3);
-        assert_eq!(input.next().await, Next::Bytes(b"d".to_vec()));
-        assert_eq!(input.next().await, Next::Bytes(b"efgh".to_vec()));
-        assert_eq!(input.next().await, Next::End);
-        input.acknowledged(8);
-        assert!(input.kept.is_empty());
+        assert_eq!(rest(&mut input).await, b"defgh");
     }
 
     #[tokio::test]
     async fn input_that_is_not_acknowledged_is_bounded() {
-        let frame = vec![1; DATA_FRAME];
-        let chunks: Vec<&[u8]> = (0..40).map(|_| frame.as_slice()).collect();
-        let mut input = with_chunks(&chunks).await;
+        let mut input = from_pipe(vec![1; 2 * STDIN_WINDOW]);
         input.acknowledged(0);
-        let mut sent = 0;
-        while let Ok(next) = tokio::time::timeout(std::time::Duration::from_millis(5), input.next()).await {
-            assert!(matches!(next, Next::Bytes(_)));
-            sent += DATA_FRAME;
+        while input.sent < STDIN_WINDOW as u64 {
+            assert!(matches!(input.next().await, Next::Bytes(_)));
         }
-        assert_eq!(sent, STDIN_WINDOW);
+        let full = tokio::time::timeout(std::time::Duration::from_millis(5), input.next()).await;
+        assert!(full.is_err() && input.sent == STDIN_WINDOW as u64);
         input.acknowledged(DATA_FRAME as u64);
-        assert!(matches!(input.next().await, Next::Bytes(_)), "room for one more");
+        assert!(matches!(input.next().await, Next::Bytes(_)), "room for more");
     }
 
     #[tokio::test]
-    async fn a_second_try_goes_on_where_the_first_stopped_reading() {
-        let mut input = with_chunks(&[b"abcd", b"ef"]).await;
+    async fn every_attempt_gets_a_pipe_from_its_first_byte_up_to_the_bound() {
+        for (length, again) in [(STDIN_KEPT, Ok(())), (STDIN_KEPT + 1, Err(Unrepeatable::StdinConsumed))] {
+            let mut input = from_pipe(vec![3; length as usize]);
+            input.acknowledged(0);
+            assert_eq!(rest(&mut input).await.len() as u64, length);
+            input.acknowledged(length);
+            assert_eq!(input.attempt_begins(), again, "after {length} bytes");
+            if again.is_ok() {
+                input.acknowledged(0);
+                assert_eq!(rest(&mut input).await.len() as u64, length);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_attempt_gets_a_file_from_where_it_stood_however_long_it_is() {
+        let mut file = tempfile::tempfile().expect("a file");
+        let bytes: Vec<u8> = (0..STDIN_KEPT + 7).map(|at| at as u8).collect();
+        file.write_all(&bytes).expect("written");
+        file.seek(std::io::SeekFrom::Start(3)).expect("moved");
+        let mut input = Input::new(Source::File(Arc::new(file), 3), "stdin".to_owned());
+        for attempt in 1..=3 {
+            input.acknowledged(0);
+            // The second one ends in the middle.
+            if attempt == 2 {
+                assert!(matches!(input.next().await, Next::Bytes(_)));
+            } else {
+                assert!(rest(&mut input).await == bytes[3..], "attempt {attempt} got something else");
+            }
+            assert!(input.kept.len() <= STDIN_WINDOW, "a file is not kept in memory");
+            assert_eq!(input.attempt_begins(), Ok(()));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_an_error_and_no_end() {
+        let directory = std::fs::File::open("/").expect("a directory");
+        let mut input = Input::new(Source::Stream(Arc::new(directory)), "stdin".to_owned());
         input.acknowledged(0);
-        assert_eq!(input.next().await, Next::Bytes(b"abcd".to_vec()));
-        input.acknowledged(4);
-        input.stream_begins();
-        input.acknowledged(0);
-        assert_eq!(input.next().await, Next::Bytes(b"ef".to_vec()));
-        input.acknowledged(2);
-        assert!(input.kept.is_empty(), "its count begins at what the first try took");
+        let Next::Failed(error) = input.next().await else { panic!("it was read") };
+        assert_eq!((error.line().as_str(), error.exit_code()), ("cannot read stdin: Is a directory", 125));
     }
 }

@@ -10,31 +10,35 @@ mod array;
 mod input;
 mod live;
 mod parting;
+mod source;
 mod writer;
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use input::Input;
 use live::Live;
 use parting::Parting;
+use source::Source;
 
 use super::bring::{Bringer, Broken, Declared, bytes_of};
 use super::cluster::{self, Cluster};
 use super::interrupts::Interrupts;
 use super::{Context, ending, queue, wait};
 use crate::cli::args::RunArgs;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, KEPT_PER_ATTEMPT};
 use crate::cli::exit;
 use crate::cli::output::meter::{FileMeter, Moving};
 use crate::cli::output::{json, say};
-use crate::cli::resolve::{self, JobPlan, StdinPlan};
+use crate::cli::resolve::{self, JobPlan};
 use crate::cli::session::Session;
 use crate::client::ClientError;
-use crate::model::outcome::Cancellation;
+use crate::model::limits::MAX_LOG_BYTES;
+use crate::model::outcome::{Cancellation, Unrepeatable};
 use crate::model::requests::{FailureCode, TaskFilter};
 use crate::model::selector::{Part, Selector};
-use crate::model::spec::StdinSource;
+use crate::model::spec::{RetryPolicy, StdinSource};
 use crate::model::views::JobView;
 use crate::model::{JobId, Outcome, TaskId};
 use crate::node::{EndSignal, NodeError};
@@ -46,10 +50,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, CliError> {
     let mut plan = resolve::job(&args.task, resolve::Output::Live, &context.environment)?;
     plan.spec.client_grace = Some(resolve::client_grace(args.client_grace.as_deref())?);
-    if plan.stdin == StdinPlan::Own && input::is_out_of_reach() {
-        plan.stdin = StdinPlan::Nothing;
+    let (source, name) = Source::open(&plan.stdin)?;
+    if matches!((&plan.spec.stdin, &source), (StdinSource::Attached, Source::Nothing)) {
         plan.spec.stdin = StdinSource::Empty;
     }
+    let input = Input::new(source, name);
     context.as_run(plan.spec.items.count(), async {
         let mut interrupts = Interrupts::listen().map_err(NodeError::Signals)?;
         let cluster = tokio::select! {
@@ -64,7 +69,7 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
         }
         let mut run = Run { session, tag: args.tag, quiet: context.quiet(), is_embedded };
         let ended = tokio::select! {
-            ended = run.until_its_end(plan, &mut interrupts) => ended,
+            ended = run.until_its_end(plan, input, &mut interrupts) => ended,
             error = cluster::failed(&mut embedded) => Err(error.into()),
         };
         match (embedded, &ended) {
@@ -106,10 +111,16 @@ struct Run {
 }
 
 impl Run {
-    async fn until_its_end(&mut self, plan: JobPlan, interrupts: &mut Interrupts) -> Result<Ended, CliError> {
+    async fn until_its_end(
+        &mut self,
+        plan: JobPlan,
+        input: Input,
+        interrupts: &mut Interrupts,
+    ) -> Result<Ended, CliError> {
         let as_json = plan.json.is_some();
         let (single, grace) = (plan.is_single(), plan.spec.client_grace());
-        let (stdin, numbers) = (plan.stdin.clone(), array::numbers(&plan.spec.items));
+        let retry = plan.spec.retry.clone();
+        let (held, numbers) = (plan.spec.held_output(), array::numbers(&plan.spec.items));
         let declared =
             (!plan.spec.outputs.is_empty()).then(|| Declared::new(plan.spec.outputs.clone(), plan.spec.items.clone()));
         let mut meter = FileMeter::new(Moving::Down, self.quiet);
@@ -146,14 +157,15 @@ impl Run {
         let (tag, quiet) = (self.tag, self.quiet);
         let shown = async {
             if single {
-                Live::new(&mut self.session, TaskId::new(job.0, 0), stdin, tag, quiet).until_the_end().await?;
+                let live = Live::new(&mut self.session, TaskId::new(job.0, 0), input, held, tag);
+                let missing = live.until_the_end().await?;
                 let view = one(wait::until_ended(&mut self.session, vec![job]).await?, job)?;
                 // What was cut short may have left half of a file, which must not replace a whole one.
                 let is_whole = view.outcome.as_ref().is_some_and(Outcome::is_its_own);
                 if let Some(bringer) = bringer.as_mut().filter(|_| is_whole) {
                     bring_all(&mut self.session, job, bringer, &mut meter).await?;
                 }
-                Ok(view)
+                Ok((view, missing))
             } else {
                 array::until_the_end(&mut self.session, job, numbers, bringer.as_mut(), (tag, quiet)).await
             }
@@ -164,8 +176,8 @@ impl Run {
             signal = parting.interrupted(interrupts, &handle) => return Ok(Ended::Left(signal)),
             never = parting.explain_waiting(&handle, is_told) => match never {},
         };
-        let view = match shown {
-            Ok(view) => view,
+        let (view, missing) = match shown {
+            Ok(shown) => shown,
             Err(error) if is_gone(&error) && !self.is_embedded => {
                 parting.detach(EndSignal::HangUp);
                 return Ok(Ended::Left(EndSignal::HangUp));
@@ -184,8 +196,17 @@ impl Run {
         if as_json {
             say::json(&json::Job::from(&view));
         }
+        if single && let Some(why) = not_retried(&self.session, &retry, &view).await {
+            say::warning(self.quiet, &format!("the task was not retried: {why}"), Some(KEPT_PER_ATTEMPT));
+        }
         let signal = interrupts.seen();
-        Ok(Ended::With(if single { single_code(&view, signal) } else { self.array_code(&view, signal) }))
+        let code = if single { single_code(&view, signal) } else { self.array_code(&view, signal) };
+        if missing == 0 {
+            return Ok(Ended::With(code));
+        }
+        let text = format!("{missing} bytes of output are missing: of each task {} MiB are kept", MAX_LOG_BYTES >> 20);
+        say::error(&text, Some("a file that the task writes and --out names is brought back whole"));
+        Ok(Ended::With(ExitCode::from(exit::OURS)))
     }
 
     /// The exit code of an array: whether all succeeded.
@@ -238,6 +259,16 @@ async fn bring_all(
             Err(Broken::Ours(error)) => return Err(error),
         }
     }
+}
+
+/// Why the only task of a job was not retried, though its retries were not used up.
+async fn not_retried(session: &Session, retry: &RetryPolicy, view: &JobView) -> Option<Unrepeatable> {
+    let limit = retry.limit.filter(|limit| *limit > 0)?;
+    view.outcome.as_ref().filter(|outcome| retry.on.covers(outcome))?;
+    let of = Selector::job(view.job);
+    let tasks = session.client().tasks(TaskFilter { of, states: Vec::new(), after: None, limit: 1 }).await.ok()?;
+    let task = tasks.first().filter(|task| task.counts.failures <= limit)?;
+    task.decisive()?.unrepeatable
 }
 
 /// The exit code of a single task: its own, unless a signal to us ended it.

@@ -5,6 +5,8 @@
 //! order in which they came, and a few of them are all that is ever held,
 //! beside (`--tag`) the unfinished lines.
 
+use std::collections::VecDeque;
+
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::error::CliError;
@@ -71,6 +73,23 @@ impl Writer {
     /// Queues one frame; waits while the reader takes his time.
     pub(super) async fn write(&mut self, task: TaskId, stream: OutputStream, bytes: Vec<u8>) -> Result<(), CliError> {
         self.send(Piece::Output(task, stream, bytes)).await
+    }
+
+    /// Queues all of `waiting`, oldest first.
+    ///
+    /// Cancel safe: what was not queued is still there.
+    pub(super) async fn drain(
+        &mut self,
+        task: TaskId,
+        waiting: &mut VecDeque<(OutputStream, Vec<u8>)>,
+    ) -> Result<(), CliError> {
+        while !waiting.is_empty() {
+            let Ok(place) = self.pieces.reserve().await else { return self.result().await };
+            if let Some((stream, bytes)) = waiting.pop_front() {
+                place.send(Piece::Output(task, stream, bytes));
+            }
+        }
+        Ok(())
     }
 
     /// Nothing more comes of `task`: a line that it has left unfinished is over.

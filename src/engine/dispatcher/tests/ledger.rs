@@ -24,6 +24,8 @@ struct Row {
     not_before: Option<Timestamp>,
     outcome: Option<Outcome>,
     live: Vec<RestoredAttempt>,
+    /// No other attempt may follow.
+    last: bool,
 }
 
 #[derive(Clone)]
@@ -73,6 +75,7 @@ impl Ledger {
             not_before: None,
             outcome: job.rest_outcome.clone(),
             live: Vec::new(),
+            last: false,
         };
         job.rows.entry(task.index.0).or_insert(plain)
     }
@@ -114,12 +117,19 @@ impl Ledger {
                 assert!(others == row.live.len() && others < 2, "{id} was assigned beside what must not be there");
                 row.state = TaskState::Running;
                 row.counts.attempts = id.attempt.0;
-                row.live.push(RestoredAttempt { id: *id, fence: *fence, worker: *worker, started_at: None });
+                assert!(!row.last, "{id} was assigned after an attempt that may have no other after it");
+                let (id, fence, worker) = (*id, *fence, *worker);
+                row.live.push(RestoredAttempt { id, fence, worker, started_at: None, unrepeatable: None });
             }
             Record::AttemptStarted { id, at } => {
                 let row = self.row(id.task);
                 let live = row.live.iter_mut().find(|live| live.id == *id).expect("a live attempt starts");
                 live.started_at = Some(*at);
+            }
+            Record::AttemptUnrepeatable { id, why } => {
+                let row = self.row(id.task);
+                let live = row.live.iter_mut().find(|live| live.id == *id).expect("a live attempt is marked");
+                (live.unrepeatable, row.last) = (Some(*why), true);
             }
             Record::AttemptEnded { id, report } => {
                 let row = self.row(id.task);
@@ -137,6 +147,7 @@ impl Ledger {
                     "{task} is {state} by its attempts or not"
                 );
                 (row.state, row.counts, row.not_before) = (*state, *counts, *not_before);
+                row.last &= !state.is_terminal();
                 if outcome.is_some() || !state.is_terminal() {
                     row.outcome.clone_from(outcome);
                 }

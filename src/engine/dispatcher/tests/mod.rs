@@ -23,6 +23,7 @@ mod placement;
 mod power_loss;
 mod queue;
 mod refused;
+mod repeating;
 mod requests;
 mod restart;
 mod retries;
