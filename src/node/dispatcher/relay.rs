@@ -144,7 +144,7 @@ async fn consent(shell: &Shell, asker: &Asker, task: TaskId) -> Result<(bool, u6
             Some(&format!("octaskly logs -f {task}")),
         ));
     }
-    Ok((view.state.is_terminal(), spec.held_output()))
+    Ok((view.state.is_terminal(), spec.spec().held_output()))
 }
 
 /// One client's time with its task.
