@@ -510,3 +510,52 @@ fn files_of_an_array_on_three_workers_are_those_of_a_local_loop() {
         assert_eq!(used.len(), 3, "each has done some of it");
     });
 }
+
+/// A command on `host` that uses the home of another one, as over NFS.
+fn with_the_home_of(owner: &Host, host: &Host, args: &[&str]) -> Command {
+    let mut command = host.command(args);
+    command.env("OCTASKLY_HOME", owner.home());
+    command
+}
+
+#[test]
+fn hosts_that_share_one_home_reach_its_dispatcher_and_each_is_a_worker_of_its_own() {
+    on_a_lan(3, |lan| {
+        let (first, second, third) = (lan.host(1), lan.host(2), lan.host(3));
+        let _serving = first.serves();
+        let here = first.node(with_the_home_of(first, first, &["worker"]));
+        here.says("Joined the dispatcher");
+        let there = second.node(with_the_home_of(first, second, &["worker"]));
+        there.says(&format!("Joined the dispatcher at {}", first.at()));
+        soon("both are there", || {
+            state(first, "worker-1").as_deref() == Some("idle") && state(first, "worker-2").as_deref() == Some("idle")
+        });
+        let asked = with_the_home_of(first, third, &["run", "--label", "name=worker-2", "--", "echo", "from afar"]);
+        let asked = asked_of(asked);
+        assert_eq!(asked, (Some(0), "from afar\n".to_owned()));
+        // A name is its folder, whose lock all hosts see.
+        let mut taken = third.node(with_the_home_of(first, third, &["worker", "--name", "worker-2"]));
+        assert_eq!(taken.ended(), Some(1));
+        taken.says("another running node has it");
+    });
+}
+
+#[test]
+fn a_home_is_shared_with_a_host_that_has_a_dispatcher_of_another_user() {
+    on_a_lan(2, |lan| {
+        let (first, second) = (lan.host(1), lan.host(2));
+        let _serving = first.serves();
+        let _other = second.serves();
+        let there = second.node(with_the_home_of(first, second, &["worker", "--name", "b"]));
+        there.says(&format!("Joined the dispatcher at {}", first.at()));
+        let asked = asked_of(with_the_home_of(first, second, &["run", "--", "echo", "mine"]));
+        assert_eq!(asked, (Some(0), "mine\n".to_owned()));
+    });
+}
+
+/// The exit code and what it printed.
+fn asked_of(mut command: Command) -> (Option<i32>, String) {
+    let ran = command.output().expect("it runs");
+    eprint!("{}", String::from_utf8_lossy(&ran.stderr));
+    (ran.status.code(), String::from_utf8(ran.stdout).expect("text"))
+}

@@ -7,6 +7,7 @@
 //! broken link (`cli/session`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -15,11 +16,12 @@ use super::{Client, ClientError, Expected, ExpectedBy, Target};
 use crate::model::InstanceId;
 use crate::model::handshake::{Credential, Hello, Intent};
 use crate::model::limits::{CLIENT_TIMEOUT, PROTOCOL_OLDEST, PROTOCOL_VERSION};
-use crate::transport::{Alpn, Endpoint, TransportError};
+use crate::transport::{self, Alpn, Endpoint, Link, TransportError};
 use crate::trust::Identity;
 
 impl Client {
-    /// Connects to `target` and waits for its welcome, five seconds at most over all addresses.
+    /// Connects to `target` at whichever of its addresses the key is proved first, and waits for its welcome, five
+    /// seconds at most.
     ///
     /// # Errors
     /// [`ClientError::Unreachable`] when no address answers in time,
@@ -27,23 +29,40 @@ impl Client {
     /// [`ClientError::OtherDispatcher`] or [`ClientError::OtherThanToken`] when who answers is somebody else.
     pub async fn connect(identity: &Identity, target: &Target, software: &str) -> Result<Self, ClientError> {
         let deadline = Instant::now() + CLIENT_TIMEOUT.as_duration();
-        let mut dialler = Dialler { identity, software, target, sockets: [None, None] };
-        let mut stranger = None;
-        let mut failed = None;
-        for (i, address) in target.addresses.iter().copied().enumerate() {
-            // The time left is shared among the addresses left, so that a dead first one leaves room for the next.
-            let left = deadline.saturating_duration_since(Instant::now());
-            let share = left / u32::try_from(target.addresses.len() - i).unwrap_or(u32::MAX).max(1);
-            match dialler.try_address(address, share).await {
+        let mut dialler = Dialler { identity, software, deadline, sockets: [None, None] };
+        // Where somebody answered, and not with a key that was expected so far.
+        let (mut strangers, mut failed) = (target.addresses.clone(), None);
+        for expected in &target.expected {
+            let unreached = match dialler.dial(&strangers, expected).await? {
                 Ok(client) => return Ok(client),
-                Err(TransportError::Refused(refusal)) => return Err(TransportError::Refused(refusal).into()),
-                Err(TransportError::WrongKey { .. }) => stranger = stranger.or(Some(address)),
-                Err(reason) => failed = Some((address, reason)),
+                Err(unreached) => unreached,
+            };
+            strangers.clear();
+            for (address, reason) in unreached {
+                match reason {
+                    TransportError::WrongKey { .. } => strangers.push(address),
+                    reason => failed = failed.or(Some((address, reason))),
+                }
             }
+        }
+        // The last try says to both sides that this client does not belong, unless somebody else should be there.
+        let mut stranger = strangers.first().copied().filter(|_| !target.expected.is_empty());
+        if !target.is_due() {
+            for address in strangers {
+                match dialler.say_who(address).await {
+                    TransportError::Refused(refusal) => return Err(TransportError::Refused(refusal).into()),
+                    TransportError::WrongKey { .. } => stranger = stranger.or(Some(address)),
+                    reason => failed = failed.or(Some((address, reason))),
+                }
+            }
+            // What came of that says more than that the key is another.
+            stranger = stranger.filter(|_| failed.is_none());
         }
         Err(match (stranger, failed) {
             (Some(address), _) => whose(target, address),
-            (None, Some((address, reason))) => ClientError::Unreachable { address, reason: Box::new(reason) },
+            (None, Some((_, reason))) => {
+                ClientError::Unreachable { tried: target.addresses.clone(), reason: Box::new(reason) }
+            }
             (None, None) => ClientError::NoDispatcher,
         })
     }
@@ -64,76 +83,96 @@ fn whose(target: &Target, address: SocketAddr) -> ClientError {
 struct Dialler<'a> {
     identity: &'a Identity,
     software: &'a str,
-    target: &'a Target,
+    deadline: Instant,
     /// Of IPv4 and IPv6, opened when needed.
-    sockets: [Option<Endpoint>; 2],
+    sockets: [Option<Arc<Endpoint>>; 2],
 }
 
 impl Dialler<'_> {
-    /// Tries everybody who may be there; the last try says that this client does not belong, unless somebody
-    /// else should be there.
-    async fn try_address(&mut self, address: SocketAddr, patience: Duration) -> Result<Client, TransportError> {
-        let deadline = Instant::now() + patience;
-        let mut wrong = None;
-        for expected in &self.target.expected {
-            match self.within(deadline, address, Some(expected)).await {
-                Err(error @ TransportError::WrongKey { .. }) => wrong = Some(error),
-                other => return other,
+    /// Dials this one at all `addresses`. The outer error is its refusal.
+    async fn dial(
+        &mut self,
+        addresses: &[SocketAddr],
+        expected: &Expected,
+    ) -> Result<Result<Client, transport::Unreached>, ClientError> {
+        let (mut places, mut unreached) = (Vec::new(), Vec::new());
+        for address in addresses {
+            match self.socket(*address) {
+                Ok(endpoint) => places.push((endpoint, *address)),
+                Err(error) => unreached.push((*address, error)),
             }
         }
-        match wrong {
-            Some(error) if self.target.is_due() => Err(error),
-            _ => self.within(deadline, address, None).await,
-        }
+        let patience = self.left();
+        let address = match transport::connect_first(places, expected.dispatcher, Alpn::Client, patience).await {
+            Ok((address, link)) => match self.greet(address, link, expected.credential.clone()).await {
+                Ok(client) => return Ok(Ok(client)),
+                Err(TransportError::Refused(refusal)) => return Err(TransportError::Refused(refusal).into()),
+                Err(error) => (address, error),
+            },
+            Err(mut others) => {
+                unreached.append(&mut others);
+                return Ok(Err(unreached));
+            }
+        };
+        unreached.push(address);
+        Ok(Err(unreached))
     }
 
-    async fn within(
-        &mut self,
-        deadline: Instant,
-        address: SocketAddr,
-        expected: Option<&Expected>,
-    ) -> Result<Client, TransportError> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match timeout(left, self.dial(address, expected)).await {
-            Ok(dialled) => dialled,
-            Err(_) => Err(TransportError::NoAnswer(address)),
-        }
-    }
-
-    /// Connects to this one, or, when nobody is expected, to whoever is there: that can only end in a refusal.
-    async fn dial(&mut self, address: SocketAddr, expected: Option<&Expected>) -> Result<Client, TransportError> {
-        let (credential, software) = (expected.map_or(Credential::None, |one| one.credential.clone()), self.software);
-        let endpoint = self.socket(address)?;
-        let link = match expected {
-            Some(expected) => endpoint.connect(address, expected.dispatcher, Alpn::Client).await?,
-            None => endpoint.connect_join(address, None).await?,
+    /// Says hello to whoever is at `address` and is not known: that can only end in a refusal.
+    async fn say_who(&mut self, address: SocketAddr) -> TransportError {
+        let endpoint = match self.socket(address) {
+            Ok(endpoint) => endpoint,
+            Err(error) => return error,
         };
-        let hello = Hello {
-            protocol_oldest: PROTOCOL_OLDEST,
-            protocol_newest: PROTOCOL_VERSION,
-            software: software.to_owned(),
-            instance: InstanceId(u64::from(std::process::id())),
-            intent: Intent::Client,
-            credential,
+        let asked = async {
+            let link = endpoint.connect_join(address, None).await?;
+            transport::hello(&link, &self.hello(Credential::None)).await
         };
-        let (welcome, send, recv) = crate::transport::hello(&link, &hello).await?;
-        if expected.is_none() {
+        match timeout(self.left(), asked).await {
             // A welcome from somebody who has proved nothing is worth nothing.
-            return Err(TransportError::NotOffered { address, alpn: Alpn::Client });
+            Ok(Ok(_)) => TransportError::NotOffered { address, alpn: Alpn::Client },
+            Ok(Err(error)) => error,
+            Err(_) => TransportError::NoAnswer(address),
         }
+    }
+
+    async fn greet(
+        &mut self,
+        address: SocketAddr,
+        link: Link,
+        credential: Credential,
+    ) -> Result<Client, TransportError> {
+        let hello = self.hello(credential);
+        let answer = timeout(self.left(), transport::hello(&link, &hello)).await;
+        let (welcome, send, recv) = answer.map_err(|_| TransportError::NoAnswer(address))??;
         let endpoint = self.sockets[slot(address)].take().ok_or(TransportError::EndpointClosed)?;
         Ok(Client { endpoint, link, welcome, _control: (send, recv) })
     }
 
-    fn socket(&mut self, address: SocketAddr) -> Result<&Endpoint, TransportError> {
+    fn hello(&self, credential: Credential) -> Hello {
+        Hello {
+            protocol_oldest: PROTOCOL_OLDEST,
+            protocol_newest: PROTOCOL_VERSION,
+            software: self.software.to_owned(),
+            instance: InstanceId(u64::from(std::process::id())),
+            intent: Intent::Client,
+            credential,
+        }
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    fn socket(&mut self, address: SocketAddr) -> Result<Arc<Endpoint>, TransportError> {
         let any: IpAddr = match address {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let socket = &mut self.sockets[slot(address)];
         Ok(match socket {
-            Some(endpoint) => endpoint,
-            None => socket.insert(Endpoint::bind(self.identity, (any, 0).into(), &[])?),
+            Some(endpoint) => Arc::clone(endpoint),
+            None => Arc::clone(socket.insert(Arc::new(Endpoint::bind(self.identity, (any, 0).into(), &[])?))),
         })
     }
 }

@@ -61,11 +61,11 @@ pub enum ClientError {
     #[error("find a dispatcher: none is known here")]
     NoDispatcher,
     /// None of its addresses answered.
-    #[error("reach the dispatcher at {address}: {}", at_its_address(.reason))]
+    #[error("reach the dispatcher at {}: {}", one_of(tried), at_its_address(.reason))]
     Unreachable {
-        /// The last address tried.
-        address: SocketAddr,
-        /// Why that one failed.
+        /// The addresses tried.
+        tried: Vec<SocketAddr>,
+        /// Why the first one failed.
         reason: Box<TransportError>,
     },
     /// The dispatcher does not let this client in.
@@ -144,6 +144,11 @@ fn whose(by: ExpectedBy) -> &'static str {
     }
 }
 
+/// `10.0.0.1:7878 or 10.0.0.2:7878`.
+fn one_of(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" or ")
+}
+
 /// Why an address leads nowhere, without that address: the text around it has it.
 fn at_its_address(reason: &TransportError) -> String {
     match reason {
@@ -181,7 +186,7 @@ mod tests {
             TransportError::NoNode(address),
             TransportError::NotOffered { address, alpn: crate::trust::Alpn::Client },
         ] {
-            let text = ClientError::Unreachable { address, reason: Box::new(reason) }.to_string();
+            let text = ClientError::Unreachable { tried: vec![address], reason: Box::new(reason) }.to_string();
             assert_eq!(text.matches("10.0.0.1").count(), 1, "{text}");
         }
     }

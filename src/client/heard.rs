@@ -1,27 +1,28 @@
-//! A client's last resort: a dispatcher that it enrolled with is not where it
-//! was, and may say by beacon where it is now.
+//! A client's last resort: a dispatcher that it knows is not where it was, and
+//! may say by beacon where it is now.
 //!
-//! The one invariant: whom to expect comes from the enrolment, and a beacon
-//! adds an address to try; the key has to be proved there as anywhere. Absent:
+//! The one invariant: whom to expect comes from the enrolment or the access
+//! file, and a beacon adds an address to try; the key has to be proved there as anywhere. Absent:
 //! dispatchers that this client does not know.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::target::{known, of_pin};
-use super::{Client, ClientError, ExpectedBy, Target};
+use super::{Client, ClientError, Expected, ExpectedBy, Target};
 use crate::discovery::{Announcement, Config, DISCOVERY_PORT, Discovery, Standing};
 use crate::model::{MilliCpu, Role, Timestamp};
-use crate::trust::{Home, Identity, Pin};
+use crate::trust::{Home, Identity};
 
 /// How long a dispatcher is listened for: one that was asked answers within half a second, or two more when it
 /// has just spoken.
 const LISTEN_FOR: Duration = Duration::from_secs(3);
 
-/// Connects to `target`; when it is one that was enrolled with and does not answer, to whichever dispatcher of
-/// `home`'s enrolments is heard by beacon.
+/// Connects to `target`; when it does not answer and may be elsewhere, to whichever dispatcher that this home's
+/// clients know is heard by beacon.
 ///
 /// # Errors
 /// As [`Client::connect`]; what is wrong with `target` when nobody is heard.
@@ -30,25 +31,23 @@ pub async fn connect(identity: &Identity, home: &Home, target: &Target, software
         Ok(client) => return Ok(client),
         Err(failed) => failed,
     };
-    if !is_lost(target, &failed) {
+    let is_lost = matches!(failed, ClientError::Unreachable { .. } | ClientError::OtherDispatcher { .. });
+    if !target.may_be_heard || !is_lost {
         return Err(failed);
     }
-    let known = known(home)?;
-    match timeout(LISTEN_FOR, listen(identity, &known)).await {
+    let meant = match target.expected.first() {
+        // This home's own, or none: the others are other dispatchers, with other jobs.
+        Some(own) if own.by == ExpectedBy::Access => vec![(own.clone(), target.addresses.clone())],
+        _ => known(home)?.iter().rev().map(|pin| (of_pin(pin, &pin.addresses), pin.addresses.clone())).collect(),
+    };
+    match timeout(LISTEN_FOR, listen(identity, &meant)).await {
         Ok(Some(elsewhere)) => Client::connect(identity, &elsewhere, software).await.map_err(|_| failed),
         Ok(None) | Err(_) => Err(failed),
     }
 }
 
-/// Whether it was looked for where it was met last, and is not there.
-fn is_lost(target: &Target, failed: &ClientError) -> bool {
-    let remembered =
-        target.named.is_none() && target.expected.first().is_some_and(|expected| expected.by == ExpectedBy::Enrolment);
-    remembered && matches!(failed, ClientError::Unreachable { .. } | ClientError::OtherDispatcher { .. })
-}
-
-/// Waits for the beacon of one of the dispatchers that are `known`, the latest first, at an address that is news.
-async fn listen(identity: &Identity, known: &[Pin]) -> Option<Target> {
+/// Waits for the beacon of one of these dispatchers, the first one preferred, at an address that is news.
+async fn listen(identity: &Identity, meant: &[(Expected, Vec<SocketAddr>)]) -> Option<Target> {
     let discovery = Discovery::start(Config {
         identity: Arc::new(identity.clone()),
         port: DISCOVERY_PORT,
@@ -67,13 +66,11 @@ async fn listen(identity: &Identity, known: &[Pin]) -> Option<Target> {
     let hearing = discovery.hearing();
     let mut changes = hearing.changes();
     loop {
-        for pin in known.iter().rev() {
-            let mut addresses = hearing.whereabouts(pin.dispatcher);
-            addresses.retain(|address| !pin.addresses.contains(address));
+        for (expected, tried) in meant {
+            let mut addresses = hearing.whereabouts(expected.dispatcher);
+            addresses.retain(|address| !tried.contains(address));
             if !addresses.is_empty() {
-                let found = Pin { dispatcher: pin.dispatcher, addresses };
-                let expected = vec![of_pin(&found, &found.addresses)];
-                return Some(Target { addresses: found.addresses, expected, named: None });
+                return Some(Target { addresses, expected: vec![expected.clone()], named: None, may_be_heard: false });
             }
         }
         changes.changed().await.ok()?;

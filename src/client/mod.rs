@@ -16,6 +16,7 @@ pub mod streams;
 pub mod target;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 pub use error::ClientError;
 pub use members::CreatedToken;
@@ -54,7 +55,7 @@ pub struct Attacher {
 ///
 /// Dropping it closes the link. All methods may run at the same time.
 pub struct Client {
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     link: Link,
     welcome: Welcome,
     /// The control stream: nothing more is said on it, but its end would end the link.

@@ -29,6 +29,8 @@ pub struct Target {
     pub expected: Vec<Expected>,
     /// What was typed for it, if anything.
     pub named: Option<String>,
+    /// Whether it may be found by beacon where none of the addresses leads to it.
+    pub may_be_heard: bool,
 }
 
 /// A key that a dispatcher may have.
@@ -59,7 +61,9 @@ impl Target {
     /// The dispatcher of this home, at the addresses that its access file names.
     #[must_use]
     pub fn from_access(file: &AccessFile) -> Self {
-        Self { addresses: file.addresses.clone(), expected: vec![of_access(file, &file.addresses)], named: None }
+        let expected = vec![of_access(file, &file.addresses)];
+        // On this machine it is where the file says, or nowhere.
+        Self { addresses: file.addresses.clone(), expected, named: None, may_be_heard: file.is_elsewhere() }
     }
 
     /// Whether a certain dispatcher should be there, so that any other one is an impostor, or its successor.
@@ -70,7 +74,8 @@ impl Target {
 
     /// A dispatcher that was enrolled with, where it was found before.
     fn from_pin(pin: &Pin) -> Self {
-        Self { addresses: pin.addresses.clone(), expected: vec![of_pin(pin, &pin.addresses)], named: None }
+        let expected = vec![of_pin(pin, &pin.addresses)];
+        Self { addresses: pin.addresses.clone(), expected, named: None, may_be_heard: true }
     }
 }
 
@@ -93,15 +98,22 @@ pub fn find(home: &Home, named: Option<&str>, token: Option<&TokenText>) -> Resu
         };
         let by = ExpectedBy::Token;
         let expected = vec![Expected { dispatcher: token.dispatcher, credential: token.credential(), by }];
-        return Ok(Some(Target { addresses, expected, named: named.map(str::to_owned) }));
+        return Ok(Some(Target { addresses, expected, named: named.map(str::to_owned), may_be_heard: false }));
     }
     Ok(match (named, access) {
         (Some(named), access) => {
             let addresses = resolve(named)?;
             let expected = candidates(&addresses, access.as_ref(), &known);
-            Some(Target { addresses, expected, named: Some(named.to_owned()) })
+            Some(Target { addresses, expected, named: Some(named.to_owned()), may_be_heard: false })
         }
-        (None, Some(access)) => Some(Target::from_access(&access)),
+        (None, Some(access)) => {
+            let mut target = Target::from_access(&access);
+            let met = known.iter().filter(|pin| pin.dispatcher == access.dispatcher);
+            target.addresses.extend(met.flat_map(|pin| pin.addresses.iter().copied()));
+            let mut seen = std::collections::BTreeSet::new();
+            target.addresses.retain(|address| seen.insert(*address));
+            Some(target)
+        }
         (None, None) => known.last().map(Target::from_pin),
     })
 }

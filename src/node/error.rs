@@ -10,7 +10,7 @@ use crate::exec::ExecError;
 use crate::model::handshake::Refusal;
 use crate::store::StoreError;
 use crate::transport::TransportError;
-use crate::trust::TrustError;
+use crate::trust::{TrustError, shell_quoted};
 
 /// Why a node could not start or cannot go on; the text completes "failed to …".
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +85,14 @@ pub enum NodeError {
         /// Where its key is.
         folder: Option<PathBuf>,
     },
+    /// Another process with this worker's key is connected.
+    #[error("join the dispatcher: {text}")]
+    KeyInUse {
+        /// The dispatcher's words.
+        text: String,
+        /// Where this process has the key.
+        folder: Option<PathBuf>,
+    },
     /// The same key joined from elsewhere, and the dispatcher keeps one link a key.
     #[error("stay connected: another worker joined with this worker's key")]
     Superseded,
@@ -139,12 +147,20 @@ impl NodeError {
             Self::Revoked { folder } => folder
                 .as_ref()
                 .map(|folder| format!("remove the folder {} for a new key and join again", folder.display())),
+            Self::KeyInUse { folder, .. } => {
+                folder.as_ref().map(|folder| format!("for an identity of its own: {}", new_identity(folder)))
+            }
             Self::Superseded => Some("give each worker a --home of its own; never copy one".to_owned()),
             Self::UnknownHost { .. } => Some("check the name, or give --dispatcher an IP address".to_owned()),
             Self::PrivateHome { .. } => Some("set TMPDIR to a folder that this user can write to".to_owned()),
             Self::Signals(_) | Self::Transport(_) | Self::Exec(_) | Self::Files(_) => None,
         }
     }
+}
+
+/// What makes a worker of its own of one whose folder was copied.
+pub(crate) fn new_identity(folder: &std::path::Path) -> String {
+    format!("rm -r {}, then start it with another --name", shell_quoted(folder))
 }
 
 fn store_hint(error: &StoreError) -> Option<String> {
@@ -161,6 +177,7 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::NewerSchema { .. } => "upgrade octaskly, or choose another folder with --home".to_owned(),
         StoreError::Foreign { .. } => "move the file away, or choose another folder with --home".to_owned(),
         StoreError::Locked { .. } => "stop the other one, or choose another folder with --home".to_owned(),
+        StoreError::NoLocks { .. } => "put it on a local disk with --store or --home".to_owned(),
         StoreError::Open { path, .. } => format!("let this user write to {}", path.display()),
         StoreError::Io(_) => "check the disk; everything acknowledged is kept".to_owned(),
         _ => return None,

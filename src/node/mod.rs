@@ -7,7 +7,6 @@
 //! its own.
 
 pub mod addresses;
-mod boot;
 pub mod clock;
 pub mod dispatcher;
 pub mod embedded;

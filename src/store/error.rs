@@ -22,6 +22,14 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The file system does not lock files, so nothing would keep a second process from writing to it.
+    #[error("lock the store {}: the file system there does not lock files", path.display())]
+    NoLocks {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The file is an SQLite database, but not one of ours.
     #[error("open the store {}: it belongs to another program", path.display())]
     Foreign {

@@ -18,6 +18,7 @@ mod handshake;
 mod link;
 mod piece;
 mod probe;
+mod race;
 mod settings;
 mod socket;
 mod stream;
@@ -29,6 +30,7 @@ pub use error::TransportError;
 pub use handshake::{Incoming, ask_to_join, greet_peer, hello};
 pub use link::Link;
 pub use piece::{MAX_PIECE_ON_WIRE, Piece};
+pub use race::{Unreached, connect_first};
 pub use stream::{FrameRecv, FrameSend};
 
 pub use crate::trust::Alpn;

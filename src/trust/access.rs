@@ -1,5 +1,6 @@
-//! The access file: how clients and workers of the same user on the same
-//! machine find their dispatcher and convince it.
+//! The access file: how clients and workers of the same user find their
+//! dispatcher and convince it, on its machine and on every other one that shares
+//! the home.
 //!
 //! Invariant: it is written by the dispatcher alone and readable by its user
 //! alone, so whoever knows the secret is that user. Being on the same machine
@@ -11,7 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{TrustError, cbor, private};
+use super::{TrustError, boot, cbor, private};
 use crate::model::handshake::{Credential, Hello, Intent};
 use crate::model::{NodeId, Role};
 
@@ -22,15 +23,17 @@ const FILE_CAP: u64 = 4096;
 /// Addresses that a client tries at most.
 const MAX_ADDRESSES: usize = 16;
 
-/// What the dispatcher writes for nodes of its own user on its own machine (0600).
+/// What the dispatcher writes for nodes of its own user (0600).
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessFile {
     /// Whom to expect there.
     pub dispatcher: NodeId,
     /// The port it listens on.
     pub port: u16,
-    /// Where to try, in order.
+    /// Where to try, in order: on its own machine first, then as other machines reach it.
     pub addresses: Vec<SocketAddr>,
+    /// Which boot of which machine it runs on; `None` where that has no name.
+    pub machine: Option<String>,
     /// What to present as `Credential::Access`.
     pub secret: [u8; 32],
 }
@@ -49,7 +52,24 @@ impl AccessFile {
             one => &[one],
         };
         let addresses = hosts.iter().map(|host| SocketAddr::new(*host, bound.port())).collect();
-        Ok(Self { dispatcher, port: bound.port(), addresses, secret })
+        Ok(Self { dispatcher, port: bound.port(), addresses, machine: None, secret })
+    }
+
+    /// With the addresses at which other machines reach it, and the machine that it runs on: a home may be shared.
+    #[must_use]
+    pub fn announced_at(mut self, hosts: &[IpAddr], machine: Option<String>) -> Self {
+        self.addresses.extend(hosts.iter().map(|host| SocketAddr::new(*host, self.port)));
+        let mut seen = std::collections::BTreeSet::new();
+        self.addresses.retain(|address| seen.insert(*address));
+        self.addresses.truncate(MAX_ADDRESSES);
+        self.machine = machine;
+        self
+    }
+
+    /// Whether the dispatcher runs on another machine than this one, or did so before this machine was started.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        self.machine.is_some() && self.machine != boot::id()
     }
 
     /// Whether `presented` is the secret; takes the same time for any wrong one.
@@ -116,19 +136,21 @@ struct Stored {
     dispatcher: NodeId,
     port: u16,
     addresses: Vec<SocketAddr>,
+    #[serde(default)]
+    machine: Option<String>,
     #[serde(with = "serde_bytes")]
     secret: [u8; 32],
 }
 
 fn encode(file: &AccessFile) -> Vec<u8> {
-    let AccessFile { dispatcher, port, addresses, secret } = file.clone();
-    cbor::encode(&Stored { version: VERSION, dispatcher, port, addresses, secret })
+    let AccessFile { dispatcher, port, addresses, machine, secret } = file.clone();
+    cbor::encode(&Stored { version: VERSION, dispatcher, port, addresses, machine, secret })
 }
 
 fn decode(bytes: &[u8]) -> Option<AccessFile> {
-    let Stored { version, dispatcher, port, addresses, secret } = cbor::decode(bytes)?;
+    let Stored { version, dispatcher, port, addresses, machine, secret } = cbor::decode(bytes)?;
     let sound = version == VERSION && port != 0 && (1..=MAX_ADDRESSES).contains(&addresses.len());
-    sound.then_some(AccessFile { dispatcher, port, addresses, secret })
+    sound.then_some(AccessFile { dispatcher, port, addresses, machine, secret })
 }
 
 #[cfg(test)]
@@ -169,6 +191,19 @@ mod tests {
     }
 
     #[test]
+    fn another_machine_that_shares_the_home_learns_where_to_dial() {
+        let hosts: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+        let file = sample().announced_at(&hosts, Some("another boot".to_owned()));
+        assert_eq!(file.addresses, ["127.0.0.1:7878".parse().unwrap(), "10.0.0.1:7878".parse().unwrap()]);
+        assert!(file.is_elsewhere());
+        assert!(!sample().announced_at(&hosts, boot::id()).is_elsewhere());
+        assert!(!sample().is_elsewhere(), "where no machine is named it is this one");
+        let many: Vec<IpAddr> = (0..99).map(|n| IpAddr::from([10, 0, 0, n])).collect();
+        let crowded = sample().announced_at(&many, None);
+        assert_eq!(decode(&encode(&crowded)), Some(crowded));
+    }
+
+    #[test]
     fn only_the_right_secret_vouches_and_only_for_what_was_asked() {
         let file = sample();
         let right = || Credential::Access(file.secret);
@@ -201,8 +236,9 @@ mod tests {
         fn every_access_file_survives_its_encoding(
             key in any::<[u8; 32]>(), secret in any::<[u8; 32]>(), port in 1u16..,
             addresses in proptest::collection::vec(any::<SocketAddr>().prop_map(plain), 1..=MAX_ADDRESSES),
+            machine in any::<Option<String>>(),
         ) {
-            let file = AccessFile { dispatcher: NodeId(key), port, addresses, secret };
+            let file = AccessFile { dispatcher: NodeId(key), port, addresses, machine, secret };
             prop_assert_eq!(decode(&encode(&file)), Some(file));
         }
 

@@ -47,6 +47,25 @@ pub enum TrustError {
         /// Which.
         path: PathBuf,
     },
+    /// The file system does not lock files at all.
+    #[error("lock {}: the file system there does not lock files", path.display())]
+    NoLocks {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Other machines may see the file, and none of them would hear of its lock.
+    #[error(
+        "use {}: its file system ({file_system}) is mounted so that locks hold on this machine only, and another one could use the same identity",
+        path.display()
+    )]
+    LocalLocks {
+        /// Which.
+        path: PathBuf,
+        /// As the table of mounts calls it.
+        file_system: String,
+    },
     /// A file could not be read.
     #[error("read {}", path.display())]
     Read {
@@ -118,6 +137,10 @@ impl TrustError {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("the disk is full: free some space and start again; everything acknowledged is kept".to_owned())
             }
+            Self::NoLocks { .. } | Self::LocalLocks { .. } => Some(
+                "mount it with locks (NFS: without nolock and local_lock), or give each machine a folder of its own on a local disk with --home"
+                    .to_owned(),
+            ),
             Self::NoHome => Some("give a folder with --home or OCTASKLY_HOME".to_owned()),
             Self::CreateDir { .. } => {
                 Some("let this user write there, or give another folder with --home or OCTASKLY_HOME".to_owned())
@@ -146,7 +169,8 @@ fn is_not_allowed(error: &io::Error) -> bool {
 }
 
 /// `path` as a POSIX shell takes it back.
-fn shell_quoted(path: &std::path::Path) -> String {
+#[must_use]
+pub fn shell_quoted(path: &std::path::Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | '@' | '%' | ',');
     if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }

@@ -4,11 +4,11 @@
 //! identity in it. Absent: the environment; whoever calls decides what
 //! `--home` and `OCTASKLY_HOME` come to.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::{TrustError, private};
-use crate::model::NodeName;
+use super::{TrustError, boot, locks, private};
+use crate::model::{Digest, NodeName};
 
 /// In a node's folder: held with an exclusive lock by the process that runs the node.
 const LOCK: &str = "lock";
@@ -173,12 +173,29 @@ impl NodeDir {
         private::create_dir(&path)?;
         let lock_path = path.join(LOCK);
         let lock = private::open_lock(&lock_path)?;
-        match lock.try_lock() {
-            Ok(()) if is_file_at(&lock, &lock_path) => Ok(Self { path, lock: Some(lock) }),
-            // Renamed by its last owner between our opening it and its giving up the lock.
-            Ok(()) | Err(TryLockError::WouldBlock) => Err(TrustError::Locked { path }),
-            Err(TryLockError::Error(source)) => Err(TrustError::Write { path: lock_path, source }),
+        // Not so when it was renamed by its last owner between our opening it and its giving up the lock.
+        match locks::try_take(&lock, &lock_path)? && is_file_at(&lock, &lock_path) {
+            true => Ok(Self { path, lock: Some(lock) }),
+            false => Err(TrustError::Locked { path }),
         }
+    }
+
+    /// Where this folder is locked: the lock file, and the boot of the machine that has it open. Two processes that
+    /// have one key and are at one place are one after the other; a copy of the folder is at another. `None` where it
+    /// is not locked.
+    #[must_use]
+    pub fn place(&self) -> Option<Digest> {
+        let metadata = self.lock.as_ref()?.metadata().ok()?;
+        let mut hasher = blake3::Hasher::new_derive_key("octaskly 1 place of a lock");
+        hasher.update(boot::id().unwrap_or_default().as_bytes());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt as _;
+            hasher.update(&metadata.dev().to_le_bytes()).update(&metadata.ino().to_le_bytes());
+        }
+        #[cfg(not(unix))]
+        hasher.update(&metadata.len().to_le_bytes());
+        Some(Digest(*hasher.finalize().as_bytes()))
     }
 }
 
@@ -261,6 +278,25 @@ mod tests {
         assert!(home.dispatcher().unwrap().is_locked(), "another node is none of its business");
         drop(first);
         home.worker(&name).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_has_one_place_through_restarts_and_renames_and_its_copy_has_another() {
+        let (_dir, home) = home();
+        let mut first = home.unnamed_worker().unwrap();
+        let place = first.place();
+        assert!(place.is_some());
+        first.adopt_name(&"a".parse().unwrap()).unwrap();
+        assert_eq!(first.place(), place);
+        drop(first);
+        assert_eq!(home.worker(&"a".parse().unwrap()).unwrap().place(), place);
+        let copied = home.root().join("workers").join("b");
+        fs::create_dir(&copied).unwrap();
+        fs::copy(home.root().join("workers/a/lock"), copied.join("lock")).unwrap();
+        fs::set_permissions(&copied, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        assert_ne!(home.worker(&"b".parse().unwrap()).unwrap().place(), place);
+        assert_eq!(home.client().unwrap().place(), None, "clients share theirs");
     }
 
     #[test]

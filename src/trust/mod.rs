@@ -6,12 +6,14 @@
 //! enrolled keys, which the dispatcher's engine owns.
 
 pub mod access;
+pub mod boot;
 mod cbor;
 pub mod code;
 mod error;
 pub mod grants;
 pub mod home;
 mod identity;
+mod locks;
 pub mod pins;
 mod private;
 pub mod roster;
@@ -23,7 +25,7 @@ mod weak;
 
 pub use access::AccessFile;
 pub use code::ApprovalCode;
-pub use error::TrustError;
+pub use error::{TrustError, shell_quoted};
 pub use home::{Home, NodeDir};
 pub use identity::{EndpointKeys, Identity};
 pub use pins::Pin;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodeDir, TrustError, cbor, private};
+use super::{NodeDir, TrustError, cbor, locks, private};
 use crate::model::NodeId;
 
 /// A worker's file, in its folder.
@@ -101,7 +101,7 @@ pub mod of_worker {
 pub mod of_client {
     use super::{
         CLIENT_FILE, CLIENT_LOCK, FILE_CAP, MAX_DISPATCHERS, NodeDir, NodeId, Path, PathBuf, Pin, SocketAddr,
-        TrustError, bad, decode, encode, private,
+        TrustError, bad, decode, encode, locks, private,
     };
 
     /// Where they are, for hints.
@@ -157,7 +157,7 @@ pub mod of_client {
     fn change(dir: &NodeDir, act: impl FnOnce(&mut Vec<Pin>)) -> Result<(), TrustError> {
         let lock_path = dir.path().join(CLIENT_LOCK);
         let lock = private::open_lock(&lock_path)?;
-        lock.lock().map_err(|source| TrustError::Write { path: lock_path, source })?;
+        locks::take(&lock, &lock_path)?;
         let mut pins = read(dir.path())?;
         let before = pins.clone();
         act(&mut pins);

@@ -18,10 +18,10 @@ use crate::engine::dispatcher::{DispatcherConfig, DispatcherEngine};
 use crate::model::limits::{BACKLOG, HEARTBEAT_INTERVAL, SUSPECT_AFTER};
 use crate::model::selector::{Part, Selector};
 use crate::model::{JobId, Millis, NodeId};
-use crate::node::{Clock, NodeError, boot};
+use crate::node::{Clock, NodeError, addresses};
 use crate::store::{self, Repair, Store, StoreError, Viewer};
 use crate::transport::{Alpn, Endpoint};
-use crate::trust::{AccessFile, Home, Identity, NodeDir, TrustError};
+use crate::trust::{AccessFile, Home, Identity, NodeDir, TrustError, boot};
 
 /// The database's name in the dispatcher's folder.
 const STORE: &str = "store.sqlite";
@@ -80,6 +80,11 @@ pub(super) fn open(options: &DispatcherOptions, clock: Clock) -> Result<Opened, 
 
     let engine = DispatcherEngine::restore(config(options, identity.id()), clock.now(), state);
     let access = AccessFile::new(identity.id(), endpoint.local_addr())?;
+    // An embedded one leaves no file, and nobody is to look for it elsewhere.
+    let access = match options.embedded {
+        true => access,
+        false => access.announced_at(&addresses::reachable_at(endpoint.local_addr()), boot::id()),
+    };
     let access_file = home.access_file();
     Ok(Opened { folder, access_file, identity, access, endpoint, store, progress, engine, log_files, files })
 }

@@ -8,6 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::connector::error_text;
 use super::ways::{Knowledge, Way};
@@ -16,8 +17,11 @@ use crate::model::handshake::{Credential, Hello, Intent, Refusal, RefusalCode, W
 use crate::model::limits::{PROTOCOL_OLDEST, PROTOCOL_VERSION};
 use crate::model::node::WorkerProfile;
 use crate::model::{InstanceId, NodeId, NodeName};
-use crate::transport::{self, Alpn, Endpoint, FrameRecv, FrameSend, Link, TransportError};
+use crate::transport::{self, Alpn, Endpoint, FrameRecv, FrameSend, Link, TransportError, Unreached};
 use crate::trust::{Identity, TrustError};
+
+/// How long all addresses of a dispatcher have together: each that is silent is given up after five seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What dialling takes. Sockets are opened at the first use and kept.
 pub(super) struct Dialler {
@@ -27,8 +31,8 @@ pub(super) struct Dialler {
     instance: InstanceId,
     /// A dispatcher has let this process in.
     pub(super) let_in: bool,
-    v4: Option<Endpoint>,
-    v6: Option<Endpoint>,
+    v4: Option<Arc<Endpoint>>,
+    v6: Option<Arc<Endpoint>>,
 }
 
 /// A dispatcher that answered, and not with no.
@@ -140,7 +144,7 @@ impl Dialler {
         Self { identity, knowledge, profile, instance, let_in: false, v4: None, v6: None }
     }
 
-    /// Tries every way in order, and of each every address, and stops at the first answer, be it yes or no.
+    /// Tries every way in order, each at all its addresses, and stops at the first answer, be it yes or no.
     pub(super) async fn dial(&mut self) -> Result<Dialled, DialError> {
         let ways = self.knowledge.ways(self.let_in).await?;
         let mut failed = self.knowledge.none_known();
@@ -206,96 +210,136 @@ impl Dialler {
         }
     }
 
-    /// Where to try `way`, each with whether it was only heard there. What was heard lately comes before what was
-    /// known earlier, but not before what the user gave.
-    async fn places(&self, way: &Way) -> Result<Vec<(SocketAddr, bool)>, DialError> {
-        let heard = self.knowledge.heard_at(way);
+    /// Where to try `way`: at what is known of it or was given, and where it may be as well.
+    async fn places(&self, way: &Way) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), DialError> {
+        let mut guesses = self.knowledge.guesses(way);
         let known = match self.knowledge.candidates(way).await {
             Ok(known) => known,
-            Err(DialError::UnknownHost { .. }) if !heard.is_empty() => Vec::new(),
+            Err(DialError::UnknownHost { .. }) if !guesses.is_empty() => Vec::new(),
             Err(error) => return Err(error),
         };
-        let news = heard.into_iter().filter(|at| !known.contains(at)).map(|at| (at, true));
-        let mut places: Vec<(SocketAddr, bool)> = news.collect();
-        let front = if self.knowledge.address.host.is_some() { 0 } else { places.len() };
-        places.splice(front..front, known.iter().map(|at| (*at, false)));
-        Ok(places)
+        guesses.retain(|at| !known.contains(at));
+        Ok((known, guesses))
     }
 
     async fn try_way(&mut self, way: &Way) -> Result<Dialled, DialError> {
-        let places = self.places(way).await?;
-        let tried: Vec<SocketAddr> = places.iter().map(|(address, _)| *address).collect();
+        match way {
+            Way::Access(access) => self.join(way, access.dispatcher, Credential::Access(access.secret)).await,
+            Way::Token(token) => self.join(way, token.dispatcher, token.credential()).await,
+            Way::Pinned(pin) => self.join(way, pin.dispatcher, Credential::None).await,
+            Way::Join(None) => self.ask(way, None, Found::There).await,
+            Way::Join(Some(pin)) => self.ask(way, Some(pin.dispatcher), Found::Before).await,
+            Way::Heard(offer) => self.ask(way, Some(offer.dispatcher), Found::Heard).await,
+        }
+    }
+
+    /// Joins the dispatcher that has this key, at whichever place it proves that first.
+    async fn join(&mut self, way: &Way, expected: NodeId, credential: Credential) -> Result<Dialled, DialError> {
+        let (tried, guesses) = self.places(way).await?;
+        // What the user gave is tried first, and alone.
+        let rounds = match self.knowledge.address.host {
+            Some(_) => vec![tried.clone(), guesses],
+            None => vec![[tried.clone(), guesses].concat()],
+        };
         let mut other_key = None;
-        for (address, is_heard) in &places {
-            if *is_heard && other_key.is_some() {
+        for places in rounds {
+            let unreached = match self.dial_first(&places, expected).await? {
+                Ok((address, link)) => return self.greet(way, (address, link), credential, tried).await,
+                Err(unreached) => unreached,
+            };
+            for (address, error) in unreached {
+                tracing::debug!("No dispatcher: failed to {}", error_text(&error));
+                // Where a guess led to somebody else, that is not the dispatcher that was meant.
+                if matches!(error, TransportError::WrongKey { .. }) && tried.contains(&address) {
+                    other_key.get_or_insert(address);
+                }
+            }
+            if other_key.is_some() {
                 // Somebody else sits where the user sent this worker: he is to hear of it.
                 break;
             }
-            match self.try_address(*address, way).await? {
-                Ok(dialled) => return Ok(dialled),
-                // It was a beacon that led there, and not the dispatcher that was meant.
-                Err(TransportError::WrongKey { .. }) if *is_heard => {}
-                Err(TransportError::Refused(refusal)) if self.has_outdated_secret(way, &refusal) => {
-                    return Err(DialError::Unreachable { tried });
-                }
-                Err(TransportError::Refused(refusal)) => return Err(DialError::Refused(refusal)),
-                Err(TransportError::WrongKey { .. }) => other_key = Some(*address),
-                Err(other) => tracing::debug!("No dispatcher: failed to {}", error_text(&other)),
-            }
         }
-        Err(match (other_key, way) {
-            (Some(address), Way::Access(_)) => DialError::OtherKey { address, expected_by: ExpectedBy::Access },
-            (Some(address), Way::Token(token)) if !self.knowledge.is_enrolled_with(token.dispatcher) => {
-                DialError::OtherKey { address, expected_by: ExpectedBy::Token }
-            }
-            (Some(address), Way::Token(_) | Way::Pinned(_) | Way::Join(_) | Way::Heard(_)) => {
-                DialError::OtherKey { address, expected_by: ExpectedBy::Pin }
-            }
-            (None, _) => DialError::Unreachable { tried },
+        Err(match other_key {
+            Some(address) => DialError::OtherKey { address, expected_by: self.expected_by(way) },
+            None => DialError::Unreachable { tried },
         })
     }
 
     /// The outer error is one that no other address mends.
-    async fn try_address(
+    async fn dial_first(
         &mut self,
-        address: SocketAddr,
-        way: &Way,
-    ) -> Result<Result<Dialled, TransportError>, DialError> {
-        let (expected, credential) = match way {
-            Way::Access(access) => (access.dispatcher, Credential::Access(access.secret)),
-            Way::Token(token) => (token.dispatcher, token.credential()),
-            Way::Pinned(pin) => (pin.dispatcher, Credential::None),
-            Way::Join(_) | Way::Heard(_) => {
-                let (expected, found) = match way {
-                    Way::Heard(offer) => (Some(offer.dispatcher), Found::Heard),
-                    Way::Join(Some(pin)) => (Some(pin.dispatcher), Found::Before),
-                    _ => (None, Found::There),
-                };
-                let hello = self.hello(Intent::Join { name: self.profile.name.clone() }, Credential::None);
-                let worker = self.identity.id();
-                let endpoint = self.endpoint(address)?;
-                let asked = async {
-                    let link = endpoint.connect_join(address, expected).await?;
-                    let (waiting, send, recv) = transport::ask_to_join(&link, &hello).await?;
-                    Ok(Held { address, worker, link, waiting, send, recv, found })
-                };
-                let asked: Result<Held, TransportError> = asked.await;
-                return Ok(asked.map(Dialled::Waiting));
-            }
-        };
-        let hello = self.hello(Intent::Worker(self.profile.clone()), credential);
-        let endpoint = self.endpoint(address)?;
-        let joined = async {
-            let link = endpoint.connect(address, expected, Alpn::Worker).await?;
-            let (welcome, send, recv) = transport::hello(&link, &hello).await?;
-            Ok(Joined { dispatcher: expected, address, link, welcome, send, recv })
-        };
-        let joined: Result<Joined, TransportError> = joined.await;
-        if joined.is_ok() {
-            self.let_in = true;
-            self.keep(way, expected, address);
+        places: &[SocketAddr],
+        expected: NodeId,
+    ) -> Result<Result<(SocketAddr, Link), Unreached>, DialError> {
+        let mut dials = Vec::new();
+        for place in places {
+            dials.push((self.endpoint(*place)?, *place));
         }
-        Ok(joined.map(Dialled::Welcome))
+        Ok(transport::connect_first(dials, expected, Alpn::Worker, PATIENCE).await)
+    }
+
+    /// Says hello to the dispatcher that was meant.
+    async fn greet(
+        &mut self,
+        way: &Way,
+        (address, link): (SocketAddr, Link),
+        credential: Credential,
+        tried: Vec<SocketAddr>,
+    ) -> Result<Dialled, DialError> {
+        let hello = self.hello(Intent::Worker(self.profile.clone()), credential);
+        match transport::hello(&link, &hello).await {
+            Ok((welcome, send, recv)) => {
+                let dispatcher = link.peer();
+                self.let_in = true;
+                self.keep(way, dispatcher, address);
+                Ok(Dialled::Welcome(Joined { dispatcher, address, link, welcome, send, recv }))
+            }
+            Err(TransportError::Refused(refusal)) if self.has_outdated_secret(way, &refusal) => {
+                Err(DialError::Unreachable { tried })
+            }
+            Err(TransportError::Refused(refusal)) => Err(DialError::Refused(refusal)),
+            Err(other) => {
+                tracing::debug!("No dispatcher: failed to {}", error_text(&other));
+                Err(DialError::Unreachable { tried })
+            }
+        }
+    }
+
+    /// What a key other than the expected one contradicts.
+    fn expected_by(&self, way: &Way) -> ExpectedBy {
+        match way {
+            Way::Access(_) => ExpectedBy::Access,
+            Way::Token(token) if !self.knowledge.is_enrolled_with(token.dispatcher) => ExpectedBy::Token,
+            Way::Token(_) | Way::Pinned(_) | Way::Join(_) | Way::Heard(_) => ExpectedBy::Pin,
+        }
+    }
+
+    /// Asks a dispatcher that does not know this worker to be approved: whoever is at the first place that answers,
+    /// or `expected` alone.
+    async fn ask(&mut self, way: &Way, expected: Option<NodeId>, found: Found) -> Result<Dialled, DialError> {
+        let (tried, guesses) = self.places(way).await?;
+        let mut other_key = None;
+        for address in tried.iter().chain(&guesses) {
+            let hello = self.hello(Intent::Join { name: self.profile.name.clone() }, Credential::None);
+            let worker = self.identity.id();
+            let endpoint = self.endpoint(*address)?;
+            let asked = async {
+                let link = endpoint.connect_join(*address, expected).await?;
+                let (waiting, send, recv) = transport::ask_to_join(&link, &hello).await?;
+                Ok(Held { address: *address, worker, link, waiting, send, recv, found })
+            };
+            let asked: Result<Held, TransportError> = asked.await;
+            match asked {
+                Ok(held) => return Ok(Dialled::Waiting(held)),
+                Err(TransportError::Refused(refusal)) => return Err(DialError::Refused(refusal)),
+                Err(TransportError::WrongKey { .. }) => other_key = other_key.or(Some(*address)),
+                Err(other) => tracing::debug!("No dispatcher: failed to {}", error_text(&other)),
+            }
+        }
+        Err(match other_key.filter(|address| tried.contains(address)) {
+            Some(address) => DialError::OtherKey { address, expected_by: ExpectedBy::Pin },
+            None => DialError::Unreachable { tried },
+        })
     }
 
     /// Remembers where a dispatcher was met that enrolled this worker for good.
@@ -331,16 +375,16 @@ impl Dialler {
     }
 
     /// The socket of `address`' family.
-    fn endpoint(&mut self, address: SocketAddr) -> Result<&Endpoint, DialError> {
+    fn endpoint(&mut self, address: SocketAddr) -> Result<Arc<Endpoint>, DialError> {
         let (slot, any): (_, IpAddr) = match address {
             SocketAddr::V4(_) => (&mut self.v4, Ipv4Addr::UNSPECIFIED.into()),
             SocketAddr::V6(_) => (&mut self.v6, Ipv6Addr::UNSPECIFIED.into()),
         };
         match slot {
-            Some(endpoint) => Ok(endpoint),
+            Some(endpoint) => Ok(Arc::clone(endpoint)),
             None => {
                 let endpoint = Endpoint::bind(&self.identity, (any, 0).into(), &[]).map_err(DialError::NoSocket)?;
-                Ok(slot.insert(endpoint))
+                Ok(Arc::clone(slot.insert(Arc::new(endpoint))))
             }
         }
     }

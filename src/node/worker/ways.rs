@@ -163,15 +163,19 @@ impl Knowledge {
         candidates(&self.address, &self.known_addresses(way)).await
     }
 
-    /// Where the dispatcher of `way` was heard, which may be news. Nobody is believed because of it: whoever
-    /// answers there has to have the key.
-    pub(super) fn heard_at(&self, way: &Way) -> Vec<SocketAddr> {
-        let dispatcher = match way {
-            Way::Token(token) => token.dispatcher,
-            Way::Pinned(pin) | Way::Join(Some(pin)) => pin.dispatcher,
-            Way::Access(_) | Way::Join(None) | Way::Heard(_) => return Vec::new(),
+    /// Where the dispatcher of `way` may be as well: where it was heard, which may be news, and on this machine, for
+    /// a home may be shared or moved. Nobody is believed because of it: whoever answers there has to have the key.
+    pub(super) fn guesses(&self, way: &Way) -> Vec<SocketAddr> {
+        let (dispatcher, known) = match way {
+            Way::Access(access) => (access.dispatcher, access.addresses.first()),
+            Way::Token(token) => (token.dispatcher, None),
+            Way::Pinned(pin) | Way::Join(Some(pin)) => (pin.dispatcher, pin.addresses.first()),
+            Way::Join(None) | Way::Heard(_) => return Vec::new(),
         };
-        self.hearing.as_ref().map(|hearing| hearing.whereabouts(dispatcher)).unwrap_or_default()
+        let heard = self.hearing.as_ref().map(|hearing| hearing.whereabouts(dispatcher));
+        let port = self.address.port.or(known.map(SocketAddr::port)).unwrap_or(DISPATCHER_PORT);
+        let here = self.address.host.is_none().then(|| (Ipv4Addr::LOCALHOST, port).into());
+        heard.unwrap_or_default().into_iter().chain(here).collect()
     }
 
     /// Dispatchers that are heard, for a worker that knows of none and was told of none; nobody until those who
@@ -193,15 +197,17 @@ impl Knowledge {
         }
     }
 
+    /// Where the dispatcher of `way` was announced or met.
     fn known_addresses(&self, way: &Way) -> Vec<SocketAddr> {
+        let met = |dispatcher| {
+            let pin = self.pin().ok().flatten().filter(|pin| pin.dispatcher == dispatcher);
+            pin.map(|pin| pin.addresses).unwrap_or_default()
+        };
         let known = match way {
             Way::Heard(offer) => offer.addresses.clone(),
-            Way::Access(access) => access.addresses.clone(),
+            Way::Access(access) => [access.addresses.clone(), met(access.dispatcher)].concat(),
             Way::Pinned(pin) | Way::Join(Some(pin)) => pin.addresses.clone(),
-            Way::Token(token) => {
-                let pin = self.pin().ok().flatten().filter(|pin| pin.dispatcher == token.dispatcher);
-                pin.map(|pin| pin.addresses).unwrap_or_default()
-            }
+            Way::Token(token) => met(token.dispatcher),
             Way::Join(None) => Vec::new(),
         };
         if known.is_empty() { vec![(Ipv4Addr::LOCALHOST, DISPATCHER_PORT).into()] } else { known }
@@ -365,5 +371,28 @@ mod tests {
     #[tokio::test]
     async fn who_was_let_in_once_asks_no_stranger_afterwards() {
         assert_eq!(ways(None, false, false, false, true).await, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_dispatcher_of_a_shared_home_is_looked_for_wherever_it_was_announced_or_met() {
+        let home = tempfile::tempdir().expect("a folder");
+        let knowledge = Knowledge {
+            source: AccessSource::File(home.path().join("access.cbor")),
+            address: DispatcherAddress::default(),
+            token: None,
+            folder: Some(FolderPath::new(home.path())),
+            hearing: None,
+        };
+        knowledge.remember(NodeId([1; 32]), "10.0.0.9:7878".parse().expect("an address")).expect("written");
+        let access = AccessFile::new(NodeId([1; 32]), "0.0.0.0:8080".parse().expect("an address")).expect("a secret");
+        let way = Way::Access(access.announced_at(&["10.0.0.1".parse().expect("an address")], None));
+        let known: Vec<String> =
+            knowledge.candidates(&way).await.expect("candidates").iter().map(ToString::to_string).collect();
+        assert_eq!(known, ["127.0.0.1:8080", "10.0.0.1:8080", "10.0.0.9:7878"]);
+        let pinned = Way::Pinned(Pin::new(NodeId([1; 32]), "10.0.0.9:7900".parse().expect("an address")));
+        assert_eq!(knowledge.guesses(&pinned), ["127.0.0.1:7900".parse().expect("an address")]);
+        let named =
+            Knowledge { address: DispatcherAddress { host: Some("10.0.0.7".to_owned()), port: None }, ..knowledge };
+        assert_eq!(named.guesses(&pinned), [], "what the user gave is kept to");
     }
 }

@@ -7,7 +7,8 @@
 
 /// The name of this boot, where the system has one.
 #[cfg(target_os = "linux")]
-pub(crate) fn id() -> Option<String> {
+#[must_use]
+pub fn id() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let id = id.trim();
     (!id.is_empty()).then(|| id.to_owned())
@@ -15,7 +16,8 @@ pub(crate) fn id() -> Option<String> {
 
 /// The name of this boot: not asked for on this system, so a power loss is taken for a crash of the process.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn id() -> Option<String> {
+#[must_use]
+pub fn id() -> Option<String> {
     None
 }
 
