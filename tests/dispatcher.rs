@@ -129,6 +129,7 @@ async fn a_restart_keeps_the_queue_and_the_worker_finishes_what_it_holds() {
         fence: assignment.fence,
         started_at: None,
         gpus: Vec::new(),
+        ended: false,
     };
     send.send(&WorkerMessage::Holding(vec![held])).await.expect("says what it holds");
     let ended = octaskly::model::messages::EndedAttempt {

@@ -45,6 +45,7 @@ fn node(number: u8, role: Role, name: &str) -> EnrolledNode {
         role,
         name: name.parse().expect("a name"),
         draining: false,
+        place: None,
         enrolled_at: Timestamp(number.into()),
         revoked_at: None,
     }

@@ -155,6 +155,7 @@ fn profile() -> WorkerProfile {
         os: "linux".to_owned(),
         arch: "x86_64".to_owned(),
         isolation: Isolation::Basic,
+        place: Some(Digest([8; 32])),
     }
 }
 
@@ -263,6 +264,8 @@ golden!(refusal_code_keeps_its_bytes, "refusal_code.hex", RefusalCode, {
     "Revoked": RefusalCode::Revoked => RefusalCode::Revoked,
     "TooManyJoining": RefusalCode::TooManyJoining => RefusalCode::TooManyJoining,
     "TooManyLinks": RefusalCode::TooManyLinks => RefusalCode::TooManyLinks,
+    "KeyInUse": RefusalCode::KeyInUse => RefusalCode::KeyInUse,
+    "KeyAwaited": RefusalCode::KeyAwaited => RefusalCode::KeyAwaited,
     "NotOnRoster": RefusalCode::NotOnRoster => RefusalCode::NotOnRoster,
 });
 
@@ -275,8 +278,8 @@ golden!(role_keeps_its_bytes, "role.hex", Role, {
 
 golden!(worker_message_keeps_its_bytes, "worker_message.hex", WorkerMessage, {
     "Holding": WorkerMessage::Holding(_) => WorkerMessage::Holding(vec![
-        HeldAttempt { id: id(), fence: fence(), started_at: None, gpus: vec![] },
-        HeldAttempt { id: id(), fence: fence(), started_at: Some(Timestamp(5)), gpus: vec![0, 3] },
+        HeldAttempt { id: id(), fence: fence(), started_at: None, gpus: vec![], ended: true },
+        HeldAttempt { id: id(), fence: fence(), started_at: Some(Timestamp(5)), gpus: vec![0, 3], ended: false },
     ]),
     "Heartbeat": WorkerMessage::Heartbeat { .. } => WorkerMessage::Heartbeat { sequence: 9 },
     "Started": WorkerMessage::Started(_) => WorkerMessage::Started(vec![StartedAttempt { id: id(), fence: fence(), at: Timestamp(5) }]),
@@ -331,6 +334,7 @@ golden!(dispatcher_message_keeps_its_bytes, "dispatcher_message.hex", Dispatcher
     "ForgetJobs": DispatcherMessage::ForgetJobs(_) => DispatcherMessage::ForgetJobs(vec![JobId(5), JobId(6)]),
     "Drain": DispatcherMessage::Drain => DispatcherMessage::Drain,
     "Resume": DispatcherMessage::Resume => DispatcherMessage::Resume,
+    "KeyCopied": DispatcherMessage::KeyCopied => DispatcherMessage::KeyCopied,
     "Roster": DispatcherMessage::Roster(_) => DispatcherMessage::Roster(vec![1, 2, 3]),
     "Retract": DispatcherMessage::Retract(_) => DispatcherMessage::Retract(vec![fenced()]),
     "Grant": DispatcherMessage::Grant(_) => DispatcherMessage::Grant(vec![GrantedAttempt {

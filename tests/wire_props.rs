@@ -148,8 +148,15 @@ fn spec() -> impl Strategy<Value = SealedSpec> {
 }
 
 fn from_worker() -> impl Strategy<Value = WorkerMessage> {
-    let held = (fenced(), option::of(time()), vec(any::<u32>(), 0..3))
-        .prop_map(|(attempt, started_at, gpus)| HeldAttempt { id: attempt.id, fence: attempt.fence, started_at, gpus });
+    let held = (fenced(), option::of(time()), vec(any::<u32>(), 0..3), any::<bool>()).prop_map(
+        |(attempt, started_at, gpus, ended)| HeldAttempt {
+            id: attempt.id,
+            fence: attempt.fence,
+            started_at,
+            gpus,
+            ended,
+        },
+    );
     let started = (fenced(), time()).prop_map(|(of, at)| StartedAttempt { id: of.id, fence: of.fence, at });
     let ended = (fenced(), report()).prop_map(|(of, report)| EndedAttempt { id: of.id, fence: of.fence, report });
     prop_oneof![
@@ -188,6 +195,7 @@ fn from_dispatcher() -> impl Strategy<Value = DispatcherMessage> {
         vec(any::<u64>().prop_map(JobId), 0..4).prop_map(DispatcherMessage::ForgetJobs),
         Just(DispatcherMessage::Drain),
         Just(DispatcherMessage::Resume),
+        Just(DispatcherMessage::KeyCopied),
     ]
 }
 

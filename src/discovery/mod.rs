@@ -23,6 +23,7 @@ mod schedule;
 mod seal;
 mod sockets;
 mod station;
+mod twin;
 mod voice;
 
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -17,6 +17,7 @@ use super::allowance::{Allowance, Bucket, LOG_LINES};
 use super::hearing::Hearing;
 use super::neighbours::{Heard, Neighbour, Scope, Screened};
 use super::schedule::{Roll, Schedule};
+use super::twin::Twin;
 use super::voice::Voice;
 use super::{interfaces, seal, sockets};
 use crate::model::{MilliCpu, NodeId, NodeName, Role, Timestamp};
@@ -130,6 +131,10 @@ fn scope(standing: &Standing) -> Scope {
 struct Station {
     hearing: Hearing,
     is_member: Box<dyn Fn(NodeId) -> bool + Send>,
+    /// This node's key, and whether it is a dispatcher's.
+    own: NodeId,
+    is_dispatcher: bool,
+    twin: Twin,
     standing: watch::Receiver<Standing>,
     wishes: watch::Receiver<u64>,
     voice: Voice,
@@ -156,6 +161,9 @@ impl Station {
             began: hearing.shared.began,
             hearing,
             is_member,
+            own: identity.id(),
+            is_dispatcher: announcement.role == Role::Dispatcher,
+            twin: Twin::default(),
             voice: Voice::new(identity, port, started_at, announcement, standing),
             schedule: Schedule::new(started_at),
             allowance: Allowance::new(started_at),
@@ -282,6 +290,9 @@ impl Station {
         }
         let Ok(sealed) = SealedBeacon::decode(datagram) else { return };
         let Ok(claimed) = sealed.content() else { return };
+        if sealed.key == self.own && self.is_dispatcher {
+            return self.hear_twin(now, source, &sealed);
+        }
         if self.hearing.table().screen(source, sealed.key, &claimed) == Screened::Drop {
             return;
         }
@@ -300,6 +311,19 @@ impl Station {
         }
         if let Some(neighbour) = neighbour {
             self.tell(now, heard, &neighbour);
+        }
+    }
+
+    /// Somebody speaks with this dispatcher's key: itself, by a loop of the network, or a copy of it.
+    fn hear_twin(&mut self, now: Timestamp, source: SocketAddr, sealed: &SealedBeacon) {
+        let Ok((_, beacon)) = seal::open(sealed) else { return };
+        if self.twin.hears(now, self.started_at, &beacon) {
+            tracing::warn!(
+                "Another dispatcher with this one's key is heard from {}: its home was copied, and workers and clients \
+                 take either for the other. Stop one of them; for a key of its own remove the folder dispatcher/ of its \
+                 home",
+                source.ip()
+            );
         }
     }
 

@@ -226,8 +226,17 @@ impl Executor {
     /// With `follow`, the reader waits for more until the attempt ends.
     #[must_use]
     pub fn read_log(&self, id: AttemptId, follow: bool) -> Option<LogReader> {
-        let spool = self.shared.registry().spools.get(&id).cloned()?;
-        Some(LogReader::new(spool, follow))
+        Some(LogReader::new(self.log_of(id)?, follow))
+    }
+
+    /// The stored output of an attempt.
+    pub(super) fn log_of(&self, id: AttemptId) -> Option<Arc<Spool>> {
+        self.shared.registry().spools.get(&id).cloned()
+    }
+
+    /// Has the stored output of an attempt that ended in an earlier process.
+    pub(super) fn add_log(&self, id: AttemptId, spool: Spool) {
+        self.shared.registry().spools.insert(id, Arc::new(spool));
     }
 
     /// Removes the stored output of an ended attempt. Readers that have it open may finish.
@@ -237,7 +246,9 @@ impl Executor {
             if registry.live.contains_key(&id) { None } else { registry.spools.remove(&id) }
         };
         // Removing its files takes a moment and needs no lock.
-        drop(forgotten);
+        if let Some(spool) = forgotten {
+            spool.forget();
+        }
     }
 
     /// Kills whatever still runs, ends the shims and removes the work directory of this executor.

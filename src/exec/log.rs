@@ -201,6 +201,51 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn kept_output_outlives_its_process_whole_and_is_gone_when_it_is_forgotten() {
+        let (place, kept) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("another"));
+        let files = |of: &tempfile::TempDir| std::fs::read_dir(of.path()).expect("a listing").count();
+        let prefix = kept.path().join("5.0.1");
+        let megabyte: Vec<u8> = (0..1024 * 1024u32).map(|n| (n % 251) as u8).collect();
+        let spool = Arc::new(Spool::new(place.path(), "a"));
+        for _ in 0..MAX_LOG_BYTES / megabyte.len() as u64 + 60 {
+            write(&spool, &megabyte).await;
+        }
+        let Kept::Spooled { bytes: length } = spool.finish().await else { panic!("it is large") };
+        let log = all(&spool, false).await;
+        spool.keep_at(&prefix).expect("kept");
+        spool.keep_at(&prefix).expect("kept already");
+        assert!(all(&spool, false).await == log, "it reads on as it was");
+        drop(spool);
+        assert_eq!(files(&place), 0);
+
+        let restored = Arc::new(Spool::restore(&prefix).expect("restored"));
+        assert_eq!(log.len() as u64, length);
+        assert!(all(&restored, true).await == log, "what comes back is what was kept");
+        restored.forget();
+        drop(restored);
+        assert_eq!(files(&kept), 0);
+        assert!(Spool::restore(&prefix).is_err());
+    }
+
+    #[tokio::test]
+    async fn kept_output_that_is_not_whole_is_not_restored_and_nothing_of_it_stays() {
+        let (place, kept) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("another"));
+        let prefix = kept.path().join("5.0.1");
+        let spool = Arc::new(Spool::new(place.path(), "a"));
+        write(&spool, &[7; 1024 * 1024]).await;
+        spool.finish().await;
+        spool.keep_at(&prefix).expect("kept");
+        drop(spool);
+        let first = kept.path().join("5.0.1.0");
+        std::fs::File::options().write(true).open(&first).expect("its file").set_len(10).expect("cut");
+        assert!(Spool::restore(&prefix).is_err(), "cut short");
+        std::fs::write(kept.path().join("5.0.1.list"), "0 0 x").expect("damaged");
+        assert!(Spool::restore(&prefix).is_err(), "damaged");
+        crate::exec::KeptLogs::open(kept.path(), std::iter::empty()).expect("opened");
+        assert_eq!(std::fs::read_dir(kept.path()).expect("a listing").count(), 0, "nobody waits for it");
+    }
+
+    #[tokio::test]
     async fn a_disk_that_takes_nothing_costs_the_log_and_not_the_task() {
         let place = tempfile::tempdir().expect("a directory");
         let spool = Arc::new(Spool::new(&place.path().join("missing"), "a"));

@@ -35,13 +35,14 @@ const HEAD_BYTES: u64 = MAX_LOG_BYTES / 2 - SEGMENT_SLACK;
 /// Bytes of each of the tail's files.
 const TAIL_BYTES: u64 = MAX_LOG_BYTES / 2 / TAIL_SEGMENTS as u64 - SEGMENT_SLACK;
 
+/// Ending of the name of the list of a kept log's segments.
+const LIST: &str = "list";
+
 const _: () = assert!(MAX_INLINE_LOG < WRITE_BYTES, "what fits into a result never touches the disk");
 
-/// One attempt's output. Its files are removed when it is dropped.
+/// One attempt's output. Its files are removed when it is dropped, unless they are kept.
 #[derive(Debug)]
 pub(super) struct Spool {
-    /// Beginning of its files' names.
-    prefix: PathBuf,
     state: Mutex<State>,
     /// Told whenever there is more to read, or the end is reached.
     pub(super) grown: Notify,
@@ -49,6 +50,10 @@ pub(super) struct Spool {
 
 #[derive(Debug)]
 pub(super) struct State {
+    /// Beginning of its files' names.
+    prefix: PathBuf,
+    /// Its files outlive this process.
+    is_kept: bool,
     /// What is kept, in order: the head, then the tail. Never empty; the last one grows.
     kept: VecDeque<Segment>,
     /// Whole frames of the last segment that are not in its file yet.
@@ -127,6 +132,8 @@ impl Spool {
     /// An empty one whose files, should there be any, go to `directory`.
     pub(super) fn new(directory: &Path, name: &str) -> Self {
         let state = State {
+            prefix: directory.join(name),
+            is_kept: false,
             kept: VecDeque::from([Segment::new(0, 0)]),
             pending: Arc::default(),
             open: Vec::new(),
@@ -135,7 +142,91 @@ impl Spool {
             writing: false,
             ended: false,
         };
-        Self { prefix: directory.join(name), state: Mutex::new(state), grown: Notify::new() }
+        Self { state: Mutex::new(state), grown: Notify::new() }
+    }
+
+    /// That of an attempt which ended in an earlier process, as [`Spool::keep_at`] left it.
+    ///
+    /// # Errors
+    /// When it is not there as a whole.
+    pub(super) fn restore(prefix: &Path) -> io::Result<Self> {
+        let list = fs::read_to_string(with_ending(prefix, LIST))?;
+        let segment = |line: &str| -> Option<io::Result<Segment>> {
+            let mut numbers = line.split(' ').map(str::parse::<u64>);
+            let mut next = || numbers.next()?.ok();
+            let (number, begins_at, ends_at, bytes) = (next()?, next()?, next()?, next()?);
+            let file = match bytes {
+                0 => Ok(None),
+                _ => File::open(with_ending(prefix, number)).map(|file| Some(Arc::new(file))),
+            };
+            Some(file.map(|file| Segment { number, begins_at, ends_at, bytes, file }))
+        };
+        let mut kept = VecDeque::new();
+        for line in list.lines() {
+            let segment = segment(line).ok_or(io::ErrorKind::InvalidData)??;
+            if segment.file.as_ref().is_some_and(|file| file.metadata().is_ok_and(|found| found.len() < segment.bytes))
+            {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            kept.push_back(segment);
+        }
+        let payload = kept.back().ok_or(io::ErrorKind::InvalidData)?.ends_at;
+        let state = State {
+            prefix: prefix.to_owned(),
+            is_kept: true,
+            kept,
+            pending: Arc::default(),
+            open: Vec::new(),
+            open_stream: OutputStream::Stdout,
+            payload,
+            writing: false,
+            ended: true,
+        };
+        Ok(Self { state: Mutex::new(state), grown: Notify::new() })
+    }
+
+    /// Moves its files to `prefix`, where they outlive this process. The attempt must have ended.
+    ///
+    /// # Errors
+    /// When the system refuses; then they are where they were.
+    pub(super) fn keep_at(&self, prefix: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if state.is_kept {
+            return Ok(());
+        }
+        let with_file: Vec<u64> = state.with_file();
+        let list = state.kept.iter().map(|segment| {
+            let Segment { number, begins_at, ends_at, bytes, .. } = segment;
+            format!("{number} {begins_at} {ends_at} {bytes}\n")
+        });
+        let (list, draft) = (list.collect::<String>(), with_ending(prefix, "list.new"));
+        let moved = with_file.iter().try_for_each(|number| {
+            let there = with_ending(prefix, number);
+            // A namesake of an earlier life whose result nobody waits for any more.
+            let _ = fs::remove_file(&there);
+            fs::hard_link(with_ending(&state.prefix, number), there)
+        });
+        let moved =
+            moved.and_then(|()| fs::write(&draft, list)).and_then(|()| fs::rename(&draft, with_ending(prefix, LIST)));
+        if let Err(error) = moved {
+            let _ = fs::remove_file(draft);
+            with_file.iter().for_each(|number| drop(fs::remove_file(with_ending(prefix, number))));
+            return Err(error);
+        }
+        let before = std::mem::replace(&mut state.prefix, prefix.to_owned());
+        state.is_kept = true;
+        drop(state);
+        with_file.iter().for_each(|number| drop(fs::remove_file(with_ending(&before, number))));
+        Ok(())
+    }
+
+    /// Nobody asks for it any more: its files go with it.
+    pub(super) fn forget(&self) {
+        let mut state = self.state();
+        if std::mem::take(&mut state.is_kept) {
+            // First, so that a crash leaves no list without its files.
+            let _ = fs::remove_file(with_ending(&state.prefix, LIST));
+        }
     }
 
     /// Takes what a task has written. Call [`Spool::write_out`] when this says that it is time to.
@@ -203,24 +294,32 @@ impl Spool {
     }
 
     fn path(&self, number: u64) -> PathBuf {
-        let mut path = self.prefix.clone().into_os_string();
-        path.push(format!(".{number}"));
-        path.into()
+        with_ending(&self.state().prefix, number)
     }
 }
 
 impl Drop for Spool {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let with_file: Vec<u64> =
-            state.kept.iter().filter(|segment| segment.file.is_some()).map(|s| s.number).collect();
-        for number in with_file {
-            let _ = fs::remove_file(self.path(number));
+        if !state.is_kept {
+            state.with_file().iter().for_each(|number| drop(fs::remove_file(with_ending(&state.prefix, number))));
         }
     }
 }
 
+/// `PREFIX.ENDING`.
+fn with_ending(prefix: &Path, ending: impl std::fmt::Display) -> PathBuf {
+    let mut path = prefix.to_owned().into_os_string();
+    path.push(format!(".{ending}"));
+    path.into()
+}
+
 impl State {
+    /// The segments that have a file.
+    fn with_file(&self) -> Vec<u64> {
+        self.kept.iter().filter(|segment| segment.file.is_some()).map(|segment| segment.number).collect()
+    }
+
     fn take(&mut self, stream: OutputStream, bytes: &[u8]) {
         if stream != self.open_stream || self.open.len() + bytes.len() > DATA_FRAME {
             self.seal();

@@ -148,6 +148,10 @@ pub enum RefusalCode {
     TooManyJoining,
     /// This key has as many links as it may; worth trying again.
     TooManyLinks,
+    /// Another process with this key, which runs elsewhere, is connected: the key folder was copied.
+    KeyInUse,
+    /// Another process with this key was connected until a moment ago and may come back; worth trying again.
+    KeyAwaited,
     /// To a worker that dials another one: its key is not on the roster there; worth trying again, for the roster
     /// may be on its way.
     NotOnRoster,
@@ -162,6 +166,8 @@ impl RefusalCode {
             Self::TooManyWorkers
                 | Self::Stopping
                 | Self::NameTaken
+                | Self::KeyInUse
+                | Self::KeyAwaited
                 | Self::TooManyJoining
                 | Self::TooManyLinks
                 | Self::NotOnRoster

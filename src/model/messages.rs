@@ -92,6 +92,8 @@ pub enum DispatcherMessage {
     Retract(#[serde(deserialize_with = "batch")] Vec<FencedAttempt>),
     /// These attempts may be handed to another worker while they wait.
     Grant(#[serde(deserialize_with = "batch")] Vec<GrantedAttempt>),
+    /// Another process with this worker's key, which runs elsewhere, was refused: the key folder was copied.
+    KeyCopied,
     /// Another worker may have handed over these: say `TookOver` or `NeverCame` of each.
     Account(#[serde(deserialize_with = "batch")] Vec<FencedAttempt>),
 }
@@ -120,6 +122,8 @@ pub struct HeldAttempt {
     pub started_at: Option<Timestamp>,
     /// The GPU indices it was assigned: a restarted dispatcher learns here which are taken.
     pub gpus: Vec<u32>,
+    /// It has ended, and its result follows: it takes nothing from the worker's room any more.
+    pub ended: bool,
 }
 
 /// An attempt whose process exists.
@@ -332,7 +336,7 @@ pub struct HeardPeer {
 
 // Hot: they travel as arrays. The order is part of the protocol.
 as_array!(FencedAttempt { id, fence });
-as_array!(HeldAttempt { id, fence, started_at, gpus });
+as_array!(HeldAttempt { id, fence, started_at, gpus, ended });
 as_array!(StartedAttempt { id, fence, at });
 as_array!(RefusedAttempt { id, fence, fault });
 as_array!(EndedAttempt { id, fence, report });

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::limits::MAX_NODE_NAME;
-use super::{Capacity, spec::Isolation};
+use super::{Capacity, Digest, spec::Isolation};
 
 /// What an enrolled key may do. Looked up in the dispatcher's registry, never taken from the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -125,6 +125,10 @@ pub struct WorkerProfile {
     pub arch: String,
     /// The strictest isolation level that it can give.
     pub isolation: Isolation,
+    /// Where the lock of its key is held: a digest of the machine's boot and of the lock file. Two processes that name
+    /// one place ran one after the other; a copy of the key folder is at another. `None` where no lock is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Digest>,
 }
 
 #[cfg(test)]

@@ -199,6 +199,13 @@ pub enum Record {
         /// Whether it drains.
         draining: bool,
     },
+    /// A worker joined from here; see `WorkerProfile::place`.
+    WorkerPlaced {
+        /// Which worker.
+        node: NodeId,
+        /// Where its key is locked.
+        place: Digest,
+    },
     /// A key was thrown out for good; its name is free.
     NodeRevoked {
         /// The key.
@@ -377,6 +384,8 @@ pub struct EnrolledNode {
     pub name: NodeName,
     /// Workers only: gets no new work.
     pub draining: bool,
+    /// Workers only: where its key was locked when it joined last; see `WorkerProfile::place`.
+    pub place: Option<Digest>,
     /// When it was enrolled.
     pub enrolled_at: Timestamp,
     /// When it was revoked, if it was: it is never let in again, and its name is free for others.

@@ -338,6 +338,7 @@ pub(super) fn repeatable_late_below(said: &DispatcherMessage) -> bool {
         said,
         DispatcherMessage::Drain
             | DispatcherMessage::Resume
+            | DispatcherMessage::KeyCopied
             | DispatcherMessage::ForgetJobs(_)
             | DispatcherMessage::Learn(_)
     )

@@ -160,11 +160,16 @@ impl Projection {
             Record::NodeEnrolled { node, role, name, at } => {
                 assert!(!self.is_revoked(*node), "a revoked key is enrolled again");
                 let draining = self.nodes.get(node).is_some_and(|known| known.draining);
+                let place = self.nodes.get(node).and_then(|known| known.place);
                 let same_name = |known: &EnrolledNode| known.role == *role && known.name == *name;
                 self.nodes.retain(|other, known| other == node || known.revoked_at.is_some() || !same_name(known));
                 let (node, role, name) = (*node, *role, name.clone());
-                let enrolled = EnrolledNode { node, role, name, draining, enrolled_at: *at, revoked_at: None };
+                let enrolled = EnrolledNode { node, role, name, draining, place, enrolled_at: *at, revoked_at: None };
                 self.nodes.insert(node, enrolled);
+            }
+            Record::WorkerPlaced { node, place } => {
+                let Some(known) = self.nodes.get_mut(node) else { panic!("a stranger is placed") };
+                known.place = Some(*place);
             }
             Record::WorkerDraining { node, draining } => {
                 let Some(known) = self.nodes.get_mut(node) else { panic!("a stranger drains") };

@@ -196,5 +196,6 @@ pub(super) fn profile(number: usize, plan: &Plan, dice: &mut Dice) -> WorkerProf
         os: "linux".to_owned(),
         arch: "x86_64".to_owned(),
         isolation: Isolation::Basic,
+        place: None,
     }
 }

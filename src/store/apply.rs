@@ -86,6 +86,7 @@ impl Apply for Records {
             Record::JobForgotten { job } => self.job_forgotten(connection, *job),
             Record::NodeEnrolled { node, role, name, at } => membership::enrolled(connection, *node, *role, name, *at),
             Record::WorkerDraining { node, draining } => membership::draining(connection, *node, *draining),
+            Record::WorkerPlaced { node, place } => membership::placed(connection, *node, place),
             Record::NodeRevoked { node, at } => membership::revoked(connection, *node, *at),
             Record::TokenChanged(token) => membership::token_changed(connection, token),
             Record::TokenForgotten { hash } => membership::token_forgotten(connection, hash),

@@ -39,6 +39,11 @@ pub(super) fn draining(connection: &Connection, node: NodeId, draining: bool) ->
     run(connection, "UPDATE nodes SET draining = ?2 WHERE node = ?1", params![node.0, draining])
 }
 
+/// A worker joined from a place.
+pub(super) fn placed(connection: &Connection, node: NodeId, place: &Digest) -> Result<(), StoreError> {
+    run(connection, "UPDATE nodes SET place = ?2 WHERE node = ?1", params![node.0, place.0])
+}
+
 /// A key stays out for good; the oldest beyond [`MAX_REVOKED`] are forgotten, as the engine forgets them.
 pub(super) fn revoked(connection: &Connection, node: NodeId, at: Timestamp) -> Result<(), StoreError> {
     run(
@@ -98,8 +103,8 @@ pub(super) fn token_forgotten(connection: &Connection, hash: &Digest) -> Result<
 /// All nodes: enrolled ones in the order in which they were enrolled, then revoked ones likewise.
 pub(super) fn nodes(connection: &Connection) -> Result<Vec<EnrolledNode>, StoreError> {
     let mut all = connection.prepare(
-        "SELECT node, role, name, draining, enrolled_at, NULL AS revoked_at FROM nodes
-         UNION ALL SELECT node, role, name, 0, enrolled_at, revoked_at FROM revoked
+        "SELECT node, role, name, draining, enrolled_at, NULL AS revoked_at, place FROM nodes
+         UNION ALL SELECT node, role, name, 0, enrolled_at, revoked_at, NULL FROM revoked
          ORDER BY revoked_at, enrolled_at, node",
     )?;
     let mut rows = all.query([])?;
@@ -118,6 +123,7 @@ fn node(row: &Row<'_>) -> Result<EnrolledNode, StoreError> {
         draining: row.get(3)?,
         enrolled_at: time_from(row.get(4)?),
         revoked_at: row.get::<_, Option<i64>>(5)?.map(time_from),
+        place: row.get::<_, Option<Vec<u8>>>(6)?.as_deref().map(digest_from).transpose()?,
     })
 }
 

@@ -274,6 +274,9 @@ ALTER TABLE jobs ADD COLUMN reopened INTEGER NOT NULL DEFAULT 0;
 
 -- Why no other attempt may follow it. 1: output was passed on; 2: stdin was consumed; NULL: another one may.
 ALTER TABLE attempts ADD COLUMN unrepeatable INTEGER;
+
+-- Where a worker's key was locked when it joined last: a copy of its key folder is elsewhere.
+ALTER TABLE nodes ADD COLUMN place BLOB;
 ";
 
 const OUTBOX_1: &str = "

@@ -148,7 +148,7 @@ impl Message for DispatcherMessage {
             Self::Retract(attempts) => at_most("retracted attempts", attempts.len(), MAX_BATCH),
             Self::Grant(granted) => at_most("granted attempts", granted.len(), MAX_BATCH),
             Self::Account(attempts) => at_most("attempts to account for", attempts.len(), MAX_BATCH),
-            Self::HeartbeatSeen { .. } | Self::Drain | Self::Resume => Ok(()),
+            Self::HeartbeatSeen { .. } | Self::Drain | Self::Resume | Self::KeyCopied => Ok(()),
         }
     }
 }

@@ -171,6 +171,7 @@ pub(crate) fn profile(name: &str) -> WorkerProfile {
         os: "linux".to_owned(),
         arch: "x86_64".to_owned(),
         isolation: Isolation::Basic,
+        place: None,
     }
 }
 

@@ -153,6 +153,7 @@ impl Played {
             os: "linux".to_owned(),
             arch: "x86_64".to_owned(),
             isolation: Isolation::Basic,
+            place: None,
         }
     }
 

@@ -11,6 +11,7 @@ use super::version::negotiate;
 use super::{CloseReason, DispatcherEngine, Grounds, LossCause, Notice, Outbound, Peer, refusals};
 use crate::model::handshake::{Answer, Hello, Intent, Refusal, RefusalCode, Welcome};
 use crate::model::limits::{MAX_LINKS_OF_A_KEY, MAX_SLOTS};
+use crate::model::messages::DispatcherMessage;
 use crate::model::node::WorkerProfile;
 use crate::model::records::{EnrolledNode, Record};
 use crate::model::trust::{TokenId, Voucher};
@@ -85,7 +86,7 @@ impl DispatcherEngine {
             Intent::Worker(profile) => self.admit_worker(now, arrival, protocol, profile),
             Intent::Client => self.admit_client(now, arrival, protocol),
             Intent::Guard => self.admit_guard(now, arrival, protocol),
-            Intent::Join { name } => self.admit_joiner(arrival, protocol, name.as_ref()),
+            Intent::Join { name } => self.admit_joiner(now, arrival, protocol, name.as_ref()),
             Intent::Peer => Err(refusals::no_peer()),
         }
     }
@@ -115,9 +116,10 @@ impl DispatcherEngine {
 
     /// Writes a key's role and name down.
     pub(super) fn enrol(&mut self, now: Timestamp, node: NodeId, role: Role, name: NodeName) {
-        let draining = self.registry.get(node).is_some_and(|known| known.draining && known.role == role);
+        let known = self.registry.get(node).filter(|known| known.role == role);
+        let (draining, place) = known.map_or((false, None), |known| (known.draining, known.place));
         self.outbox.record(Record::NodeEnrolled { node, role, name: name.clone(), at: now });
-        self.registry.enrol(EnrolledNode { node, role, name, draining, enrolled_at: now, revoked_at: None });
+        self.registry.enrol(EnrolledNode { node, role, name, draining, place, enrolled_at: now, revoked_at: None });
         self.resolve_doubt(now);
     }
 
@@ -217,7 +219,8 @@ impl DispatcherEngine {
         if profile.capacity.slots > MAX_SLOTS {
             return Err(refusals::too_many_slots(profile.capacity.slots));
         }
-        let name = self.free_name(arrival, profile)?;
+        self.check_sole_bearer(now, arrival, profile)?;
+        let name = self.free_name(now, arrival, profile)?;
         self.check_places(arrival.node)?;
 
         let registered = self.registry.get(arrival.node).map(|enrolled| &enrolled.name);
@@ -234,8 +237,38 @@ impl DispatcherEngine {
         Ok(())
     }
 
+    /// Refuses a second process with the key of a worker that is reckoned with. A worker that reconnects, or is
+    /// started again where it was, is none: there the lock of its key says that the earlier process is gone.
+    fn check_sole_bearer(
+        &mut self,
+        now: Timestamp,
+        arrival: &Arrival<'_>,
+        profile: &WorkerProfile,
+    ) -> Result<(), Refusal> {
+        let Some(key) = self.roster.find(arrival.node) else { return Ok(()) };
+        let worker = self.roster.at(key);
+        let instance = match worker.presence {
+            Presence::Lost => return Ok(()),
+            Presence::Arriving { instance, .. } => Some(instance),
+            Presence::Expected | Presence::Present(_) | Presence::Away => worker.instance,
+        };
+        let known = self.registry.get(arrival.node).and_then(|enrolled| enrolled.place);
+        let is_elsewhere = known.zip(profile.place).is_some_and(|(one, other)| one != other);
+        if !is_elsewhere || instance == Some(arrival.hello.instance) {
+            return Ok(());
+        }
+        let (name, silent) = (worker.name.clone(), now.since(worker.last_heard));
+        if silent >= self.config.suspect_after || worker.link().is_none() {
+            return Err(refusals::key_awaited(&name, silent, self.config.lost_after));
+        }
+        if let Some(link) = worker.order_link() {
+            self.outbox.send(link, Outbound::ToWorker(DispatcherMessage::KeyCopied));
+        }
+        Err(refusals::key_in_use(&name))
+    }
+
     /// The name the worker is to have, unless it may not have it.
-    fn free_name(&self, arrival: &Arrival<'_>, profile: &WorkerProfile) -> Result<NodeName, Refusal> {
+    fn free_name(&self, now: Timestamp, arrival: &Arrival<'_>, profile: &WorkerProfile) -> Result<NodeName, Refusal> {
         let Some(name) = profile.name.clone() else {
             let reserved = |name: &NodeName| self.lobby.named(name).is_some_and(|joiner| joiner.node != arrival.node);
             return Ok(self.registry.name_for(arrival.node, Role::Worker, reserved));
@@ -244,7 +277,7 @@ impl DispatcherEngine {
         if holder.is_none() {
             return Ok(name);
         }
-        if self.is_live_name_of_another(arrival.node, &name) {
+        if self.is_live_name_of_another(now, arrival.node, &name) {
             return Err(refusals::name_of_live_worker(&name));
         }
         // This user's own workers may take each other's names. A token lets somebody in; it does not throw out
@@ -255,11 +288,14 @@ impl DispatcherEngine {
         }
     }
 
-    /// Whether a worker that is connected has this name, under another key than `node`.
-    pub(super) fn is_live_name_of_another(&self, node: NodeId, name: &NodeName) -> bool {
+    /// Whether a worker that is connected, or was a moment ago, has this name, under another key than `node`.
+    pub(super) fn is_live_name_of_another(&self, now: Timestamp, node: NodeId, name: &NodeName) -> bool {
         let holder = self.registry.named(Role::Worker, name).filter(|holder| *holder != node);
-        let key = holder.and_then(|holder| self.roster.find(holder));
-        key.is_some_and(|key| self.roster.at(key).link().is_some())
+        let Some(key) = holder.and_then(|holder| self.roster.find(holder)) else { return false };
+        let worker = self.roster.at(key);
+        let may_be_back =
+            || worker.presence == Presence::Away && now.since(worker.last_heard) < self.config.suspect_after;
+        worker.link().is_some() || may_be_back()
     }
 
     fn check_places(&self, node: NodeId) -> Result<(), Refusal> {
@@ -301,6 +337,10 @@ impl DispatcherEngine {
             }
             None => self.roster.add(Worker::new(arrival.node, enrolled.name.clone(), presence, now)),
         };
+        if let Some(place) = profile.place.filter(|place| enrolled.place != Some(*place)) {
+            self.registry.set_place(arrival.node, place);
+            self.outbox.record(Record::WorkerPlaced { node: arrival.node, place });
+        }
         let worker = self.roster.at_mut(key);
         worker.name = enrolled.name.clone();
         worker.profile = Some(profile.clone());

@@ -10,7 +10,7 @@ use super::admission::Arrival;
 use super::{CloseReason, DispatcherEngine, Notice, Outbound, Peer, refusals};
 use crate::model::handshake::{Answer, Refusal, Waiting};
 use crate::model::limits::MAX_JOINING;
-use crate::model::{LinkId, NodeId, NodeName, Role};
+use crate::model::{LinkId, NodeId, NodeName, Role, Timestamp};
 
 /// A worker that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,7 @@ impl DispatcherEngine {
     /// A node wants to wait for approval.
     pub(super) fn admit_joiner(
         &mut self,
+        now: Timestamp,
         arrival: &Arrival<'_>,
         protocol: u16,
         asked: Option<&NodeName>,
@@ -65,7 +66,7 @@ impl DispatcherEngine {
             None | Some(Role::Worker) => {}
             Some(other) => return Err(refusals::wrong_role(other, Role::Worker)),
         }
-        let name = self.joiners_name(arrival.node, asked)?;
+        let name = self.joiners_name(now, arrival.node, asked)?;
         let before = self.lobby.link_of(arrival.node);
         if before.is_none() && self.lobby.waiting.len() >= MAX_JOINING {
             return Err(refusals::too_many_joining());
@@ -85,13 +86,13 @@ impl DispatcherEngine {
     }
 
     /// The name under which a node may wait, unless it may not.
-    fn joiners_name(&self, node: NodeId, asked: Option<&NodeName>) -> Result<NodeName, Refusal> {
+    fn joiners_name(&self, now: Timestamp, node: NodeId, asked: Option<&NodeName>) -> Result<NodeName, Refusal> {
         let taken = |name: &NodeName| self.lobby.named(name).is_some_and(|joiner| joiner.node != node);
         let name = asked.cloned().unwrap_or_else(|| self.registry.name_for(node, Role::Worker, taken));
         if taken(&name) {
             return Err(refusals::name_of_joiner(&name));
         }
-        if self.is_live_name_of_another(node, &name) {
+        if self.is_live_name_of_another(now, node, &name) {
             return Err(refusals::name_of_live_worker(&name));
         }
         Ok(name)

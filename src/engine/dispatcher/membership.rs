@@ -73,7 +73,7 @@ impl DispatcherEngine {
             let text = format!("the key that waits as {name} belongs to {} by now", with_article(role));
             return Err(failure(FailureCode::Conflict, text));
         }
-        if self.is_live_name_of_another(node, &name) {
+        if self.is_live_name_of_another(now, node, &name) {
             let hint = "start the worker that waits with another --name";
             return Err(conflict(format!("another worker is called {name} by now"), hint));
         }

@@ -43,6 +43,7 @@ impl DispatcherEngine {
         for task in worker.attempts.iter().copied().collect::<Vec<TaskId>>() {
             let (attempt, demand) = self.live(key, task);
             match strays.remove(&attempt) {
+                Some(one) if one.ended => adopted.push((one, Hold::Beside)),
                 Some(one) if self.may_wait_on(key, task, &one) => adopted.push((one, Hold::Backlog)),
                 Some(one) if room.take_these(&demand, &one.gpus) => adopted.push((one, Hold::Slot)),
                 // While nobody was there to hear of it, it may have ended and something else has begun.

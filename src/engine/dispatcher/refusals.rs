@@ -6,7 +6,7 @@
 use crate::model::handshake::{Refusal, RefusalCode};
 use crate::model::limits::{MAX_JOINING, MAX_LINKS_OF_A_KEY, MAX_SLOTS};
 use crate::model::trust::Token;
-use crate::model::{NodeName, Role};
+use crate::model::{Millis, NodeName, Role};
 
 /// A refusal.
 pub(super) fn refusal(code: RefusalCode, text: String, hint: Option<&str>) -> Refusal {
@@ -52,6 +52,25 @@ pub(super) fn revoked(was: Role) -> Refusal {
     let hint = "remove its key folder for a new key, and join again";
     refusal(RefusalCode::Revoked, format!("this {kind}'s key was revoked"), Some(hint))
 }
+
+/// Another process has this worker's key, and was heard a moment ago.
+pub(super) fn key_in_use(name: &NodeName) -> Refusal {
+    let text = format!("another worker with this key is connected as {name}: its key folder was copied");
+    refusal(RefusalCode::KeyInUse, text, Some(NEW_IDENTITY))
+}
+
+/// Another process had this worker's key, is silent, and may come back for as long as its silence is borne.
+pub(super) fn key_awaited(name: &NodeName, silent: Millis, lost_after: Millis) -> Refusal {
+    let text = format!(
+        "a worker with this key was connected as {name} from elsewhere until {silent} ago, and may come back until it \
+         has been silent for {lost_after}"
+    );
+    refusal(RefusalCode::KeyAwaited, text, Some(NEW_IDENTITY))
+}
+
+/// How a copy becomes a worker of its own; the worker itself knows the folder.
+const NEW_IDENTITY: &str =
+    "for an identity of its own remove its folder in workers/ of its home, and start it with another --name";
 
 /// A live worker of another key has the name.
 pub(super) fn name_of_live_worker(name: &NodeName) -> Refusal {

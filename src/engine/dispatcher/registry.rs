@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::limits::{MAX_REVOKED, REVOKED_SHOWN};
 use crate::model::records::EnrolledNode;
-use crate::model::{NodeId, NodeName, Role, Timestamp};
+use crate::model::{Digest, NodeId, NodeName, Role, Timestamp};
 
 /// The enrolled keys, and the revoked ones.
 #[derive(Debug, Default)]
@@ -114,6 +114,12 @@ impl Registry {
     pub(super) fn set_draining(&mut self, node: NodeId, draining: bool) {
         let Some(enrolled) = self.nodes.get_mut(&node) else { unreachable!("a stranger drains") };
         enrolled.draining = draining;
+    }
+
+    /// Where a worker's key was locked when it joined.
+    pub(super) fn set_place(&mut self, node: NodeId, place: Digest) {
+        let Some(enrolled) = self.nodes.get_mut(&node) else { unreachable!("a stranger joins") };
+        enrolled.place = Some(place);
     }
 
     fn keep_out(&mut self, node: EnrolledNode, at: Timestamp) {

@@ -195,4 +195,6 @@ pub enum WorkerNotice {
     Draining,
     /// The dispatcher gives work again.
     Resumed,
+    /// Another process with this worker's key was refused.
+    KeyCopied,
 }

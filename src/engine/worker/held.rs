@@ -114,7 +114,7 @@ impl Held {
     pub(super) fn as_told(&self) -> HeldAttempt {
         let FencedAttempt { id, fence } = self.fenced();
         let started_at = self.executing().and_then(|executing| executing.started_at);
-        HeldAttempt { id, fence, started_at, gpus: self.assignment.gpus.clone() }
+        HeldAttempt { id, fence, started_at, gpus: self.assignment.gpus.clone(), ended: false }
     }
 
     /// What the executor has of it.

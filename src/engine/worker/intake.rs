@@ -43,6 +43,7 @@ impl WorkerEngine {
             DispatcherMessage::ForgetJobs(jobs) => jobs.into_iter().for_each(|job| self.forget_job(job)),
             DispatcherMessage::Drain => self.drain(),
             DispatcherMessage::Resume => self.resume(),
+            DispatcherMessage::KeyCopied => self.effects.notices.push(WorkerNotice::KeyCopied),
             // Who its peers are changes nothing here; the shell keeps it.
             DispatcherMessage::Roster(_) => {}
             DispatcherMessage::Retract(attempts) => attempts.into_iter().for_each(|attempt| self.retract(attempt)),

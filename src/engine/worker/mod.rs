@@ -37,6 +37,7 @@ use self::outbox::Outbox;
 use self::outgoing::Outgoing;
 use self::recent::Recent;
 use self::room::Room;
+use self::running::STOP_LINGER;
 use self::shortage::Supply;
 use self::taking::Answers;
 use crate::model::handshake::Welcome;
@@ -109,6 +110,9 @@ pub struct WorkerEngine {
     draining: bool,
     supply: Supply,
     stop: Stop,
+    /// While it stops: until when results that the dispatcher has not recorded are waited for, whatever becomes of
+    /// the link.
+    stop_by: Timestamp,
     outgoing: Outgoing,
     effects: WorkerEffects,
     /// Batches of records handed out so far.
@@ -163,6 +167,7 @@ impl WorkerEngine {
             draining: false,
             supply: Supply::default(),
             stop: Stop::No,
+            stop_by: Timestamp::default(),
             outgoing: Outgoing::default(),
             effects: WorkerEffects::default(),
             batches: BatchNo(0),
@@ -230,10 +235,12 @@ impl WorkerEngine {
     }
 
     /// Stops gracefully: takes nothing new, gives back what has not started, lets what runs go on for `grace` and
-    /// ends what is left then. [`WorkerEngine::is_stopped`] says when all is done.
+    /// ends what is left then. For as long it waits for the dispatcher to record what has ended, also without a link.
+    /// [`WorkerEngine::is_stopped`] says when all is done.
     pub fn stop(&mut self, now: Timestamp, grace: Millis) {
         if self.stop == Stop::No {
-            self.stop = Stop::Finishing(now + grace);
+            self.stop_by = now + grace;
+            self.stop = Stop::Finishing(self.stop_by);
             self.give_back_unstarted();
             self.leave_offers();
             self.outgoing.stopping = self.link.is_up();
@@ -241,13 +248,25 @@ impl WorkerEngine {
         self.settle_down(now);
     }
 
-    /// Ends at once, and without asking, whatever runs while this worker stops.
+    /// Ends at once, and without asking, whatever runs while this worker stops, and the wait for a dispatcher that is
+    /// not there.
     pub fn hurry(&mut self, now: Timestamp) {
-        if let Stop::Finishing(_) | Stop::Ending = self.stop {
-            self.stop = Stop::Ending;
-            self.end_all_running(now, Millis(0));
+        self.stop_by = now;
+        match self.stop {
+            Stop::Finishing(_) | Stop::Ending => {
+                self.stop = Stop::Ending;
+                self.end_all_running(now, Millis(0));
+            }
+            Stop::Lingering(until) => self.stop = Stop::Lingering(until.min(now + STOP_LINGER)),
+            Stop::No | Stop::Waited => {}
         }
         self.settle_down(now);
+    }
+
+    /// How many results the dispatcher has not recorded.
+    #[must_use]
+    pub fn unrecorded(&self) -> usize {
+        self.outbox.len()
     }
 
     /// How many attempts the executor has.
@@ -257,12 +276,12 @@ impl WorkerEngine {
     }
 
     /// Whether a stop is complete: nothing runs, and every result is on disk and
-    /// was either acknowledged or has had a moment to be.
+    /// was either recorded by the dispatcher or has had its time to be.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         let said = match self.stop {
             Stop::No | Stop::Finishing(_) | Stop::Ending => false,
-            Stop::Lingering(_) => !self.link.is_up() || (self.outbox.len() == 0 && self.attempts.is_empty()),
+            Stop::Lingering(_) => self.outbox.len() == 0 && self.attempts.is_empty(),
             Stop::Waited => true,
         };
         said && self.synced == self.batches && self.effects.records.is_empty()
@@ -283,7 +302,12 @@ impl WorkerEngine {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let lease = if self.leased.is_empty() { None } else { self.link.lease_end() };
         let limit = self.deadlines.first().map(|(deadline, _)| *deadline);
-        let linger = if let Stop::Finishing(until) | Stop::Lingering(until) = self.stop { Some(until) } else { None };
+        let linger = match self.stop {
+            Stop::Finishing(until) => Some(until),
+            Stop::Lingering(until) if self.link.is_up() => Some(until),
+            Stop::Lingering(_) => Some(self.stop_by),
+            Stop::No | Stop::Ending | Stop::Waited => None,
+        };
         let answer = self.offers.first().map(|(due, _)| *due);
         let supply = self.supply.next();
         [self.link.next_heartbeat(), lease, limit, linger, answer, supply].into_iter().flatten().min()

@@ -84,6 +84,7 @@ impl Outbox {
             fence: ended.fence,
             started_at: ended.report.started_at,
             gpus: Vec::new(),
+            ended: true,
         };
         self.results().map(told)
     }

@@ -14,8 +14,9 @@ use crate::model::records::OutboxRecord;
 use crate::model::spec::TimeLimit;
 use crate::model::{AttemptId, AttemptReport, Fence, Millis, Outcome, Timestamp};
 
-/// How long a stopping worker waits for its last results to be acknowledged; they are on disk if nobody does.
-const STOP_LINGER: Millis = Millis::from_secs(2);
+/// How long a stopping worker with a link waits at least for its last results to be recorded; what is not then is on
+/// disk.
+pub(super) const STOP_LINGER: Millis = Millis::from_secs(2);
 
 impl WorkerEngine {
     /// Whether [`WorkerEngine::stop`] was called.
@@ -39,9 +40,13 @@ impl WorkerEngine {
             self.end_all_running(now, KILL_GRACE);
         }
         match self.stop {
-            Stop::Ending if self.is_through() => self.stop = Stop::Lingering(now + STOP_LINGER),
-            Stop::Lingering(until) if until <= now => self.stop = Stop::Waited,
+            Stop::Ending if self.is_through() => self.stop = Stop::Lingering(self.stop_by.max(now + STOP_LINGER)),
             _ => {}
+        }
+        if let Stop::Lingering(until) = self.stop
+            && (until <= now || !self.link.is_up() && self.stop_by <= now)
+        {
+            self.stop = Stop::Waited;
         }
     }
 

@@ -33,6 +33,7 @@ fn worker_with(slots: u32, outbox: Vec<EndedAttempt>) -> Bench {
         os: "linux".to_owned(),
         arch: "x86_64".to_owned(),
         isolation: Isolation::Basic,
+        place: None,
     };
     let config = WorkerConfig { profile, heartbeat_interval: limits::HEARTBEAT_INTERVAL };
     let now = Timestamp::from_millis(1_000_000);

@@ -63,7 +63,10 @@ impl Refusals {
     /// Tells that a connection was turned away after its hello.
     pub(super) fn tell(&self, node: NodeId, from: SocketAddr, hello: &Hello, refusal: &Refusal) {
         let again = refusal.code.is_temporary().then_some((node, code_number(refusal.code)));
-        self.write(again, format_args!("Refused {} ({from}): {}", who(node, &hello.intent), refusal.text));
+        // Whoever reads this log may be the only one who knows of both machines.
+        let copied = matches!(refusal.code, RefusalCode::KeyInUse | RefusalCode::KeyAwaited);
+        let hint = refusal.hint.as_ref().filter(|_| copied).map(|hint| format!("; {hint}")).unwrap_or_default();
+        self.write(again, format_args!("Refused {} ({from}): {}{hint}", who(node, &hello.intent), refusal.text));
     }
 
     /// Tells something else about somebody who does not belong.
@@ -142,6 +145,8 @@ fn code_number(code: RefusalCode) -> u8 {
         RefusalCode::NameTaken => 3,
         RefusalCode::TooManyJoining => 4,
         RefusalCode::TooManyLinks => 5,
+        RefusalCode::KeyInUse => 6,
+        RefusalCode::KeyAwaited => 7,
         _ => 0,
     }
 }

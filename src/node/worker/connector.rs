@@ -195,6 +195,18 @@ impl Connector {
             DialError::Refused(refusal) if refusal.code == RefusalCode::NameTaken && !let_in => {
                 Err(NodeError::Refused(refusal))
             }
+            // A copy of a key folder has to be told, and by whom; one that only looks so waits.
+            DialError::Refused(refusal) if refusal.code == RefusalCode::KeyInUse && !let_in => {
+                Err(self.key_in_use(refusal))
+            }
+            DialError::Refused(refusal) if refusal.code == RefusalCode::KeyInUse => {
+                let error = self.key_in_use(refusal);
+                if !std::mem::replace(&mut self.told_of_another, true) {
+                    let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+                    tracing::error!("Waiting for the dispatcher: failed to {error}{hint}");
+                }
+                Ok(REFUSED_PAUSE)
+            }
             DialError::Refused(refusal) if refusal.code.is_temporary() => {
                 self.tell(&refused_for_now(&refusal));
                 Ok(REFUSED_PAUSE)
@@ -237,6 +249,10 @@ impl Connector {
             DialError::OtherKey { expected_by: ExpectedBy::Pin, .. } => self.dialler.knowledge.pin_file(),
             _ => None,
         }
+    }
+
+    fn key_in_use(&self, refusal: Refusal) -> NodeError {
+        NodeError::KeyInUse { text: refusal.text, folder: self.dialler.knowledge.folder.as_ref().map(FolderPath::get) }
     }
 
     fn revoked(&self) -> NodeError {

@@ -7,6 +7,7 @@ use super::attached::Attached;
 use super::files_turn::Staging;
 use super::logs;
 use super::shell::{Event, Running, Shell, Up};
+use super::ways::FolderPath;
 use crate::engine::worker::{ExecFact, ExecOrder, WorkerLinkChange, WorkerNotice};
 use crate::exec::{AttachedIo, Ending, ExecEvent, Kept, Scratch, StartAttempt, Unstarted};
 use crate::model::files::TaskFiles;
@@ -16,7 +17,11 @@ use crate::model::obstacle::Obstacle;
 use crate::model::outcome::{KeptOutput, OutputSummary, SpawnFailure, SpawnFailureKind};
 use crate::model::spec::{OutputMode, StdinSource};
 use crate::model::{AttemptId, AttemptReport, Millis, Outcome, SealedSpec, Timestamp};
+use crate::node::error::new_identity;
 use crate::store::StoreError;
+
+/// A copy of this worker that keeps asking to join is told of again after this long.
+const COPY_TOLD_AGAIN: Millis = Millis::from_secs(3600);
 
 impl Shell {
     /// The dispatcher has let this worker in, for the first time or again.
@@ -209,19 +214,41 @@ impl Shell {
     }
 
     /// Tells what is worth a log line.
-    fn log(&self, notice: WorkerNotice) {
+    fn log(&mut self, notice: WorkerNotice) {
         let line = |task, from: &str, to: &str| tracing::debug!("[P2P] Offloaded task {task} from {from} to {to}");
         match notice {
+            WorkerNotice::KeyCopied => self.tell_of_copy(),
             WorkerNotice::HandedOver { id, to } => line(id.task, self.name.as_str(), &self.peer_name(to)),
             WorkerNotice::TookOver { id, from } => line(id.task, &self.peer_name(from), self.name.as_str()),
             other => tell(other),
         }
     }
 
+    /// Says that this worker's key is in use elsewhere; a copy that keeps trying is told of once in a while.
+    fn tell_of_copy(&mut self) {
+        let now = self.clock.now();
+        if self.told_of_copy.is_some_and(|at| now.since(at) < COPY_TOLD_AGAIN) {
+            return;
+        }
+        self.told_of_copy = Some(now);
+        let folder = self.wires.folder.as_ref().map(FolderPath::get).unwrap_or_default();
+        tracing::warn!(
+            "The dispatcher refused another worker that has a copy of this one's key; on that machine, for an identity \
+             of its own: {}",
+            new_identity(&folder)
+        );
+    }
+
+    /// Goes on with the output of results that an earlier start of this worker has left.
+    pub(super) fn upload_kept(&mut self, logs: Vec<(AttemptId, u64)>) {
+        logs.into_iter().for_each(|(id, bytes)| self.upload(id, bytes));
+    }
+
     /// Sends stored output ahead of the report that will name it.
     fn upload(&mut self, id: AttemptId, bytes: u64) {
         self.reports.log_started(id);
-        let upload = logs::upload(id, bytes, self.executor.clone(), self.wires.live.clone());
+        let kept = self.wires.kept_logs.clone();
+        let upload = logs::upload(id, bytes, self.executor.clone(), kept, self.wires.live.clone());
         let events = self.wires.events.clone();
         self.tasks.spawn(async move {
             let arrived = match upload.await {
@@ -255,6 +282,6 @@ fn tell(notice: WorkerNotice) {
         WorkerNotice::Draining => tracing::info!("Draining: finishing what runs, taking no new work"),
         WorkerNotice::Resumed => tracing::info!("Taking work again"),
         // Told with the names of both.
-        WorkerNotice::HandedOver { .. } | WorkerNotice::TookOver { .. } => {}
+        WorkerNotice::HandedOver { .. } | WorkerNotice::TookOver { .. } | WorkerNotice::KeyCopied => {}
     }
 }

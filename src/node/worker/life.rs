@@ -24,11 +24,13 @@ use super::shell::{Event, Hands, Inbox, LoopEnd, Shell, Up, Wires};
 use super::ways::Knowledge;
 use crate::blob::BlobStore;
 use crate::engine::worker::{WorkerConfig, WorkerEngine};
-use crate::exec::{ExecConfig, ExecEvent, Executor, Guard, GuardConfig, Presence};
+use crate::exec::{ExecConfig, ExecEvent, Executor, Guard, GuardConfig, KeptLogs, Presence};
 use crate::model::limits::HEARTBEAT_INTERVAL;
+use crate::model::messages::EndedAttempt;
 use crate::model::node::WorkerProfile;
+use crate::model::outcome::KeptOutput;
 use crate::model::records::{DiskSpace, Unsettled};
-use crate::model::{InstanceId, NodeId};
+use crate::model::{AttemptId, InstanceId, NodeId};
 use crate::node::{Clock, NodeError, Shutdown};
 use crate::store::{Outbox, Progress, StoreError};
 use crate::transport::Link;
@@ -178,11 +180,19 @@ impl Setup {
         let (reach, reached) = watch::channel(Reached::default());
         let (failed_in, failed) = mpsc::channel(1);
         let (outbox, unsettled) = self.open_outbox(&first, reach, failed_in)?;
+        let (kept_logs, left_logs) = self.open_kept_logs(parts, first.dispatcher, &unsettled);
         let config = WorkerConfig { profile: self.profile.clone(), heartbeat_interval: HEARTBEAT_INTERVAL };
         let engine = WorkerEngine::restore(config, self.clock.now(), unsettled);
         let briefer = self.briefer(parts, first.dispatcher);
-        let (events_in, live, mesh) = (parts.events.clone(), parts.live.clone(), parts.mesh.clone());
-        let wires = Wires { events: events_in, live, mesh, briefer, alone: self.folder.is_none() };
+        let wires = Wires {
+            events: parts.events.clone(),
+            live: parts.live.clone(),
+            mesh: parts.mesh.clone(),
+            briefer,
+            alone: self.folder.is_none(),
+            folder: self.knowledge.folder.clone(),
+            kept_logs,
+        };
         let keeper = ResultKeeper::new(outbox);
         let hands = Hands {
             executor: parts.executor.clone(),
@@ -190,11 +200,20 @@ impl Setup {
             porter: Porter::new(Arc::clone(&self.identity), parts.instance),
         };
         let mut shell = Shell::new(self.clock, engine, hands, keeper, &first, wires);
+        shell.upload_kept(left_logs);
         let links = parts.mesh.changes();
         let mut inbox = Inbox { events, exec, reached, links, failed, stop: self.stop.clone() };
         let ended = shell.run(&mut inbox, Event::Up(first)).await;
         if matches!(ended, Ok(LoopEnd::Stopped)) && !shell.hurried {
             let _ = tokio::time::timeout(LAST_OUTPUT, async { while shell.tasks.join_next().await.is_some() {} }).await;
+        }
+        match shell.engine.unrecorded() {
+            0 => {}
+            results if self.folder.is_some() => tracing::warn!(
+                "{results} results have not reached the dispatcher; they are kept, and the next start of this worker \
+                 delivers them"
+            ),
+            _ => {}
         }
         let closed = shell.keeper.close();
         let ended = ended?;
@@ -235,6 +254,39 @@ impl Setup {
         };
         let (outbox, unsettled) = Outbox::open(&path, Box::new(progress))?;
         Ok((Some(outbox), unsettled))
+    }
+
+    /// The stored output of this dispatcher's results that an earlier start has left: where it is, and what of it is to
+    /// be uploaded. A result whose output is gone is reported without it.
+    fn open_kept_logs(
+        &self,
+        parts: &Parts,
+        dispatcher: NodeId,
+        unsettled: &Unsettled,
+    ) -> (Option<KeptLogs>, Vec<(AttemptId, u64)>) {
+        if self.folder.is_none() {
+            return (None, Vec::new());
+        }
+        let uploaded = |ended: &EndedAttempt| match ended.report.output.kept {
+            KeptOutput::Uploaded(bytes) => Some((ended.id, bytes)),
+            KeptOutput::Nothing | KeptOutput::Inline(_) => None,
+        };
+        let mut left: Vec<(AttemptId, u64)> = unsettled.results.iter().filter_map(uploaded).collect();
+        // Beside the worker's folder, as its tasks are: that one may be renamed.
+        let folder = self.work_root.join(format!("logs-{}-{}", self.identity.id().short(), dispatcher.short()));
+        match KeptLogs::open(&folder, left.iter().map(|(id, _)| *id)) {
+            Ok(kept) => {
+                left.retain(|(id, _)| {
+                    let restored = parts.executor.restore_log(*id, &kept);
+                    restored.inspect_err(|error| tracing::warn!("The output of task {id} is lost: {error}")).is_ok()
+                });
+                (Some(kept), left)
+            }
+            Err(error) => {
+                tracing::warn!("Output cannot be kept beyond this process in {}: {error}", folder.display());
+                (None, Vec::new())
+            }
+        }
     }
 
     /// What this worker has of files. An embedded worker's go with its work directory.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::exec::{Executor, LogReader};
+use crate::exec::{Executor, KeptLogs, LogReader};
 use crate::model::AttemptId;
 use crate::model::messages::StreamPurpose;
 use crate::transport::{FrameSend, Link, TransportError};
@@ -38,7 +38,8 @@ pub(super) enum LogTransferError {
     Gone,
 }
 
-/// Uploads the stored output of `id`, on as many links as it takes.
+/// Uploads the stored output of `id`, on as many links as it takes. Until then it is `kept` beyond this process, as
+/// its result is.
 ///
 /// A link that is healthy and whose dispatcher does not take the stream is another matter: its disk may be
 /// full, and the result must not wait for that.
@@ -50,8 +51,16 @@ pub(super) async fn upload(
     id: AttemptId,
     bytes: u64,
     executor: Executor,
+    kept: Option<KeptLogs>,
     mut link: watch::Receiver<Option<Link>>,
 ) -> Result<(), LogTransferError> {
+    if let Some(kept) = kept {
+        let executor = executor.clone();
+        let keeping = tokio::task::spawn_blocking(move || executor.keep_log(id, &kept)).await;
+        if let Ok(Err(error)) = keeping {
+            tracing::debug!(%id, "Its output would go with this process: {error}");
+        }
+    }
     let (mut refusals, mut pause) = (0, FIRST_PAUSE);
     loop {
         let current = link.borrow_and_update().clone();

@@ -82,7 +82,7 @@ pub async fn run(options: WorkerOptions, shutdown: Shutdown) -> Result<(), NodeE
     };
     let clock = Clock::anchored_now();
     let identity = Arc::new(Identity::load_or_create(&folder)?);
-    let profile = options.profile(&Hardware::detect());
+    let profile = WorkerProfile { place: folder.place(), ..options.profile(&Hardware::detect()) };
     let discovery = discover(&options, Arc::clone(&identity), &profile, clock);
     let mut setup = Setup {
         clock,

@@ -110,6 +110,7 @@ impl WorkerOptions {
             os: hardware.os.to_owned(),
             arch: hardware.arch.to_owned(),
             isolation: Isolation::Basic,
+            place: None,
         }
     }
 }

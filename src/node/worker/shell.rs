@@ -23,9 +23,10 @@ use super::lease::LeaseClock;
 use super::mesh::Mesh;
 use super::outbox::{Reached, ResultKeeper};
 use super::reports::Reports;
+use super::ways::FolderPath;
 use crate::blob::{Collected, Pins};
 use crate::engine::worker::{WorkerEngine, WorkerLinkChange};
-use crate::exec::{Ending, ExecEvent, Executor};
+use crate::exec::{Ending, ExecEvent, Executor, KeptLogs};
 use crate::model::files::TaskFiles;
 use crate::model::handshake::Welcome;
 use crate::model::messages::{DispatcherMessage, FencedAttempt, WorkerMessage};
@@ -180,6 +181,10 @@ pub(super) struct Wires {
     pub(super) briefer: Option<Briefer>,
     /// Whether there is no other worker and never will be: that of an embedded cluster.
     pub(super) alone: bool,
+    /// The worker's folder; an embedded worker has none.
+    pub(super) folder: Option<FolderPath>,
+    /// Where output is kept until its result is recorded; nowhere for an embedded worker.
+    pub(super) kept_logs: Option<KeptLogs>,
 }
 
 /// What a shell does its work with.
@@ -226,6 +231,8 @@ pub(super) struct Shell {
     pub(super) attached: BTreeMap<AttemptId, oneshot::Sender<()>>,
     /// Streams and uploads underway.
     pub(super) tasks: JoinSet<()>,
+    /// When it was last said that another worker has this one's key.
+    pub(super) told_of_copy: Option<Timestamp>,
     pub(super) stopping: bool,
     pub(super) hurried: bool,
 }
@@ -263,6 +270,7 @@ impl Shell {
             lease: LeaseClock::default(),
             attached: BTreeMap::new(),
             tasks: JoinSet::new(),
+            told_of_copy: None,
             stopping: false,
             hurried: false,
         }
@@ -381,7 +389,13 @@ impl Shell {
             several => format!("{several} running tasks"),
         };
         if tasks.is_empty() {
-            tracing::info!("Stopping");
+            match self.engine.unrecorded() {
+                0 => tracing::info!("Stopping"),
+                results => tracing::info!(
+                    "Stopping: waiting up to {grace} for the dispatcher to record {results} results; a second Ctrl-C \
+                     or SIGTERM ends that, and the next start of this worker delivers them"
+                ),
+            }
         } else if grace == Millis(0) {
             tracing::info!("Stopping: ending {tasks}");
         } else {

@@ -93,6 +93,12 @@ fn the_name_of_a_worker_that_is_gone_goes_to_another_key_and_its_work_elsewhere(
     let job = scene.submit(single());
     scene.loses_its_link("a");
     let profile = scene.profile(Some("a"), slots(1));
+    assert_eq!(
+        scene.refused("b", profile.clone(), Some(Role::Worker)),
+        RefusalCode::NameTaken,
+        "it may be back at once"
+    );
+    scene.pass(scene.config.suspect_after);
     assert_eq!(scene.joins("b", profile.clone()), Ok(name("a")));
     assert_eq!(scene.on("b"), [task(job, 0)]);
     assert_eq!(scene.refused("a", profile, None), RefusalCode::NotEnrolled, "its key was dropped");
@@ -227,4 +233,67 @@ fn a_worker_with_more_slots_than_a_message_speaks_of_is_refused() {
     let profile = scene.profile(Some("a"), slots(MAX_SLOTS + 1));
     assert_eq!(scene.refused("a", profile, Some(Role::Worker)), RefusalCode::Malformed);
     scene.worker("a", slots(MAX_SLOTS));
+}
+
+/// A worker whose key is locked at this place, in this start of it.
+fn at(scene: &Scene, place: u8) -> WorkerProfile {
+    WorkerProfile { place: Some(crate::model::Digest([place; 32])), ..scene.profile(Some("a"), slots(1)) }
+}
+
+#[test]
+fn a_copy_of_a_worker_is_refused_while_that_is_alive_which_is_told_and_keeps_its_task() {
+    let mut scene = Scene::new();
+    let (first, copy) = (at(&scene, 1), at(&scene, 2));
+    scene.joins("a", first).expect("let in");
+    let job = scene.submit(single());
+    let hello = scene.hello(Intent::Worker(copy.clone()), 7);
+    for _ in 0..3 {
+        let link = scene.up(key("a"), hello.clone(), None);
+        let Answer::Refused(refusal) = &scene.answers[&link] else { panic!("{:?}", scene.answers[&link]) };
+        assert_eq!(refusal.code, RefusalCode::KeyInUse);
+        assert!(refusal.text.contains("connected as a") && refusal.text.contains("copied"), "{}", refusal.text);
+        scene.pass(secs(5));
+    }
+    let told = scene.said.iter().filter(|(_, message, _)| *message == DispatcherMessage::KeyCopied).count();
+    assert_eq!((told, scene.on("a").len(), scene.counts(task(job, 0)).attempts), (3, 1, 1));
+    scene.ends("a", task(job, 0), OK);
+    assert_eq!(scene.ended(job), Some(TaskState::Succeeded));
+}
+
+#[test]
+fn a_worker_that_reconnects_or_is_started_again_where_it_was_is_no_copy() {
+    let mut scene = Scene::new();
+    let first = at(&scene, 1);
+    scene.joins("a", first.clone()).expect("let in");
+    let moved = at(&scene, 9);
+    scene.connects("a", moved, 1, None).expect("the same process over a new link, whatever it says of its place");
+    scene.says_what_it_holds("a");
+    scene.connects("a", at(&scene, 9), 2, None).expect("killed and started again: its link still stands");
+    scene.says("a", WorkerMessage::Holding(Vec::new()));
+    scene.connects("a", first, 2, None).expect("the same process");
+}
+
+#[test]
+fn a_copy_waits_for_a_worker_that_is_silent_until_that_is_lost_also_across_a_restart_of_the_dispatcher() {
+    let mut scene = Scene::new();
+    let (first, copy) = (at(&scene, 1), at(&scene, 2));
+    scene.joins("a", first.clone()).expect("let in");
+    let job = scene.submit(single());
+    scene.loses_its_link("a");
+    let refused = |scene: &mut Scene| scene.connects("a", at(scene, 2), 7, None).expect_err("refused").code;
+    assert_eq!(refused(&mut scene), RefusalCode::KeyAwaited);
+    scene.dispatcher_restarts();
+    assert_eq!(refused(&mut scene), RefusalCode::KeyAwaited, "the first is expected back");
+    scene.connects("a", first, 1, None).expect("it is back");
+    scene.says_what_it_holds("a");
+    assert_eq!(scene.counts(task(job, 0)).attempts, 1);
+    scene.falls_silent("a");
+    scene.pass(scene.config.suspect_after);
+    assert_eq!(refused(&mut scene), RefusalCode::KeyAwaited, "its link stands, and nothing comes");
+    scene.pass(scene.config.lost_after);
+    scene.connects("a", copy, 7, None).expect("the first is gone");
+    scene.says("a", WorkerMessage::Holding(Vec::new()));
+    assert_eq!(scene.on("a"), [task(job, 0)]);
+    let late = scene.connects("a", at(&scene, 1), 1, None).expect_err("now this one is the copy");
+    assert_eq!(late.code, RefusalCode::KeyInUse);
 }

@@ -94,7 +94,7 @@ fn a_new_instance_that_kept_the_result_of_the_old_one_is_believed() {
     let kept = scene.forgets("a", task(job, 0));
     let profile = scene.workers["a"].profile.clone();
     scene.connects("a", profile, 2, None).expect("let in");
-    let held = HeldAttempt { id: kept.id(), fence: kept.fence, started_at: None, gpus: Vec::new() };
+    let held = HeldAttempt { id: kept.id(), fence: kept.fence, started_at: None, gpus: Vec::new(), ended: false };
     scene.says("a", WorkerMessage::Holding(vec![held]));
     scene.reports("a", &kept, OK);
     assert_eq!(scene.ended(job), Some(TaskState::Succeeded));

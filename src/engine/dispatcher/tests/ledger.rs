@@ -203,11 +203,15 @@ impl Ledger {
                 let before = self.nodes.get(node);
                 assert!(before.is_none_or(|known| known.revoked_at.is_none()), "a revoked node is enrolled");
                 let draining = before.is_some_and(|known| known.draining);
+                let place = before.and_then(|known| known.place);
                 let others = |known: &EnrolledNode| known.role != *role || known.name != *name;
                 self.nodes.retain(|_, known| known.revoked_at.is_some() || others(known));
                 let (node, role, name) = (*node, *role, name.clone());
                 let (enrolled_at, revoked_at) = (*at, None);
-                self.nodes.insert(node, EnrolledNode { node, role, name, draining, enrolled_at, revoked_at });
+                self.nodes.insert(node, EnrolledNode { node, role, name, draining, place, enrolled_at, revoked_at });
+            }
+            Record::WorkerPlaced { node, place } => {
+                self.nodes.get_mut(node).expect("an enrolled node is placed").place = Some(*place);
             }
             Record::WorkerDraining { node, draining } => {
                 self.nodes.get_mut(node).expect("an enrolled node drains").draining = *draining;

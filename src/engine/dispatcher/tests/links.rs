@@ -51,6 +51,7 @@ impl Scene {
             os: "linux".to_owned(),
             arch: "x86_64".to_owned(),
             isolation: Isolation::Basic,
+            place: None,
         }
     }
 
@@ -116,6 +117,7 @@ impl Scene {
             fence: assignment.fence,
             started_at: None,
             gpus: assignment.gpus.clone(),
+            ended: false,
         };
         let held = self.workers[who].holds.values().map(held).collect();
         self.says(who, WorkerMessage::Holding(held));

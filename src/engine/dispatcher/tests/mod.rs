@@ -304,6 +304,7 @@ impl Played {
             DispatcherMessage::HeartbeatSeen { .. }
             | DispatcherMessage::Drain
             | DispatcherMessage::Resume
+            | DispatcherMessage::KeyCopied
             | DispatcherMessage::Roster(_) => {}
         }
     }

@@ -174,8 +174,38 @@ impl Scene {
             fence: one.fence,
             started_at: None,
             gpus: one.gpus.clone(),
+            ended: false,
         });
         let held = held.collect();
         self.says(who, WorkerMessage::Holding(held));
+    }
+}
+
+#[test]
+fn a_result_of_the_time_without_dispatcher_counts_also_when_the_worker_has_less_room_since() {
+    let mut scene = Scene::new();
+    scene.worker("a", Capacity { gpus: 1, ..slots(2) });
+    let demand = Demand { gpus: 1, ..Demand::default() };
+    let gpu = scene.submit(JobSpec { demand, no_retry: true, ..single() });
+    let other = scene.submit(JobSpec { no_retry: true, ..single() });
+    scene.dispatcher_restarts();
+    // A new start of it, with one slot and no GPU, and with the results of the one before.
+    let smaller = scene.profile(Some("a"), slots(1));
+    let before = std::mem::take(&mut scene.workers.get_mut("a").expect("a worker").holds);
+    scene.connects("a", smaller, 2, None).expect("let in");
+    scene.workers.get_mut("a").expect("a worker").holds = before.clone();
+    let told = |one: &Assignment| HeldAttempt {
+        id: one.id(),
+        fence: one.fence,
+        started_at: None,
+        gpus: Vec::new(),
+        ended: true,
+    };
+    scene.says("a", WorkerMessage::Holding(before.values().map(told).collect()));
+    let next = scene.submit(single());
+    assert!(scene.on("a").contains(&task(next, 0)), "results take no room");
+    for job in [gpu, other] {
+        scene.ends("a", task(job, 0), OK);
+        assert_eq!(scene.ended(job), Some(TaskState::Succeeded));
     }
 }

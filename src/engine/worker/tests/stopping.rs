@@ -132,3 +132,52 @@ fn a_dispatcher_cannot_make_a_stopping_worker_hold_more_than_one_message_names()
     assert_eq!(holding.len(), limits::MAX_BATCH);
     assert!([1, 2].iter().all(|counter| holding.iter().any(|held| held.fence == fence(*counter))));
 }
+
+#[test]
+fn a_stopping_worker_waits_as_long_as_its_grace_for_a_dispatcher_that_is_away() {
+    let mut bench = connected(1);
+    _ = bench.learn(spec());
+    _ = bench.assign(1, 1);
+    _ = bench.down();
+    bench.engine.stop(bench.now, Millis::from_secs(30));
+    _ = bench.ended(1, Outcome::Exited(0));
+    bench.engine.handle_synced(bench.engine.batches);
+    _ = bench.pass(Millis::from_secs(20));
+    assert!(!bench.engine.is_stopped(), "it may yet be delivered");
+    let said = bench.up().messages;
+    assert!(said.iter().any(|message| matches!(message, WorkerMessage::Ended(list) if list.len() == 1)), "{said:?}");
+    assert_eq!(said.last(), Some(&WorkerMessage::Stopping));
+    assert!(!bench.engine.is_stopped());
+    _ = bench.recorded(1, 1);
+    bench.engine.handle_synced(bench.engine.batches);
+    assert!(bench.engine.is_stopped());
+}
+
+#[test]
+fn it_waits_no_longer_than_that_and_not_at_all_with_nothing_to_deliver_or_when_it_is_hurried() {
+    let stopped_without_link = |result: bool| {
+        let mut bench = connected(1);
+        _ = bench.learn(spec());
+        _ = bench.assign(1, 1);
+        if result {
+            _ = bench.down();
+        }
+        _ = bench.ended(1, Outcome::Exited(0));
+        if !result {
+            _ = bench.recorded(1, 1);
+            _ = bench.down();
+        }
+        bench.engine.stop(bench.now, Millis::from_secs(30));
+        bench.engine.handle_synced(bench.engine.batches);
+        bench
+    };
+    assert!(stopped_without_link(false).engine.is_stopped(), "there is nothing to deliver");
+    let mut bench = stopped_without_link(true);
+    _ = bench.pass(Millis::from_secs(29));
+    assert!(!bench.engine.is_stopped());
+    _ = bench.pass(Millis::from_secs(2));
+    assert!(bench.engine.is_stopped(), "what is left stays in the outbox");
+    let mut bench = stopped_without_link(true);
+    bench.engine.hurry(bench.now);
+    assert!(bench.engine.is_stopped(), "a second signal ends the wait");
+}
