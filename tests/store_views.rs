@@ -15,8 +15,8 @@ use octaskly::model::selector::{Part, Selector};
 use octaskly::model::spec::CommandLine;
 use octaskly::model::views::TaskTotals;
 use octaskly::model::{
-    AttemptId, AttemptNo, Epoch, Fence, Items, JobId, JobSpec, Millis, NodeId, Outcome, Role, SealedSpec, TaskId,
-    TaskIndex, TaskState, Timestamp,
+    AttemptId, AttemptNo, Epoch, Fence, Items, JobId, JobSpec, Millis, NodeId, NumberList, NumberRange, Outcome, Role,
+    SealedSpec, TaskId, TaskIndex, TaskState, Timestamp,
 };
 use octaskly::store::{self, BatchNo, Durability, Progress, Reader, Store, Viewer};
 use proptest::prelude::*;
@@ -250,6 +250,38 @@ fn failed_tasks_are_done_again_and_cancelled_by_one_record_each_and_restored_as_
     assert_eq!(reader.jobs(&JobFilter::default(), ADMIN).expect("lists")[0].tasks, totals);
     let ended = reader.tasks(&of("1.3"), ADMIN).expect("lists").remove(0);
     assert_eq!((ended.outcome, ended.ended_at), (Some(cancelled), Some(Timestamp(140))));
+}
+
+#[test]
+fn tasks_of_a_list_of_numbers_are_listed_found_paged_and_restored_by_their_numbers() {
+    let mut desk = Desk::new();
+    let range = |first, last, step| NumberRange::new(first, last, step).expect("a range");
+    let numbers = NumberList::new(vec![range(3, 3, 1), range(10, 20, 5), range(1_000_000, 2_000_000, 1)]);
+    let numbers = numbers.expect("a list");
+    let mut records = vec![submitted(1, Items::Numbers(numbers.clone())), submitted(2, array(1, 3))];
+    records.extend([3, 15, 1_000_001].into_iter().flat_map(|index| done(1, index, 1, 100)));
+    let reader = desk.write(records);
+    let page = |after, limit| TaskFilter { after: Some(TaskId::new(1, after)), limit, ..of("1") };
+    let (ready, failed) = (TaskState::Ready, TaskState::Failed);
+    let first = TaskFilter { limit: 5, ..of("1") };
+    let shown = [(3, failed), (10, ready), (15, failed), (20, ready), (1_000_000, ready)];
+    assert_eq!(tasks(&reader, &first), shown);
+    assert_eq!(tasks(&reader, &page(10, 2)), [(15, failed), (20, ready)]);
+    assert_eq!(tasks(&reader, &page(16, 2)), [(20, ready), (1_000_000, ready)], "behind a number between two tasks");
+    assert_eq!(tasks(&reader, &page(1_999_999, 9)), [(2_000_000, ready)]);
+    assert_eq!(tasks(&reader, &of("1.4,1.10,1.1000001")), [(10, ready), (1_000_001, failed)]);
+    assert!(reader.tasks(&of("1.15"), ADMIN).expect("lists")[0].attempts.len() == 1);
+    let found = reader.resolve(&"1.4,1.15,2.3,1.21,2.4".parse().expect("a selector"), ADMIN).expect("resolves");
+    assert_eq!(Selector::These(found.parts).to_string(), "1.15,2.3");
+    assert_eq!(Selector::These(found.missing).to_string(), "1.4,1.21,2.4");
+    drop(reader);
+
+    let mut desk = desk.reopened();
+    let restored = &desk.restored.jobs[0];
+    assert_eq!(restored.submitted.spec.spec().items, Items::Numbers(numbers));
+    assert_eq!(restored.failed.iter().collect::<Vec<_>>(), [3, 15, 1_000_001]);
+    let reader = desk.write([Record::JobForgotten { job: JobId(1) }]);
+    assert_eq!(tasks(&reader, &of("1.3")), []);
 }
 
 #[test]
@@ -544,6 +576,7 @@ fn dump(path: &Path) -> Vec<String> {
         ("meta", "SELECT * FROM meta WHERE name <> 'syncs'"),
         ("jobs", "SELECT * FROM jobs"),
         ("specs", "SELECT * FROM specs"),
+        ("numberings", "SELECT * FROM numberings"),
         ("tasks", "SELECT * FROM tasks WHERE job IN (SELECT job FROM jobs)"),
         ("attempts", "SELECT * FROM attempts WHERE job IN (SELECT job FROM jobs)"),
         ("logs", "SELECT * FROM logs WHERE job IN (SELECT job FROM jobs)"),

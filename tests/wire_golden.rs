@@ -43,8 +43,8 @@ use octaskly::model::views::{
 };
 use octaskly::model::{
     AttemptId, AttemptNo, Axis, Capacity, ClientId, Combination, Demand, Digest, Epoch, Fence, InstanceId, IntervalSet,
-    Items, JobId, JobSpec, MilliCpu, Millis, NodeId, NodeName, Outcome, RawString, Role, SealedSpec, TaskId, TaskIndex,
-    TaskState, Timestamp,
+    Items, JobId, JobSpec, MilliCpu, Millis, NodeId, NodeName, NumberList, NumberRange, Outcome, RawString, Role,
+    SealedSpec, TaskId, TaskIndex, TaskState, Timestamp,
 };
 use octaskly::trust::grants::{BlobGrant, HandOver, TaskGrant};
 use octaskly::trust::roster::{Roster, RosterEntry, RosterEpoch};
@@ -826,11 +826,22 @@ fn combination() -> Combination {
     Combination::new(vec![axis(&[&["a", "b"], &["c", "d"]]), axis(&[&["e"]])]).expect("three lists")
 }
 
+/// `1,3-9:3`.
+fn numbers() -> NumberList {
+    let range = |first, last, step| NumberRange::new(first, last, step).expect("a range");
+    NumberList::new(vec![range(1, 1, 1), range(3, 9, 3)]).expect("a list")
+}
+
 golden!(items_keeps_its_bytes, "items.hex", Items, {
     "Single": Items::Single => Items::Single,
     "Range": Items::Range { .. } => Items::Range { first: 1, last: 9, step: 2 },
+    "Numbers": Items::Numbers(_) => Items::Numbers(numbers()),
     "List": Items::List(_) => Items::List(vec!["a".into(), "b".into()].into()),
     "Combined": Items::Combined(_) => Items::Combined(combination()),
+    "Subset": Items::Subset { .. } => {
+        let of = Box::new(Items::List(vec!["a".into(); 9].into()));
+        Items::Subset { numbers: numbers(), of }
+    },
     "One": Items::One { .. } => Items::One { index: TaskIndex(3), parts: vec!["c".into()] },
 });
 

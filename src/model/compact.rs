@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 
-use super::limits::{BLOBS_A_STREAM, MAX_BATCH, MAX_INPUTS, MAX_LISTS, MAX_ROWS, MAX_TASKS_PER_JOB};
+use super::limits::{BLOBS_A_STREAM, MAX_BATCH, MAX_INPUTS, MAX_LISTS, MAX_NUMBER_RANGES, MAX_ROWS, MAX_TASKS_PER_JOB};
 
 /// Serialises a struct as the array of its fields, in this order.
 ///
@@ -51,6 +51,13 @@ pub(super) fn tasks<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer
 /// For `deserialize_with`: a list of at most [`MAX_INPUTS`] entries.
 pub(super) fn inputs<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     deserializer.deserialize_seq(Bounded { bound: MAX_INPUTS, entries: PhantomData })
+}
+
+/// A list of at most [`MAX_NUMBER_RANGES`] entries.
+pub(super) fn number_ranges<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    deserializer.deserialize_seq(Bounded { bound: MAX_NUMBER_RANGES, entries: PhantomData })
 }
 
 /// A list of at most [`MAX_LISTS`] entries.

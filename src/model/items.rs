@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::compact::inputs;
-use super::{Combination, IntervalSet, ItemList, RawString, TaskIndex};
+use super::number_list::NumberListError;
+use super::{Combination, IntervalSet, ItemList, NumberList, NumberRange, RawString, TaskIndex};
 
 /// What a job ranges over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,10 +20,20 @@ pub enum Items {
         /// Distance between values, at least 1.
         step: u64,
     },
+    /// `--array 1,3,7-9`: tasks numbered by their value.
+    Numbers(NumberList),
     /// `:::` or `--each-line`: tasks numbered from 1.
     List(ItemList),
     /// Several `:::`: every combination of their items, numbered from 1.
     Combined(Combination),
+    /// Some tasks of a list or of a combination, under the numbers and with the items that they have there: what
+    /// `--resume` leaves.
+    Subset {
+        /// Their numbers.
+        numbers: NumberList,
+        /// The whole: a [`Items::List`] or [`Items::Combined`] that has all of these numbers.
+        of: Box<Items>,
+    },
     /// One task of a list, under the number and with the item that it has there. Users cannot ask for it.
     One {
         /// Its number.
@@ -72,6 +83,7 @@ impl Items {
             Self::Single | Self::One { .. } => 1,
             Self::Range { first, last, step } if first <= last => ((last - first) / (*step).max(1)).saturating_add(1),
             Self::Range { .. } => 0,
+            Self::Numbers(numbers) | Self::Subset { numbers, .. } => numbers.count(),
             Self::List(items) => items.len() as u64,
             Self::Combined(combination) => combination.count(),
         }
@@ -82,8 +94,9 @@ impl Items {
     pub fn lists(&self) -> usize {
         match self {
             Self::Single => 0,
-            Self::Range { .. } | Self::List(_) => 1,
+            Self::Range { .. } | Self::Numbers(_) | Self::List(_) => 1,
             Self::Combined(combination) => combination.lists().count(),
+            Self::Subset { of, .. } => of.lists(),
             Self::One { parts, .. } => parts.len(),
         }
     }
@@ -92,7 +105,8 @@ impl Items {
     #[must_use]
     pub fn byte_count(&self) -> usize {
         match self {
-            Self::Single | Self::Range { .. } => 0,
+            Self::Single | Self::Range { .. } | Self::Numbers(_) => 0,
+            Self::Subset { of, .. } => of.byte_count(),
             Self::List(items) => items.byte_count(),
             Self::Combined(combination) => combination.lists().map(ItemList::byte_count).sum(),
             Self::One { parts, .. } => parts.iter().map(RawString::len).sum(),
@@ -107,6 +121,7 @@ impl Items {
             Self::Range { first, last, step } => {
                 (*first..=*last).contains(&index.0) && (index.0 - first).is_multiple_of((*step).max(1))
             }
+            Self::Numbers(numbers) | Self::Subset { numbers, .. } => numbers.position_of(index.0).is_some(),
             Self::List(_) | Self::Combined(_) => (1..=self.count()).contains(&index.0),
             Self::One { index: only, .. } => index == *only,
         }
@@ -127,6 +142,7 @@ impl Items {
         TaskIndex(match self {
             Self::Single => 0,
             Self::Range { first, step, .. } => first.saturating_add(position.saturating_mul((*step).max(1))),
+            Self::Numbers(numbers) | Self::Subset { numbers, .. } => numbers.at(position),
             Self::List(_) | Self::Combined(_) => position.saturating_add(1),
             Self::One { index, .. } => index.0,
         })
@@ -137,10 +153,40 @@ impl Items {
     pub fn only(&self, index: TaskIndex) -> Self {
         match self {
             Self::Single => Self::Single,
-            Self::Range { .. } => Self::Range { first: index.0, last: index.0, step: 1 },
-            Self::List(_) | Self::Combined(_) | Self::One { .. } => {
+            Self::Range { .. } | Self::Numbers(_) => Self::Range { first: index.0, last: index.0, step: 1 },
+            Self::List(_) | Self::Combined(_) | Self::Subset { .. } | Self::One { .. } => {
                 let parts = self.item(index).map(|item| item.0).unwrap_or_default();
                 Self::One { index, parts }
+            }
+        }
+    }
+
+    /// Tasks numbered by their values.
+    #[must_use]
+    pub fn numbered(numbers: NumberList) -> Self {
+        match numbers.ranges() {
+            [NumberRange { first, last, step }] => Self::Range { first: *first, last: *last, step: *step },
+            _ => Self::Numbers(numbers),
+        }
+    }
+
+    /// The tasks at these positions alone, with their numbers and items.
+    ///
+    /// # Errors
+    /// When there are none, or their numbers lie in more ranges than a job may have.
+    pub fn at_positions(self, positions: &IntervalSet) -> Result<Self, NumberListError> {
+        let range = |first, limit, step| NumberRange::new(first, limit, step).ok_or(NumberListError::Empty);
+        let part = |whole: NumberList| whole.at_positions(positions);
+        match self {
+            Self::Single | Self::One { .. } => Ok(self),
+            Self::Range { first, last, step } => {
+                part(NumberList::of_range(range(first, last, step)?)).map(Self::numbered)
+            }
+            Self::Numbers(numbers) => part(numbers).map(Self::numbered),
+            Self::Subset { numbers, of } => Ok(Self::Subset { numbers: part(numbers)?, of }),
+            Self::List(_) | Self::Combined(_) => {
+                let numbers = part(NumberList::of_range(range(1, self.count(), 1)?))?;
+                Ok(Self::Subset { numbers, of: Box::new(self) })
             }
         }
     }
@@ -148,10 +194,13 @@ impl Items {
     /// The dense position of `index`, when it is one of this job's tasks.
     #[must_use]
     pub fn position_of(&self, index: TaskIndex) -> Option<u64> {
+        if let Self::Numbers(numbers) | Self::Subset { numbers, .. } = self {
+            return numbers.position_of(index.0);
+        }
         self.contains(index).then(|| match self {
-            Self::Single | Self::One { .. } => 0,
             Self::Range { first, step, .. } => (index.0 - first) / (*step).max(1),
             Self::List(_) | Self::Combined(_) => index.0 - 1,
+            _ => 0,
         })
     }
 
@@ -161,7 +210,10 @@ impl Items {
         let place = index.0.checked_sub(1);
         let parts = match self {
             Self::Single => return None,
-            Self::Range { .. } => return self.contains(index).then(|| Item::of(index.0.to_string().into())),
+            Self::Range { .. } | Self::Numbers(_) => {
+                return self.contains(index).then(|| Item::of(index.0.to_string().into()));
+            }
+            Self::Subset { numbers, of } => return numbers.position_of(index.0).and_then(|_| of.item(index)),
             Self::One { index: only, parts } => return (index == *only).then(|| Item(parts.clone())),
             Self::List(items) => vec![items.get(usize::try_from(place?).ok()?)?],
             Self::Combined(combination) => combination.at(place?)?,
@@ -182,5 +234,26 @@ mod tests {
         assert_eq!(items.position_of(TaskIndex(14)), Some(1));
         assert_eq!(items.position_of(TaskIndex(15)), None);
         assert_eq!(items.item(TaskIndex(18)), Some(Item::of("18".into())));
+    }
+
+    #[test]
+    fn some_tasks_of_an_array_keep_their_numbers_and_items() {
+        let list = Items::List(["a", "b", "c", "d"].map(RawString::from).into_iter().collect());
+        let range = Items::Range { first: 10, last: 40, step: 10 };
+        let positions: IntervalSet = [0, 2, 3].into_iter().collect();
+        for (whole, numbers) in [(list, [1, 3, 4]), (range, [10, 30, 40])] {
+            let part = whole.clone().at_positions(&positions).expect("some tasks");
+            let indices: Vec<u64> = (0..part.count()).map(|position| part.index_at(position).0).collect();
+            assert_eq!(indices, numbers);
+            for (position, number) in (0..).zip(numbers) {
+                let index = TaskIndex(number);
+                assert_eq!((part.position_of(index), part.contains(index)), (Some(position), true));
+                assert_eq!(part.item(index), whole.item(index));
+                assert_eq!(part.only(index).item(index), whole.item(index));
+            }
+            let gone = whole.index_at(1);
+            assert_eq!((part.item(gone), part.position_of(gone), part.contains(gone)), (None, None, false));
+            assert_eq!(part.at_positions(&IntervalSet::from_range(1, 1)).expect("one").index_at(0).0, numbers[1]);
+        }
     }
 }

@@ -79,6 +79,8 @@ pub const MAX_SPEC_BYTES: usize = 64 * 1024 * 1024;
 pub const MAX_ITEMS_BYTES: usize = 60 * 1024 * 1024;
 /// Most tasks of one job.
 pub const MAX_TASKS_PER_JOB: u64 = 10_000_000;
+/// Most ranges of the numbers of an array's tasks: each takes 32 bytes in memory, so 32 MB.
+pub const MAX_NUMBER_RANGES: usize = 1_000_000;
 /// Greatest index of a task: what SQLite's integers hold. Greater ones are refused at submission.
 pub const MAX_TASK_INDEX: u64 = i64::MAX as u64;
 /// Largest stdin kept with a job instead of streamed.

@@ -125,7 +125,10 @@ fn items(left: u64, plan: &Plan, dice: &mut Dice) -> Items {
         _ => {
             let count = dice.between(1, (plan.tasks / 4).max(1)).min(left);
             let (first, step) = (dice.between(0, 50), dice.between(1, 7));
-            Items::Range { first, last: first + (count - 1) * step, step }
+            let range = Items::Range { first, last: first + (count - 1) * step, step };
+            // Some are lists of numbers: every third one is left out.
+            let kept = (0..count).filter(|position| step != 7 || position % 3 != 1).collect();
+            range.clone().at_positions(&kept).unwrap_or(range)
         }
     }
 }

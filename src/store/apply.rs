@@ -12,7 +12,7 @@ use super::rows::{cancellation, int, outcome, run, state, time};
 use super::sweeps::Sweep;
 use super::task_rows::{TaskRow, TaskRows};
 use super::writer::Apply;
-use super::{StoreError, boot, files, membership};
+use super::{StoreError, boot, files, membership, numbering};
 use crate::model::records::{Record, SubmittedJob};
 use crate::model::{Items, JobId, Outcome, TaskState, Timestamp};
 
@@ -147,7 +147,7 @@ impl Records {
         let items = &spec.items;
         let step = match items {
             Items::Range { step, .. } => (*step).max(1),
-            Items::Single | Items::List(_) | Items::Combined(_) | Items::One { .. } => 1,
+            _ => 1,
         };
         let number = int(job.job.0);
         let inserted = connection
@@ -170,6 +170,9 @@ impl Records {
         if inserted == 0 {
             return Ok(());
         }
+        if let Items::Numbers(numbers) | Items::Subset { numbers, .. } = items {
+            numbering::insert(connection, job.job, numbers)?;
+        }
         run(
             connection,
             "INSERT OR REPLACE INTO specs (job, spec, has_files) VALUES (?1, ?2, ?3)",
@@ -189,6 +192,7 @@ impl Records {
         let number = params![int(job.0)];
         run(connection, "DELETE FROM jobs WHERE job = ?1", number)?;
         run(connection, "DELETE FROM specs WHERE job = ?1", number)?;
+        run(connection, "DELETE FROM numberings WHERE job = ?1", number)?;
         run(connection, "INSERT OR IGNORE INTO forgotten (job) VALUES (?1)", number)?;
         self.untidy = true;
         self.tasks.forgotten(connection, job)

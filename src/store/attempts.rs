@@ -11,7 +11,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Rows, p
 use super::rows::{fence_from, int, name_from, outcome_from, time_from, uint, unrepeatable_from};
 use super::{StoreError, files};
 use crate::model::views::{AttemptView, TaskView};
-use crate::model::{AttemptId, AttemptNo, NodeId, NodeName, TaskId};
+use crate::model::{AttemptId, AttemptNo, NodeId, NodeName, NumberList, TaskId};
 
 /// How many tasks there may be between two that are shown for one pass to be cheaper than look-ups.
 const SPARSE: u64 = 8;
@@ -37,15 +37,16 @@ pub(super) fn given_to(connection: &Connection, id: AttemptId, worker: NodeId) -
     Ok(select.query_row(key, |row| row.get(0)).optional()?)
 }
 
-/// Gives `tasks`, which are of one job and in order of their indices, `step` apart where they are neighbours, their attempts.
-pub(super) fn add(connection: &Connection, step: u64, tasks: &mut [TaskView]) -> Result<(), StoreError> {
+/// Gives `tasks`, which are of one job with these `numbers` and in their order, their attempts.
+pub(super) fn add(connection: &Connection, numbers: &NumberList, tasks: &mut [TaskView]) -> Result<(), StoreError> {
     let mut names = Names::default();
     let mut tried: Vec<&mut TaskView> = tasks.iter_mut().filter(|task| task.counts.attempts > 0).collect();
     let (Some(first), Some(last)) = (tried.first().map(|task| task.task), tried.last().map(|task| task.task)) else {
         return Ok(());
     };
     let mut select = between(connection)?;
-    if (last.index.0 - first.index.0) / step > SPARSE * tried.len() as u64 {
+    let between_them = numbers.count_up_to(last.index.0) - numbers.count_up_to(first.index.0);
+    if between_them > SPARSE * tried.len() as u64 {
         for task in tried {
             let id = task.task;
             let rows = select.query(params![int(id.job.0), int(id.index.0), int(id.index.0)])?;

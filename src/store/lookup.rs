@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::StoreError;
 use super::attempt_rows::INLINE;
 use super::read::{Resolution, Viewer};
 use super::rows::{int, state, state_from, uint};
+use super::{StoreError, numbering};
 use crate::model::outcome::KeptOutput;
 use crate::model::selector::{Part, Selector, whole_jobs};
 use crate::model::{AttemptId, JobId, JobState, Millis, RawString, SealedSpec, TaskId, TaskState};
@@ -31,7 +31,7 @@ fn these(connection: &Connection, parts: &[Part], viewer: Viewer) -> Result<Reso
     for (first, last) in whole_jobs(parts).ranges() {
         found.append(&mut runs(connection, (JobId(first), JobId(last)), viewer)?);
     }
-    let (mut tasks, mut missing) = (BTreeSet::new(), Vec::new());
+    let (tasks, mut missing) = (existing(connection, parts, viewer)?, Vec::new());
     for part in parts {
         let exists = match part {
             Part::Jobs(first, last) => {
@@ -39,12 +39,10 @@ fn these(connection: &Connection, parts: &[Part], viewer: Viewer) -> Result<Reso
                 let nearest = found.get(found.partition_point(|(_, end)| end < first));
                 nearest.is_some_and(|(start, _)| start <= last)
             }
-            Part::Task(task) => tasks.contains(task) || has_task(connection, *task, viewer)?,
+            Part::Task(task) => tasks.contains(task),
         };
-        match part {
-            _ if !exists => missing.push(*part),
-            Part::Task(task) => drop(tasks.insert(*task)),
-            Part::Jobs(..) => {}
+        if !exists {
+            missing.push(*part);
         }
     }
     let mut parts = whole(found);
@@ -104,12 +102,21 @@ pub(super) fn retriable(
     Ok(jobs)
 }
 
-fn has_task(connection: &Connection, task: TaskId, viewer: Viewer) -> Result<bool, StoreError> {
-    let mut select = connection.prepare_cached(
-        "SELECT 1 FROM jobs WHERE job = ?1 AND (?3 OR owner = ?4) AND ?2 >= first_index
-            AND (?2 - first_index) % index_step = 0 AND (?2 - first_index) / index_step < task_count",
-    )?;
-    Ok(select.exists(params![int(task.job.0), int(task.index.0), viewer.sees_all, viewer.node.0])?)
+/// Those of the tasks that `parts` name one by one which there are.
+fn existing(connection: &Connection, parts: &[Part], viewer: Viewer) -> Result<BTreeSet<TaskId>, StoreError> {
+    let named = parts.iter().filter_map(|part| if let Part::Task(task) = part { Some(*task) } else { None });
+    let mut named: Vec<TaskId> = named.collect();
+    named.sort_unstable();
+    let mut found = BTreeSet::new();
+    let sql = format!("SELECT {} FROM jobs WHERE job = ?1 AND (?2 OR owner = ?3)", numbering::COLUMNS);
+    let mut select = connection.prepare_cached(&sql)?;
+    for of_job in named.chunk_by(|one, next| one.job == next.job) {
+        let values = params![int(of_job[0].job.0), viewer.sees_all, viewer.node.0];
+        let numbers = select.query_row(values, |row| Ok(numbering::read(row, 0))).optional()?;
+        let Some(numbers) = numbers.transpose()? else { continue };
+        found.extend(of_job.iter().filter(|task| numbers.position_of(task.index.0).is_some()));
+    }
+    Ok(found)
 }
 
 /// How `job` ended.

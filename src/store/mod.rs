@@ -18,6 +18,7 @@ mod folding;
 mod jobs;
 mod lookup;
 mod membership;
+mod numbering;
 mod outbox;
 mod read;
 mod repair;

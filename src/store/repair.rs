@@ -51,7 +51,7 @@ const SMALL: [(&str, &str); 6] = [
     ("forgotten", "job"),
 ];
 /// Tables of a job's rows without which it is not whole.
-const VITAL: [&str; 4] = ["jobs", "specs", "tasks", "sweeps"];
+const VITAL: [&str; 5] = ["jobs", "specs", "numberings", "tasks", "sweeps"];
 /// What is known of a job beside that.
 const HISTORY: [&str; 3] = ["attempts", "logs", "outputs"];
 

@@ -277,6 +277,12 @@ ALTER TABLE attempts ADD COLUMN unrepeatable INTEGER;
 
 -- Where a worker's key was locked when it joined last: a copy of its key folder is elsewhere.
 ALTER TABLE nodes ADD COLUMN place BLOB;
+
+-- Of an array whose tasks are not numbered by one range: the ranges of their numbers, as CBOR; index_step in jobs says nothing then.
+CREATE TABLE numberings (
+    job INTEGER PRIMARY KEY,
+    ranges BLOB NOT NULL
+) STRICT;
 ";
 
 const OUTBOX_1: &str = "

@@ -12,12 +12,12 @@ use super::jobs::{ranges, rows_wanted};
 use super::read::Viewer;
 use super::rows::{SUPERSEDED, int, outcome_from, state, state_from, time_from, uint};
 use super::sweeps::{self, COLUMNS, Standing, Sweep};
-use super::{StoreError, attempts};
+use super::{StoreError, attempts, numbering};
 use crate::model::records::TaskCounts;
 use crate::model::requests::TaskFilter;
 use crate::model::selector::{Part, Selector, whole_jobs};
 use crate::model::views::TaskView;
-use crate::model::{IntervalSet, JobId, Outcome, TaskId, TaskIndex, TaskState, Timestamp};
+use crate::model::{IntervalSet, JobId, NumberList, Outcome, TaskId, TaskIndex, TaskState, Timestamp};
 
 /// Which tasks of those that a filter names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +41,11 @@ pub(super) fn list(
     let whole = whole(&filter.of);
     let first_job = filter.after.map_or(JobId(0), |after| after.job);
     for (first, last) in ranges(connection, Some(&filter.of), viewer)? {
-        let mut select = connection.prepare_cached(
-            "SELECT job, first_index, index_step, task_count, submitted_at, rest_state, rest_at, rest_outcome,
-                rest_outcome_number, rest_outcome_text
+        let mut select = connection.prepare_cached(&format!(
+            "SELECT job, submitted_at, rest_state, rest_at, rest_outcome, rest_outcome_number, rest_outcome_text, {}
              FROM jobs WHERE job BETWEEN ?1 AND ?2 AND (?3 OR owner = ?4) ORDER BY job",
-        )?;
+            numbering::COLUMNS
+        ))?;
         let from = first.max(first_job);
         let mut rows = select.query(params![int(from.0), int(last.0), viewer.sees_all, viewer.node.0])?;
         while let Some(row) = rows.next()? {
@@ -80,9 +80,7 @@ fn whole(selector: &Selector) -> IntervalSet {
 /// What of a job its tasks need: their numbering, and what those without a row are.
 struct Job {
     job: JobId,
-    first: u64,
-    step: u64,
-    count: u64,
+    numbers: NumberList,
     submitted_at: Timestamp,
     rest: TaskState,
     rest_at: Timestamp,
@@ -96,32 +94,27 @@ impl Job {
         let job = JobId(uint(row.get(0)?));
         Ok(Self {
             job,
-            first: uint(row.get(1)?),
-            step: uint(row.get(2)?).max(1),
-            count: uint(row.get(3)?),
-            submitted_at: time_from(row.get(4)?),
-            rest: state_from(row.get(5)?)?,
-            rest_at: time_from(row.get(6)?),
-            rest_outcome: outcome_from(row, 7)?,
+            submitted_at: time_from(row.get(1)?),
+            rest: state_from(row.get(2)?)?,
+            rest_at: time_from(row.get(3)?),
+            rest_outcome: outcome_from(row, 4)?,
+            numbers: numbering::read(row, 7)?,
             sweeps: sweeps::of(connection, job)?,
         })
     }
 
     fn task_at(&self, position: u64) -> TaskId {
-        TaskId { job: self.job, index: TaskIndex(self.first.saturating_add(position.saturating_mul(self.step))) }
+        TaskId { job: self.job, index: TaskIndex(self.numbers.at(position)) }
     }
 
     fn has(&self, task: TaskId) -> bool {
-        let offset = task.index.0.checked_sub(self.first);
-        offset.is_some_and(|offset| offset % self.step == 0 && offset / self.step < self.count)
+        self.numbers.position_of(task.index.0).is_some()
     }
 
     /// The position of the first task behind `after`.
     fn position_after(&self, after: Option<TaskId>) -> u64 {
         match after {
-            Some(after) if after.job == self.job && after.index.0 >= self.first => {
-                (after.index.0 - self.first) / self.step + 1
-            }
+            Some(after) if after.job == self.job => self.numbers.count_up_to(after.index.0),
             _ => 0,
         }
     }
@@ -164,7 +157,7 @@ impl Page<'_> {
 
     fn add_all(&mut self, job: &Job) -> Result<(), StoreError> {
         let from = job.position_after(self.filter.after);
-        if from >= job.count {
+        if from >= job.numbers.count() {
             Ok(())
         } else if self.wants(job.rest) && self.which == Which::Any {
             self.add_merged(job, from)
@@ -205,7 +198,7 @@ impl Page<'_> {
         ))?;
         let mut rows = select.query(params![int(job.job.0), int(job.task_at(from).index.0)])?;
         let mut row = rows.next()?;
-        for position in from..job.count {
+        for position in from..job.numbers.count() {
             if self.is_full() {
                 break;
             }
@@ -271,7 +264,7 @@ impl Page<'_> {
     /// Gives the tasks of a job that were added last their attempts, and how those that have ended by one did.
     fn add_attempts(&mut self, job: &Job) -> Result<(), StoreError> {
         let added = self.tasks.get_mut(self.complete..).unwrap_or_default();
-        attempts::add(self.connection, job.step, added)?;
+        attempts::add(self.connection, &job.numbers, added)?;
         for task in added.iter_mut().filter(|task| task.outcome.is_none() && task.state.is_terminal()) {
             // It ended by the end of an attempt, which is not written down twice.
             task.outcome = task.decisive().and_then(|attempt| attempt.outcome.clone());

@@ -2,6 +2,7 @@
 
 use super::WireError;
 use super::frame::Message;
+use crate::model::NumberList;
 use crate::model::examination::WorkerFindings;
 use crate::model::files::{BlobWish, MAX_FAILED_SOURCES, TaskFiles};
 use crate::model::handshake::{Answer, Hello};
@@ -24,6 +25,7 @@ impl Message for JoinReply {}
 impl Message for PeerMessage {}
 impl Message for PeerPurpose {}
 impl Message for PeerSelf {}
+impl Message for NumberList {}
 impl Message for WorkerFindings {
     fn check_bounds(&self) -> Result<(), WireError> {
         at_most("mute interfaces", self.mute_interfaces.len(), MAX_BATCH)?;

@@ -178,10 +178,19 @@ impl Packing<'_> {
         let set: BTreeSet<&[u8]> = paths.iter().map(RawString::as_bytes).collect();
         let is_among = |list: &ItemList| list.iter().all(|item| set.contains(item));
         match self.items {
-            Items::Single | Items::Range { .. } | Items::One { .. } => None,
+            Items::Single | Items::Range { .. } | Items::Numbers(_) | Items::One { .. } => None,
             Items::List(items) => is_among(items).then(|| b"{}".to_vec()),
             Items::Combined(combination) => {
                 let place = combination.lists().position(is_among)?;
+                Some(format!("{{{}}}", place + 1).into_bytes())
+            }
+            // The files of the other tasks may be gone.
+            Items::Subset { .. } => {
+                let tasks = || (0..self.items.count()).filter_map(|at| self.items.item(self.items.index_at(at)));
+                let is_among = |list: &usize| {
+                    tasks().all(|item| item.parts().get(*list).is_some_and(|part| set.contains(part.as_bytes())))
+                };
+                let place = (0..self.items.lists()).find(is_among)?;
                 Some(format!("{{{}}}", place + 1).into_bytes())
             }
         }

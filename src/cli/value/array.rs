@@ -1,9 +1,9 @@
-//! `--array FIRST-LAST[:STEP][%MAX]`: which tasks an array has and how many of
-//! them may run at once.
+//! `--array 1-100`, `1,3,7-9`, `0-90:10%4`: which tasks an array has and how many of them may run at once.
 
 use super::{ValueError, count};
-use crate::model::Items;
 use crate::model::limits::{MAX_TASK_INDEX, MAX_TASKS_PER_JOB};
+use crate::model::number_list::NumberListError;
+use crate::model::{Items, NumberList, NumberRange};
 
 /// What `--array` means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,31 +14,28 @@ pub(crate) struct ArrayRange {
     pub(crate) max_concurrent: Option<u32>,
 }
 
-/// `1-100`, `0-10:2`, `1-100%4`, `1-100:5%4`, or one number for an array of one task.
+/// Numbers and ranges separated by commas, in any order: `1-100`, `0-10:2`, `1,3,7-9`. One that is named twice is one
+/// task. `%4` behind them all is the bound.
 pub(crate) fn array(text: &str) -> Result<ArrayRange, ValueError> {
-    let number = |digits: &str| {
-        count(digits, 0, MAX_TASK_INDEX).map_err(|error| match error {
-            ValueError::NotWhole => ValueError::NotRange,
-            other => other,
-        })
-    };
-    let (range, max_concurrent) = match text.split_once('%') {
-        Some((range, max)) => {
-            let max = super::count_u32(max, 1).map_err(|error| match error {
-                ValueError::NotWhole => ValueError::NotRange,
-                other => other,
-            })?;
-            (range, Some(max))
-        }
+    let (numbers, max_concurrent) = match text.split_once('%') {
+        Some((numbers, max)) => (numbers, Some(super::count_u32(max, 1).map_err(no_range)?)),
         None => (text, None),
     };
-    let (ends, step) = match range.split_once(':') {
+    let ranges = numbers.split(',').map(range).collect::<Result<_, _>>()?;
+    let numbers = NumberList::union(ranges).map_err(|error| match error {
+        NumberListError::TooManyNumbers(count) => ValueError::TooManyTasks { count, most: MAX_TASKS_PER_JOB },
+        _ => ValueError::NotRange,
+    })?;
+    Ok(ArrayRange { items: Items::numbered(numbers), max_concurrent })
+}
+
+/// `7`, `1-100` or `0-10:2`.
+fn range(text: &str) -> Result<NumberRange, ValueError> {
+    let number = |digits: &str| count(digits, 0, MAX_TASK_INDEX).map_err(no_range);
+    let (ends, step) = match text.split_once(':') {
         Some((ends, step)) => (ends, number(step)?),
-        None => (range, 1),
+        None => (text, 1),
     };
-    if step == 0 {
-        return Err(ValueError::NotRange);
-    }
     let (first, last) = match ends.split_once('-') {
         Some((first, last)) => (number(first)?, number(last)?),
         None => (number(ends)?, number(ends)?),
@@ -46,11 +43,11 @@ pub(crate) fn array(text: &str) -> Result<ArrayRange, ValueError> {
     if first > last {
         return Err(ValueError::Backwards);
     }
-    let items = Items::Range { first, last, step };
-    if items.count() > MAX_TASKS_PER_JOB {
-        return Err(ValueError::TooManyTasks { count: items.count(), most: MAX_TASKS_PER_JOB });
-    }
-    Ok(ArrayRange { items, max_concurrent })
+    NumberRange::new(first, last, step).ok_or(ValueError::NotRange)
+}
+
+fn no_range(error: ValueError) -> ValueError {
+    if error == ValueError::NotWhole { ValueError::NotRange } else { error }
 }
 
 #[cfg(test)]
@@ -65,15 +62,35 @@ mod tests {
     fn an_array_has_ends_perhaps_a_step_and_perhaps_a_bound() {
         assert_eq!(array("1-100"), range(1, 100, 1, None));
         assert_eq!(array("0-10:2"), range(0, 10, 2, None));
+        assert_eq!(array("0-11:2"), range(0, 10, 2, None));
         assert_eq!(array("1-100%4"), range(1, 100, 1, Some(4)));
-        assert_eq!(array("1-100:5%4"), range(1, 100, 5, Some(4)));
+        assert_eq!(array("1-100:5%4"), range(1, 96, 5, Some(4)));
         assert_eq!(array("7"), range(7, 7, 1, None));
         assert_eq!(array("1-1000000"), range(1, 1_000_000, 1, None));
     }
 
     #[test]
+    fn a_list_names_each_task_once_in_ascending_order() {
+        let listed = |text: &str| match array(text).expect("a list") {
+            ArrayRange { items: Items::Numbers(numbers), max_concurrent } => (numbers.to_string(), max_concurrent),
+            other => panic!("no list: {other:?}"),
+        };
+        assert_eq!(listed("1,3,7-9"), ("1,3,7-9".to_owned(), None));
+        assert_eq!(listed("20,1-9:2,7-9,3%2"), ("1-5:2,7-9,20".to_owned(), Some(2)));
+        assert_eq!(array("3,1-2,2"), range(1, 3, 1, None));
+        assert_eq!(array("7-9,5-1"), Err(ValueError::Backwards));
+        assert!(matches!(
+            array("1-9000000,20000000-29000000"),
+            Err(ValueError::TooManyTasks { count: 18_000_001, .. })
+        ));
+    }
+
+    #[test]
     fn what_is_no_range_is_refused() {
-        for text in ["", "-", "1-", "-5", "a-b", "1-5:0", "1-5:", "1-5%", "1-5%x", "1,3", "1-5%2:2", "1--5"] {
+        for text in [
+            "", "-", "1-", "-5", "a-b", "1-5:0", "1-5:", "1-5%", "1-5%x", "1-5%2:2", "1--5", "1,", ",1", "1,,2",
+            "1, 2", "1%2,3", "1-3-5", "+1", "1..5",
+        ] {
             assert_eq!(array(text), Err(ValueError::NotRange), "{text:?}");
         }
         assert_eq!(array("5-1"), Err(ValueError::Backwards));

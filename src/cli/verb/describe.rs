@@ -2,8 +2,9 @@
 
 use crate::cli::output::text;
 use crate::model::files::{InputSource, InputSpec};
+use crate::model::limits::MAX_TITLE;
 use crate::model::spec::{CommandLine, DependencyCondition, JobSpec, RetryPolicy, StdinSource, TimeLimit, Workdir};
-use crate::model::{Content, Items, Millis, RawString};
+use crate::model::{Content, Items, Millis, NumberList, RawString};
 
 /// Fields with their values, in the order in which they matter. `task_timeout` is the dispatcher's.
 pub(super) fn spec(spec: &JobSpec, task_timeout: Millis) -> Vec<(&'static str, String)> {
@@ -73,6 +74,10 @@ fn items(spec: &JobSpec) -> Option<String> {
         Items::Single => return None,
         Items::Range { first, last, step: 1 } => format!("{first}-{last}"),
         Items::Range { first, last, step } => format!("{first}-{last}:{step}"),
+        Items::Numbers(numbers) => shown(numbers),
+        Items::Subset { numbers, of } => {
+            format!("tasks {} of {}", shown(numbers), text::count(of.count(), "item"))
+        }
         Items::One { index, .. } => format!("{} alone", index.0),
         Items::List(items) => text::count(items.len() as u64, "item"),
         Items::Combined(combined) => {
@@ -82,6 +87,12 @@ fn items(spec: &JobSpec) -> Option<String> {
     };
     let most = spec.max_concurrent.map(|most| format!(", at most {most} at once"));
     Some(range + most.as_deref().unwrap_or_default())
+}
+
+/// Numbers as they are typed, as far as a line has room for them.
+fn shown(numbers: &NumberList) -> String {
+    let text = numbers.to_string();
+    text.get(..MAX_TITLE).map_or(text.clone(), |start| format!("{start}…"))
 }
 
 fn needs(spec: &JobSpec) -> Option<String> {

@@ -49,8 +49,13 @@ pub fn check_submission(submission: &Submission) -> Result<(), Failure> {
     if count > MAX_TASKS_PER_JOB {
         return invalid(format!("the array has {count} tasks, {MAX_TASKS_PER_JOB} are the most"));
     }
-    if matches!(spec.items, Items::Range { last, .. } if last > MAX_TASK_INDEX) {
+    if spec.items.index_at(count - 1).0 > MAX_TASK_INDEX {
         return invalid(format!("task numbers end at {MAX_TASK_INDEX}"));
+    }
+    if let Items::Subset { numbers, of } = &spec.items
+        && !(matches!(**of, Items::List(_) | Items::Combined(_)) && numbers.at(0) >= 1 && numbers.last() <= of.count())
+    {
+        return invalid("a task has no item".to_owned());
     }
     if submission.spec.encoded().len() > MAX_SPEC_BYTES {
         return invalid(format!("the job takes {} bytes", submission.spec.encoded().len()));

@@ -4,6 +4,7 @@ use super::*;
 use crate::model::limits::{MAX_INLINE_STDIN, MAX_ITEMS_BYTES, MAX_REASON_BYTES, MAX_RETRIES};
 use crate::model::spec::{RetryPolicy, StdinSource};
 use crate::model::views::{Explanation, WorkerState};
+use crate::model::{NumberList, NumberRange};
 
 impl Scene {
     fn submitted(&mut self, spec: JobSpec, strict: bool) -> Reply {
@@ -58,12 +59,20 @@ fn the_same_idempotency_key_never_makes_a_second_job() {
 fn a_job_that_makes_no_sense_is_refused_and_leaves_no_trace() {
     let mut scene = Scene::new();
     let range = |first, last, step| JobSpec { items: Items::Range { first, last, step }, ..single() };
+    let some_of = |whole: Items, numbers: &[u64]| {
+        let ranges = numbers.iter().filter_map(|number| NumberRange::new(*number, *number, 1)).collect();
+        let items = Items::Subset { numbers: NumberList::new(ranges).expect("numbers"), of: Box::new(whole) };
+        JobSpec { items, ..single() }
+    };
     let records = scene.records.len();
     for spec in [
         range(5, 4, 1),
         range(0, u64::MAX, 1),
         range(u64::MAX, u64::MAX, 1),
         JobSpec { items: Items::List(Vec::new().into()), ..single() },
+        some_of(Items::Range { first: 1, last: 9, step: 1 }, &[3]),
+        some_of(Items::List(vec!["a".into()].into()), &[0, 1]),
+        some_of(Items::List(vec!["a".into()].into()), &[1, 3]),
         JobSpec { max_concurrent: Some(0), ..array(3) },
         JobSpec { stdin: StdinSource::Inline(vec![0; MAX_INLINE_STDIN + 1].into()), ..single() },
         JobSpec { items: Items::List(vec![vec![0; MAX_ITEMS_BYTES / 2 + 1].into(); 2].into()), ..single() },

@@ -39,6 +39,26 @@ fn what_was_queued_is_still_queued_and_new_jobs_get_new_numbers() {
 }
 
 #[test]
+fn tasks_of_a_list_keep_their_numbers_across_a_restart_and_a_retry() {
+    let mut scene = Scene::new();
+    scene.worker("a", slots(2));
+    let items = Items::Range { first: 1, last: 9, step: 1 }.at_positions(&[0, 2, 6, 7, 8].into_iter().collect());
+    let id = scene.submit(JobSpec { items: items.expect("five tasks"), ..single() });
+    assert_eq!(scene.on("a"), [task(id, 1), task(id, 3)]);
+    scene.ends("a", task(id, 3), Outcome::Exited(1));
+    scene.ends("a", task(id, 1), OK);
+    assert_eq!(scene.on("a"), [task(id, 7), task(id, 8)]);
+    scene.dispatcher_restarts();
+    scene.reconnects("a");
+    scene.works_off();
+    assert_eq!(scene.ended(id), Some(TaskState::Failed));
+    scene.retry(vec![Part::Task(task(id, 3))], false);
+    assert_eq!(scene.on("a"), [task(id, 3)]);
+    scene.works_off();
+    assert_eq!(scene.ended(id), Some(TaskState::Succeeded));
+}
+
+#[test]
 fn a_running_task_whose_worker_comes_back_is_neither_ended_nor_repeated() {
     let mut scene = Scene::new();
     scene.worker("a", Capacity { gpus: 2, ..slots(2) });
