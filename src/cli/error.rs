@@ -11,11 +11,13 @@ use std::io;
 use std::path::PathBuf;
 
 use super::exit;
+use super::job_log::JobLogError;
 use super::value::ValueError;
 use crate::bench::BenchError;
 use crate::blob::BlobError;
 use crate::client::ClientError;
 use crate::exec::Unfit;
+use crate::model::number_list::NumberListError;
 use crate::model::outcome::Unrepeatable;
 use crate::model::requests::FailureCode;
 use crate::model::{JobId, NodeName, Outcome, RawString, TaskId, TaskIndex};
@@ -74,15 +76,34 @@ pub(crate) enum CliError {
     /// Two options that exclude each other.
     #[error("{0} cannot be used with {1}")]
     Conflict(&'static str, &'static str),
+    /// An option without what it is about.
+    #[error("{option} needs {needs}")]
+    Needs {
+        /// Which option.
+        option: &'static str,
+        /// What is missing.
+        needs: &'static str,
+        /// What to write.
+        hint: &'static str,
+    },
+    /// Two bounds on how many tasks run at once.
+    #[error("--at-most {0} and %{1} of --array differ")]
+    TwoBounds(u32, u32),
     /// Nothing stands before `:::`, or the only argument is empty.
     #[error("there is no command to run")]
     NoCommand,
     /// `:::+` or `::::+` without a list before it.
     #[error("{0} has no list before it that it could go along with")]
     NothingToLink(String),
-    /// An array without tasks.
-    #[error("{0} names no items: there is nothing to run")]
-    NoItems(String),
+    /// `::::` without a file.
+    #[error("{0} names no file")]
+    NoFile(String),
+    /// The items that are left to do cannot be a job.
+    #[error("cannot resume")]
+    Left(#[source] NumberListError),
+    /// The job log cannot be used.
+    #[error("{0}")]
+    JobLog(#[from] JobLogError),
     /// More items, or more bytes of them, than a job may have.
     #[error("{origin} names more than a job may have: {limit}")]
     TooManyItems {
@@ -233,6 +254,12 @@ impl CliError {
         Self::Value { place, given: given.to_string_lossy().into_owned(), source }
     }
 
+    /// `option` is about the tasks of an array, and there is none.
+    pub(crate) fn needs_items(option: &'static str) -> Self {
+        let hint = "write the items behind the command, as in CMD… ::: a b, or read them from stdin: --each-line -";
+        Self::Needs { option, needs: "an array: there is a single task", hint }
+    }
+
     /// The same without what was given.
     pub(crate) fn secret(place: Place, source: ValueError) -> Self {
         Self::Secret { place, source }
@@ -249,7 +276,10 @@ impl CliError {
             Self::Conflict(..) => "leave one of them out",
             Self::NoCommand => "write it behind the options: octaskly run -- CMD…",
             Self::NothingToLink(_) => "write a first list before it: CMD… ::: a b :::+ 1 2",
-            Self::NoItems(_) => "write the items behind :::, or name a file with a line for each",
+            Self::NoFile(_) => "name a file with a line for each item, or - for stdin",
+            Self::Needs { hint, .. } => hint,
+            Self::TwoBounds(..) => "leave one of them out",
+            Self::JobLog(source) => return source.hint().map(str::to_owned),
             Self::StdinTooLarge { .. } => "octaskly run streams its stdin without a bound",
             Self::Unfit { source, .. } => return Some(source.hint()),
             Self::Stdin { .. } => "--stdin /dev/null runs it without input",
@@ -269,6 +299,7 @@ impl CliError {
             }
             Self::Twice { .. } => "bring them into folders of their own: octaskly get ID.TASK -C DIR",
             Self::TooManyItems { .. }
+            | Self::Left(_)
             | Self::Files(_)
             | Self::Manifest(_)
             | Self::Unasked { .. }
@@ -292,13 +323,17 @@ impl CliError {
             | Self::Conflict(..)
             | Self::NoCommand
             | Self::NothingToLink(_)
-            | Self::NoItems(_)
+            | Self::NoFile(_)
+            | Self::Needs { .. }
+            | Self::TwoBounds(..)
+            | Self::Left(_)
             | Self::TooManyItems { .. }
             | Self::Unreadable { .. }
             | Self::OnlyWholeJobs(_)
             | Self::StdinTooLarge { .. } => exit::USAGE,
             Self::Unfit { source, .. } if source.is_size() => exit::NOT_EXECUTABLE,
-            Self::Unfit { .. } | Self::Client(ClientError::BadAddress(_)) => exit::USAGE,
+            Self::JobLog(JobLogError::Cut { .. }) => exit::FAILURE,
+            Self::Unfit { .. } | Self::Client(ClientError::BadAddress(_)) | Self::JobLog(_) => exit::USAGE,
             Self::Client(ClientError::Failed(failure)) => match failure.code {
                 FailureCode::Unplaceable => exit::UNPLACEABLE,
                 _ => exit::FAILURE,

@@ -9,6 +9,7 @@
 mod args;
 mod error;
 mod exit;
+mod job_log;
 mod output;
 mod resolve;
 mod session;

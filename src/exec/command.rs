@@ -46,7 +46,11 @@ pub fn check(spec: &JobSpec) -> Result<(), (TaskIndex, Unfit)> {
     }
     let command = Command::read(&spec.command, lists).map_err(|unfit| (first, unfit))?;
     // What one number may stand for, every other may.
-    let tasks = if matches!(spec.items, Items::Range { .. }) { spec.items.count().min(1) } else { spec.items.count() };
+    let tasks = if matches!(spec.items, Items::Range { .. } | Items::Numbers(_)) {
+        spec.items.count().min(1)
+    } else {
+        spec.items.count()
+    };
     for index in (0..tasks).map(|position| spec.items.index_at(position)) {
         let Some(item) = spec.items.item(index) else { continue };
         check_item(spec, &command, &item, index).map_err(|unfit| (index, unfit))?;

@@ -20,6 +20,9 @@ pub(crate) struct RunArgs {
     /// How long the job goes on while this command is stopped or cut off: 30s, 10m, 0; `attach` returns to it [default: 1h]
     #[arg(long, value_name = "TIME", help_heading = "When it runs")]
     pub(crate) client_grace: Option<OsString>,
+    /// Print the output of tasks in the order of their items, each as soon as those before it have ended
+    #[arg(short, long, help_heading = "Arrays")]
+    pub(crate) keep_order: bool,
     /// What both verbs have.
     #[command(flatten)]
     pub(crate) task: TaskArgs,
@@ -41,6 +44,9 @@ pub(crate) struct SubmitArgs {
     /// Wait as --wait does and show how far it is
     #[arg(long)]
     pub(crate) progress: bool,
+    /// An option of run; known here so that it is refused with a reason.
+    #[arg(short, long, hide = true)]
+    pub(crate) keep_order: bool,
     /// What both verbs have.
     #[command(flatten)]
     pub(crate) task: TaskArgs,
@@ -69,7 +75,11 @@ pub(crate) struct TaskArgs {
     #[arg(default_missing_value = "array", hide_possible_values = true)]
     pub(crate) json: Option<JsonForm>,
 
-    /// One task for each number: 1-100, 1-100:5 in steps of 5, 1-100%4 at most 4 at once
+    /// Print the commands and run none; no dispatcher is asked
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// One task for each number: 1-100, 1-100:5 in steps of 5, 1,3,7-9, 1-100%4 at most 4 at once
     #[arg(long, value_name = "RANGE", help_heading = "Arrays", conflicts_with = "each_line")]
     pub(crate) array: Option<OsString>,
     /// One task for each line of a file; - reads stdin
@@ -78,6 +88,21 @@ pub(crate) struct TaskArgs {
     /// One task for each element of a JSON array in a file; - reads stdin
     #[arg(long, value_name = "FILE|-", help_heading = "Arrays", conflicts_with_all = ["array", "each_line"])]
     pub(crate) from_json: Option<OsString>,
+    /// Items in files end with a NUL byte, as find -print0 writes them, and not with their lines
+    #[arg(short = '0', long, help_heading = "Arrays")]
+    pub(crate) null: bool,
+    /// Run at most N tasks of this job at once, in the whole cluster
+    #[arg(short = 'j', long, value_name = "N", allow_hyphen_values = true, help_heading = "Arrays")]
+    pub(crate) at_most: Option<OsString>,
+    /// Write a row to FILE as each task ends, in GNU parallel's form; submit: with --wait or --progress
+    #[arg(long, value_name = "FILE", help_heading = "Arrays")]
+    pub(crate) joblog: Option<OsString>,
+    /// Skip the tasks that the job log lists
+    #[arg(long, help_heading = "Arrays")]
+    pub(crate) resume: bool,
+    /// Skip the tasks that the job log lists as succeeded
+    #[arg(long, help_heading = "Arrays")]
+    pub(crate) resume_failed: bool,
     /// Cancel the rest when this many tasks have failed
     #[arg(long, value_name = "N", help_heading = "Arrays")]
     pub(crate) max_fails: Option<OsString>,

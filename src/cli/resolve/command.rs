@@ -28,6 +28,16 @@ pub(super) enum List {
     Lines(OsString),
 }
 
+impl List {
+    /// The file that it is read from.
+    pub(super) fn file(&self) -> Option<&OsString> {
+        match self {
+            Self::Words(_) => None,
+            Self::Lines(file) => Some(file),
+        }
+    }
+}
+
 /// Lists that go along with each other: a first one, and what `:::+` links with it.
 pub(super) type Linked = Vec<List>;
 
@@ -101,8 +111,8 @@ fn lists(words: &[OsString]) -> Result<Vec<Linked>, CliError> {
         let end = behind.iter().position(|word| Separator::read(word).is_some()).unwrap_or(behind.len());
         let (own, after) = behind.split_at(end);
         rest = after;
-        if own.is_empty() {
-            return Err(CliError::NoItems(typed()));
+        if own.is_empty() && separator.of_files {
+            return Err(CliError::NoFile(typed()));
         }
         let found: Vec<List> = match separator.of_files {
             true => own.iter().cloned().map(List::Lines).collect(),
@@ -184,17 +194,17 @@ mod tests {
             assert_eq!(command(&[known, ":::", "a"]), CommandLine::Shell(known.into()), "{known}");
         }
         assert_eq!(command(&["grep a{2}", ":::", "f"]), CommandLine::Shell("grep a{2} {}".into()), "no second list");
+        assert_eq!(command(&["gzip", "-9", ":::"]), exact(&["gzip", "-9", "{}"]), "an empty list is one");
         assert_eq!(command(&["gzip", "-9"]), exact(&["gzip", "-9"]), "without items nothing is appended");
     }
 
     #[test]
-    fn there_is_a_command_and_every_list_has_items() {
+    fn there_is_a_command_and_every_list_is_named() {
         assert!(matches!(read(&[":::", "a"], Manner::ByWords), Err(CliError::NoCommand)));
         assert!(matches!(read(&[""], Manner::ByWords), Err(CliError::NoCommand)));
         assert!(matches!(read(&["", "x"], Manner::ByWords), Err(CliError::NoCommand)));
-        assert!(matches!(read(&["echo", ":::"], Manner::ByWords), Err(CliError::NoItems(_))));
-        assert!(matches!(read(&["echo", ":::", ":::", "b"], Manner::ByWords), Err(CliError::NoItems(_))));
-        assert!(matches!(read(&["echo", ":::", "b", "::::"], Manner::ByWords), Err(CliError::NoItems(_))));
+        assert!(matches!(read(&["echo", "::::"], Manner::ByWords), Err(CliError::NoFile(_))));
+        assert!(matches!(read(&["echo", ":::", "b", "::::"], Manner::ByWords), Err(CliError::NoFile(_))));
         for link in [":::+", "::::+"] {
             let said = read(&["echo", link, "a"], Manner::ByWords);
             assert!(matches!(said, Err(CliError::NothingToLink(word)) if word == link));

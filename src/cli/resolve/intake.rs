@@ -27,17 +27,27 @@ pub(crate) enum StdinPlan {
     File(PathBuf),
 }
 
-/// The lines of a file, or of our standard input; a last line without an end counts.
-pub(super) fn lines(file: &OsStr, option: &'static str) -> Result<Vec<RawString>, CliError> {
+/// What ends an item in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ItemEnd {
+    /// The end of its line.
+    Line,
+    /// `--null`.
+    Nul,
+}
+
+/// The items in a file, or in our standard input; a last one without an end counts.
+pub(super) fn lines(file: &OsStr, option: &'static str, end: ItemEnd) -> Result<Vec<RawString>, CliError> {
+    let end = if end == ItemEnd::Nul { 0 } else { b'\n' };
     // One byte more than the bound and its line ends can fill, so that too much is noticed and never held.
     let most = MAX_ITEMS_BYTES as u64 * 2;
     let mut text = read_all(file, option, most)?;
-    if text.last() == Some(&b'\n') {
+    if text.last() == Some(&end) {
         text.pop();
     } else if text.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(text.split(|byte| *byte == b'\n').map(|line| RawString(line.to_vec())).collect())
+    Ok(text.split(|byte| *byte == end).map(|line| RawString(line.to_vec())).collect())
 }
 
 /// The elements of a JSON array in a file or our standard input: of a string what it says, of anything else its
@@ -98,12 +108,11 @@ pub(super) fn live_stdin(args: &TaskArgs, spec: &mut JobSpec) -> StdinPlan {
 }
 
 /// Standard input of anything else: kept with the job, the same for each of its tasks.
-pub(super) fn stored_stdin(args: &TaskArgs, spec: &mut JobSpec) -> Result<StdinPlan, CliError> {
+/// `items_from_stdin`: ours was read already.
+pub(super) fn stored_stdin(args: &TaskArgs, items_from_stdin: bool, spec: &mut JobSpec) -> Result<StdinPlan, CliError> {
     let Some(file) = args.stdin.as_deref() else { return Ok(StdinPlan::Nothing) };
-    for (items, name) in [(&args.each_line, "--each-line -"), (&args.from_json, "--from-json -")] {
-        if file == "-" && items.as_deref() == Some(OsStr::new("-")) {
-            return Err(CliError::Conflict("--stdin -", name));
-        }
+    if file == "-" && items_from_stdin {
+        return Err(CliError::Conflict("--stdin -", "items that are read from stdin"));
     }
     let bytes = read_all(file, "--stdin", MAX_INLINE_STDIN as u64)?;
     if bytes.len() > MAX_INLINE_STDIN {
@@ -122,15 +131,20 @@ mod tests {
     fn each_line_is_an_item_and_its_bytes_are_kept() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("items");
-        let read = |bytes: &[u8]| {
+        let read_to = |end, bytes: &[u8]| {
             std::fs::write(&file, bytes).expect("written");
-            lines(file.as_os_str(), "--each-line").expect("read").into_iter().map(|line| line.0).collect::<Vec<_>>()
+            let items = lines(file.as_os_str(), "--each-line", end).expect("read");
+            items.into_iter().map(|line| line.0).collect::<Vec<_>>()
         };
+        let read = |bytes: &[u8]| read_to(ItemEnd::Line, bytes);
         assert_eq!(read(b"a\nb c\n"), [b"a".to_vec(), b"b c".to_vec()]);
         assert_eq!(read(b"a\n\nb"), [b"a".to_vec(), b"".to_vec(), b"b".to_vec()], "an empty line is an item");
         assert_eq!(read(b"\xff\xfe\r\n"), [b"\xff\xfe\r".to_vec()], "bytes stay as they are");
         assert_eq!(read(b""), Vec::<Vec<u8>>::new());
         assert_eq!(read(b"\n"), [b"".to_vec()]);
+        let read = |bytes: &[u8]| read_to(ItemEnd::Nul, bytes);
+        assert_eq!(read(b"a\nb\0\0 c\n\0"), [b"a\nb".to_vec(), b"".to_vec(), b" c\n".to_vec()]);
+        assert_eq!((read(b"a\0b"), read(b"")), (vec![b"a".to_vec(), b"b".to_vec()], Vec::new()));
     }
 
     #[test]
@@ -159,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named_with_its_option() {
-        let error = lines(OsStr::new("/no/such/file"), "--each-line").expect_err("no such file");
+        let error = lines(OsStr::new("/no/such/file"), "--each-line", ItemEnd::Line).expect_err("no such file");
         assert_eq!(error.line(), "cannot read /no/such/file for --each-line: No such file or directory");
     }
 
@@ -171,7 +185,7 @@ mod tests {
             std::fs::write(&file, bytes).expect("written");
             let args = TaskArgs { stdin: Some(file.clone().into()), ..TaskArgs::default() };
             let mut spec = JobSpec::single(crate::model::spec::CommandLine::Shell("cat".into()));
-            stored_stdin(&args, &mut spec).map(|_| spec.stdin)
+            stored_stdin(&args, false, &mut spec).map(|_| spec.stdin)
         };
         assert_eq!(stored(b"hi").expect("kept"), StdinSource::Inline("hi".into()));
         assert_eq!(stored(b"").expect("kept"), StdinSource::Empty);

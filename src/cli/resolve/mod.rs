@@ -11,6 +11,7 @@ mod environment;
 mod inputs;
 mod intake;
 mod items;
+mod resume;
 mod selection;
 mod submission;
 mod target;

@@ -11,9 +11,12 @@ use std::ffi::{OsStr, OsString};
 use super::command::{self, Manner};
 use super::inputs::{self, Files};
 use super::intake::{self, StdinPlan};
-use super::{Environment, items, option, read, workdir};
+use super::items::{self, Ranged};
+use super::{Environment, option, read, resume, workdir};
 use crate::cli::args::{JsonForm, TaskArgs};
 use crate::cli::error::{CliError, Place};
+use crate::cli::job_log::JobLog;
+use crate::cli::output::say;
 use crate::cli::value::{self, ValueError};
 use crate::client::files::Luggage;
 use crate::exec;
@@ -41,6 +44,12 @@ pub(crate) struct JobPlan {
     pub(crate) idempotency_key: Option<String>,
     /// Print it as JSON.
     pub(crate) json: Option<JsonForm>,
+    /// Print its commands and run none.
+    pub(crate) dry_run: bool,
+    /// Where its tasks are listed as they end; not begun yet.
+    pub(crate) job_log: Option<JobLog>,
+    /// What the user should know of its tasks: why there are none, or that some are skipped.
+    pub(crate) note: Option<String>,
 }
 
 /// A dependency as it was typed.
@@ -53,6 +62,14 @@ pub(crate) enum After {
 }
 
 impl After {
+    /// As the job has it; one whose number only the dispatcher knows is of job 0.
+    pub(crate) fn dependency(&self) -> Dependency {
+        match self {
+            Self::Job(dependency) => *dependency,
+            Self::Last(condition) => Dependency { job: JobId(0), condition: *condition },
+        }
+    }
+
     /// The job, when it is known which.
     fn job(&self) -> Option<JobId> {
         match self {
@@ -79,8 +96,9 @@ pub(crate) fn job(args: &TaskArgs, output: Output, environment: &Environment) ->
         (false, false) => Manner::ByWords,
     };
     let (command, listed) = command::split(&args.command, manner)?;
-    let (items, max_concurrent) = items::items(args, listed)?;
+    let Ranged { items, max_concurrent, origin, from_stdin } = items::items(args, listed)?;
     let mut spec = JobSpec { items, max_concurrent, ..JobSpec::single(command) };
+    let (job_log, note) = resume::left(args, &mut spec, &origin)?;
     spec.name = option("--name", args.name.as_deref(), value::non_empty)?;
     spec.demand = demand(args)?;
     spec.labels = labels(&args.label)?;
@@ -103,7 +121,8 @@ pub(crate) fn job(args: &TaskArgs, output: Output, environment: &Environment) ->
     spec.retry = retry(args, output)?;
 
     let live = output == Output::Live && spec.items == Items::Single;
-    let stdin = if live { intake::live_stdin(args, &mut spec) } else { intake::stored_stdin(args, &mut spec)? };
+    let stdin =
+        if live { intake::live_stdin(args, &mut spec) } else { intake::stored_stdin(args, from_stdin, &mut spec)? };
     if live {
         spec.output = OutputMode::Attached;
     }
@@ -135,6 +154,9 @@ pub(crate) fn job(args: &TaskArgs, output: Output, environment: &Environment) ->
             value::short(text, MAX_IDEMPOTENCY_KEY_BYTES)
         })?,
         json: args.json,
+        dry_run: args.dry_run,
+        job_log,
+        note,
     })
 }
 
@@ -236,6 +258,13 @@ fn dependencies(
 }
 
 impl JobPlan {
+    /// Says what the user should know of its tasks.
+    pub(crate) fn tell(&self, quiet: bool) {
+        if let Some(note) = &self.note {
+            say::note(quiet, note);
+        }
+    }
+
     /// Whether it has a single task, whose output a `run` shows live.
     pub(crate) fn is_single(&self) -> bool {
         self.spec.items == Items::Single

@@ -50,6 +50,18 @@ fn no_range(error: ValueError) -> ValueError {
     if error == ValueError::NotWhole { ValueError::NotRange } else { error }
 }
 
+/// How many tasks of a job may run at once.
+pub(crate) fn at_most(text: &str) -> Result<u32, ValueError> {
+    let number = text.trim_start_matches(['+', '-']).trim_end_matches('%');
+    if number.len() < text.len() && number.parse::<f64>().is_ok() {
+        return Err(ValueError::ShareOfCores);
+    }
+    match super::count_u32(text, 0)? {
+        0 => Err(ValueError::NoneAtOnce),
+        most => Ok(most),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +109,18 @@ mod tests {
         assert_eq!(array("1-5%0"), Err(ValueError::TooSmall("1".into())));
         assert!(matches!(array("1-100000000"), Err(ValueError::TooManyTasks { .. })));
         assert!(matches!(array("1-99999999999999999999"), Err(ValueError::TooLarge(_))));
+    }
+
+    #[test]
+    fn a_bound_is_a_number_of_tasks_and_no_share_of_a_machine() {
+        assert_eq!((at_most("1"), at_most("500")), (Ok(1), Ok(500)));
+        assert_eq!((at_most("0"), at_most("00")), (Err(ValueError::NoneAtOnce), Err(ValueError::NoneAtOnce)));
+        for share in ["50%", "+2", "-1", "-25%", "0.5%"] {
+            assert_eq!(at_most(share), Err(ValueError::ShareOfCores), "{share}");
+        }
+        for text in ["", "%", "+", "many", "2.5", "1e3", "4 "] {
+            assert_eq!(at_most(text), Err(ValueError::NotWhole), "{text:?}");
+        }
+        assert!(matches!(at_most("99999999999"), Err(ValueError::TooLarge(_))));
     }
 }

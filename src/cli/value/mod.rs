@@ -14,12 +14,15 @@ mod size;
 mod trust;
 
 pub(crate) use address::{advertised_address, bind_address, host_port, listen_address};
-pub(crate) use array::array;
+pub(crate) use array::{array, at_most};
 pub(crate) use duration::{duration, retention, seconds_or_duration, stop_grace, time_limit};
 pub(crate) use pair::{amounts, labels};
 pub(crate) use retry::{backoff, retry_on};
 pub(crate) use size::{megabytes, size};
 pub(crate) use trust::{approval_code, token, token_id, token_lifetime, token_role, token_uses};
+
+use std::ffi::OsStr;
+use std::path::Path;
 
 use crate::model::limits::{MAX_INPUTS, MAX_RETRIES, SUSPECT_AFTER};
 use crate::model::paths::PathFault;
@@ -65,6 +68,18 @@ pub(crate) enum ValueError {
     /// A length of time without its unit.
     #[error("it has no unit")]
     NoUnit(String),
+    /// `0`, which to GNU parallel means as many as possible.
+    #[error("0 would run nothing")]
+    NoneAtOnce,
+    /// `-` for a job log.
+    #[error("stdout is where the output of tasks goes")]
+    LogToStdout,
+    /// `+FILE` for a job log, which GNU parallel adds to.
+    #[error("a log is added to by --resume")]
+    PlusFile,
+    /// `50%`, `+2`, `-1`: a share of the cores of one machine.
+    #[error("it counts the cores of one machine, and tasks run on all machines")]
+    ShareOfCores,
     /// Not an amount of memory or of disk.
     #[error("it is not a size")]
     NotSize,
@@ -211,6 +226,10 @@ impl ValueError {
             Self::TooSmall(_) => "give a greater one, or leave the option out",
             Self::NotNumber | Self::NotWhole => "write a number, or leave the option out",
             Self::NotAboveSuspicion(_) => "choose a longer time; the default is 60",
+            Self::NoneAtOnce => "leave it out: then as many tasks run at once as the workers have slots",
+            Self::LogToStdout => "name a file, or /dev/stderr",
+            Self::PlusFile => "write ./ before it for a file of that name",
+            Self::ShareOfCores => "write how many tasks may run at once in the whole cluster: -j 8",
             Self::NotBoolean => "write true or false",
             Self::NotDuration => "write a number and a unit: 500ms, 30s, 10m, 1h, 1h30m, 2d",
             Self::NoUnit(number) => {
@@ -228,7 +247,9 @@ impl ValueError {
             Self::NotHost => {
                 "write a name or an address, with or without a port: mars, 192.168.1.10:7878, [fe80::1]:7878"
             }
-            Self::NotRange => "write FIRST-LAST, FIRST-LAST:STEP, and %MAX behind it to bound how many run at once",
+            Self::NotRange => {
+                "write FIRST-LAST, FIRST-LAST:STEP, or a list as in 1,3,7-9; %MAX behind it bounds how many run at once"
+            }
             Self::Backwards => "write the smaller number first",
             Self::NotPair(_) | Self::Twice(_) => "give the option once for each key",
             Self::BadKey(_) => "a key is letters, digits, '-', '_', '.' and '/'",
@@ -282,6 +303,16 @@ pub(crate) fn count(text: &str, least: u64, most: u64) -> Result<u64, ValueError
 pub(crate) fn count_u32(text: &str, least: u32) -> Result<u32, ValueError> {
     let number = count(text, u64::from(least), u64::from(u32::MAX))?;
     u32::try_from(number).map_err(|_| ValueError::TooLarge(u32::MAX.to_string()))
+}
+
+/// The file of a job log.
+pub(crate) fn log_file(text: &OsStr) -> Result<&Path, ValueError> {
+    match text.as_encoded_bytes() {
+        b"" => Err(ValueError::Empty),
+        b"-" => Err(ValueError::LogToStdout),
+        [b'+', ..] => Err(ValueError::PlusFile),
+        _ => Ok(Path::new(text)),
+    }
 }
 
 /// `auto`, or what `parse` understands.

@@ -15,6 +15,7 @@ mod describe;
 mod dispatcher;
 mod doctor;
 mod drain;
+mod dry_run;
 mod ending;
 mod explain;
 mod forget;

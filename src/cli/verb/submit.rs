@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use super::interrupts::Interrupts;
-use super::{Context, queue, wait};
+use super::run::array;
+use super::{Context, dry_run, queue, wait};
 use crate::cli::args::SubmitArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::meter::Meter;
@@ -18,11 +19,31 @@ use crate::node::NodeError;
 
 /// Queues it; exit 0 queued, 1 refused, 3 refused by `--strict`; with `--wait` or `--progress` as `wait`.
 pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let plan = resolve::job(&args.task, resolve::Output::Stored, &context.environment)?;
+    let waits = args.wait || args.progress;
+    if args.keep_order {
+        let hint = "`octaskly logs ID` prints the output of its tasks in order";
+        return Err(CliError::Needs { option: "--keep-order", needs: "octaskly run: submit prints no output", hint });
+    }
+    if args.task.joblog.is_some() && !waits {
+        let hint = "submit alone returns before its tasks have ended; so octaskly run --joblog, or add --wait";
+        return Err(CliError::Needs { option: "--joblog", needs: "--wait or --progress", hint });
+    }
+    let mut plan = resolve::job(&args.task, resolve::Output::Stored, &context.environment)?;
+    plan.tell(context.quiet());
     let tasks = plan.spec.items.count();
+    if tasks == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if plan.dry_run {
+        return dry_run::perform(plan);
+    }
+    let mut log = plan.job_log.take();
+    if let Some(log) = &mut log {
+        log.begin()?;
+    }
+    let numbers = array::numbers(&plan.spec.items);
     let time_limit = plan.spec.time_limit;
     let as_json = plan.json.is_some();
-    let waits = args.wait || args.progress;
     context.as_client(async {
         let mut session = context.connect(&args.connect).await?;
         let submitted = queue::queue(&mut session, plan).await?;
@@ -62,8 +83,14 @@ pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, 
             let goes_on =
                 format!("job {job} goes on; `octaskly wait {job}` waits for it, `octaskly cancel {job}` ends it");
             let mut interrupts = Interrupts::listen().map_err(NodeError::Signals)?;
+            let ended = async {
+                match &mut log {
+                    Some(log) => Ok(vec![array::logged(&mut session, job, numbers, log, &mut meter).await?]),
+                    None => wait::until_ended_showing(&mut session, vec![job], &mut meter).await,
+                }
+            };
             let ended = tokio::select! {
-                ended = wait::until_ended_showing(&mut session, vec![job], &mut meter) => ended?,
+                ended = ended => ended?,
                 code = interrupts.while_looking(context.quiet(), &goes_on) => return Ok(code),
             };
             meter.end();
@@ -72,6 +99,9 @@ pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, 
             }
             if as_json {
                 print(&session, submitted.job).await?;
+            }
+            if let Some(log) = log {
+                log.end()?;
             }
         }
         session.close().await;

@@ -6,7 +6,7 @@
 //! process. Absent: how bytes are moved (`live`) and how an array is printed
 //! (`array`).
 
-mod array;
+pub(super) mod array;
 mod input;
 mod live;
 mod parting;
@@ -17,6 +17,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use array::Printing;
 use input::Input;
 use live::Live;
 use parting::Parting;
@@ -25,7 +26,7 @@ use source::Source;
 use super::bring::{Bringer, Broken, Declared, bytes_of};
 use super::cluster::{self, Cluster};
 use super::interrupts::Interrupts;
-use super::{Context, ending, queue, wait};
+use super::{Context, dry_run, ending, queue, wait};
 use crate::cli::args::RunArgs;
 use crate::cli::error::{CliError, KEPT_PER_ATTEMPT};
 use crate::cli::exit;
@@ -49,8 +50,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Runs it and ends with its exit code (an array: 0 or 1).
 pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, CliError> {
     let mut plan = resolve::job(&args.task, resolve::Output::Live, &context.environment)?;
+    if args.keep_order && plan.is_single() {
+        return Err(CliError::needs_items("--keep-order"));
+    }
     plan.spec.client_grace = Some(resolve::client_grace(args.client_grace.as_deref())?);
     let (source, name) = Source::open(&plan.stdin)?;
+    plan.tell(context.quiet());
+    if plan.spec.items.count() == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if plan.dry_run {
+        return dry_run::perform(plan);
+    }
+    if let Some(log) = &mut plan.job_log {
+        log.begin()?;
+    }
     if matches!((&plan.spec.stdin, &source), (StdinSource::Attached, Source::Nothing)) {
         plan.spec.stdin = StdinSource::Empty;
     }
@@ -67,7 +81,8 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
             // Client and dispatcher are one process: neither is ever without the other.
             plan.spec.client_grace = None;
         }
-        let mut run = Run { session, tag: args.tag, quiet: context.quiet(), is_embedded };
+        let printing = Printing { tag: args.tag, keep_order: args.keep_order, quiet: context.quiet() };
+        let mut run = Run { session, printing, is_embedded };
         let ended = tokio::select! {
             ended = run.until_its_end(plan, input, &mut interrupts) => ended,
             error = cluster::failed(&mut embedded) => Err(error.into()),
@@ -104,16 +119,14 @@ impl Ended {
 /// One run.
 struct Run {
     session: Session,
-    /// `--tag`.
-    tag: bool,
-    quiet: bool,
+    printing: Printing,
     is_embedded: bool,
 }
 
 impl Run {
     async fn until_its_end(
         &mut self,
-        plan: JobPlan,
+        mut plan: JobPlan,
         input: Input,
         interrupts: &mut Interrupts,
     ) -> Result<Ended, CliError> {
@@ -121,9 +134,10 @@ impl Run {
         let (single, grace) = (plan.is_single(), plan.spec.client_grace());
         let retry = plan.spec.retry.clone();
         let (held, numbers) = (plan.spec.held_output(), array::numbers(&plan.spec.items));
+        let mut log = plan.job_log.take();
         let declared =
             (!plan.spec.outputs.is_empty()).then(|| Declared::new(plan.spec.outputs.clone(), plan.spec.items.clone()));
-        let mut meter = FileMeter::new(Moving::Down, self.quiet);
+        let mut meter = FileMeter::new(Moving::Down, self.printing.quiet);
         let mut bringer = declared.map(|declared| Bringer::new(Path::new("."), declared, meter.count()));
         // Until the job is submitted there is nothing to cancel.
         tokio::select! {
@@ -140,7 +154,7 @@ impl Run {
             } => return Ok(Ended::With(exit::of_signal(signal))),
         };
         let job = submitted.job;
-        let parting = Parting { job, grace, is_embedded: self.is_embedded, quiet: self.quiet };
+        let parting = Parting { job, grace, is_embedded: self.is_embedded, quiet: self.printing.quiet };
         if !self.is_embedded {
             self.session.goes_on(parting.way_back());
         }
@@ -148,16 +162,16 @@ impl Run {
             && !self.is_embedded
         {
             say::warning(
-                self.quiet,
+                self.printing.quiet,
                 why,
                 Some("it waits for a worker that can (`octaskly worker` starts one); Ctrl-C cancels it"),
             );
         }
         let handle = self.session.handle();
-        let (tag, quiet) = (self.tag, self.quiet);
+        let printing = self.printing;
         let shown = async {
             if single {
-                let live = Live::new(&mut self.session, TaskId::new(job.0, 0), input, held, tag);
+                let live = Live::new(&mut self.session, TaskId::new(job.0, 0), input, held, printing.tag);
                 let missing = live.until_the_end().await?;
                 let view = one(wait::until_ended(&mut self.session, vec![job]).await?, job)?;
                 // What was cut short may have left half of a file, which must not replace a whole one.
@@ -167,7 +181,7 @@ impl Run {
                 }
                 Ok((view, missing))
             } else {
-                array::until_the_end(&mut self.session, job, numbers, bringer.as_mut(), (tag, quiet)).await
+                array::until_the_end(&mut self.session, job, numbers, bringer.as_mut(), log.as_mut(), printing).await
             }
         };
         let is_told = submitted.unplaceable.is_some();
@@ -196,8 +210,11 @@ impl Run {
         if as_json {
             say::json(&json::Job::from(&view));
         }
+        if let Some(log) = log {
+            log.end()?;
+        }
         if single && let Some(why) = not_retried(&self.session, &retry, &view).await {
-            say::warning(self.quiet, &format!("the task was not retried: {why}"), Some(KEPT_PER_ATTEMPT));
+            say::warning(self.printing.quiet, &format!("the task was not retried: {why}"), Some(KEPT_PER_ATTEMPT));
         }
         let signal = interrupts.seen();
         let code = if single { single_code(&view, signal) } else { self.array_code(&view, signal) };
@@ -215,7 +232,7 @@ impl Run {
             if let Some((text, _)) = ending::of_job(view) {
                 let again = format!("; `octaskly retry {}` does again what did not succeed", view.job);
                 let again = if self.is_embedded { String::new() } else { again };
-                say::note(self.quiet, &format!("{text}{again}"));
+                say::note(self.printing.quiet, &format!("{text}{again}"));
             }
             return exit::of_signal(signal);
         }
