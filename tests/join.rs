@@ -485,7 +485,7 @@ async fn a_tokens_role_is_all_that_its_bearer_may_do() {
         Request::Approve { name: name(), code: "abcd-efgh-ijkl-mnop".to_owned() },
         Request::Revoke { name: name(), kind: None },
         Request::Clients,
-        Request::CreateToken { role: Role::Admin, uses: 1, lifetime: HOUR },
+        Request::CreateToken { role: Role::Admin, name: None, uses: 1, lifetime: HOUR },
         Request::Tokens,
         Request::RevokeToken("aaaaaaaa".parse().expect("an id")),
         Request::Drain(name()),

@@ -462,7 +462,7 @@ fn a_month_of_work_takes_no_more_room_than_a_week_of_it() {
             if old.is_empty() {
                 break;
             }
-            write(old.into_iter().map(|job| Record::JobForgotten { job }).collect());
+            write(old.into_iter().map(|job| Record::JobForgotten { job, by: None, at: Timestamp(1) }).collect());
             store.flush().expect("written");
         }
         let rest = "SELECT (SELECT count(*) FROM forgotten) + (SELECT freelist_count FROM pragma_freelist_count)";

@@ -5,10 +5,12 @@
 
 use std::path::Path;
 
-use octaskly::model::records::{EnrolledNode, PowerLoss, Record, RestoredState};
+use octaskly::model::records::{Act, EnrolledNode, PowerLoss, Record, RestoredState};
+use octaskly::model::requests::JobFilter;
+use octaskly::model::spec::CommandLine;
 use octaskly::model::trust::Token;
-use octaskly::model::{Digest, Epoch, Millis, NodeId, Role, Timestamp};
-use octaskly::store::{self, BatchNo, Durability, Store};
+use octaskly::model::{Actor, Digest, Epoch, JobId, JobSpec, Millis, NodeId, Role, SealedSpec, Timestamp};
+use octaskly::store::{self, BatchNo, Durability, Store, Viewer};
 
 /// A file as the first release made it, with a little in it.
 const FIRST_RELEASE: &str = include_str!("golden/store_1.sql");
@@ -46,15 +48,21 @@ fn node(number: u8, role: Role, name: &str) -> EnrolledNode {
         name: name.parse().expect("a name"),
         draining: false,
         place: None,
+        drain_act: None,
         enrolled_at: Timestamp(number.into()),
         revoked_at: None,
     }
+}
+
+fn actor(number: u8, called: &str) -> Actor {
+    Actor { key: key(number).key_no(), name: called.parse().expect("a name") }
 }
 
 fn token(number: u8, used_by: &[u8]) -> Token {
     Token {
         hash: Digest([number; 32]),
         role: Role::Worker,
+        name: None,
         uses: 3,
         used_by: used_by.iter().copied().map(key).collect(),
         created_at: Timestamp(10),
@@ -80,14 +88,19 @@ fn a_revoked_node_is_kept_apart_and_its_name_is_free() {
 
 #[test]
 fn a_draining_worker_drains_after_a_restart() {
-    let drains = Record::WorkerDraining { node: key(1), draining: true };
-    let state = restored(&[enrolled(1, Role::Worker, "lab"), drains]);
-    assert_eq!(state.nodes, [EnrolledNode { draining: true, ..node(1, Role::Worker, "lab") }]);
+    let act = |called: &str| Act { by: actor(2, called), at: Timestamp(5) };
+    let drains = Record::WorkerDraining { node: key(1), draining: true, act: act("client-1") };
+    let admin = enrolled(2, Role::Admin, "client-1");
+    let state = restored(&[enrolled(1, Role::Worker, "lab"), admin, drains, enrolled(2, Role::Admin, "anna")]);
+    let drain_act = Some(act("anna"));
+    let worker = EnrolledNode { draining: true, drain_act, ..node(1, Role::Worker, "lab") };
+    assert_eq!(state.nodes, [worker, node(2, Role::Admin, "anna")], "the one who did it is called anna now");
 }
 
 #[test]
 fn tokens_read_back_with_their_uses_in_order() {
-    let revoked = Token { revoked: true, uses: 1, role: Role::Admin, ..token(2, &[]) };
+    let name = Some("anna".parse().expect("a name"));
+    let revoked = Token { revoked: true, uses: 1, role: Role::Admin, name, ..token(2, &[]) };
     let state = restored(&[
         Record::TokenChanged(token(1, &[])),
         Record::TokenChanged(token(1, &[9])),
@@ -109,6 +122,41 @@ fn a_forgotten_token_is_gone_with_its_uses() {
         Record::TokenChanged(token(1, &[])),
     ]);
     assert_eq!(state.tokens, [token(1, &[])]);
+}
+
+#[test]
+fn clients_and_jobs_of_an_older_file_get_their_names_and_owners() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.sqlite");
+    let old = rusqlite::Connection::open(&path).expect("opens");
+    old.execute_batch(FIRST_RELEASE).expect("is SQL");
+    let keys = [NodeId([0xff; 32]), NodeId(std::array::from_fn(|place| (place as u8).wrapping_mul(37)))];
+    for (job, owner) in keys.iter().enumerate() {
+        let spec = SealedSpec::seal(JobSpec::single(CommandLine::Shell("true".into())));
+        let values = (owner.0, format!("eve-{job}"));
+        old.execute("INSERT INTO nodes VALUES (?1, 'client', ?2, 0, 1)", values).expect("a client");
+        let values = (3 + job as i64, format!("key-{job}"), owner.0);
+        old.execute(
+            "INSERT INTO jobs (job, idempotency_key, owner, title, submitted_at, first_index, index_step, task_count,
+                rest_state, rest_at) VALUES (?1, ?2, ?3, 'true', 7, 0, 1, 1, 1, 7)",
+            values,
+        )
+        .expect("a job");
+        old.execute("INSERT INTO specs VALUES (?1, ?2)", (3 + job as i64, spec.encoded())).expect("its spec");
+    }
+    drop(old);
+    let (store, state) = at(&path, None);
+    let reader = store.reader().expect("a reader");
+    let jobs = reader.jobs(&JobFilter::default(), Viewer { node: keys[0], sees_all: true }).expect("lists");
+    let shown: Vec<_> = jobs.iter().map(|job| (job.job, job.owner, job.owner_name.as_str())).collect();
+    assert_eq!(shown, [(JobId(4), keys[1], "eve-1"), (JobId(3), keys[0], "eve-0")]);
+    assert_eq!(state.jobs.len(), 2, "they go on");
+    assert_eq!(reader.job_by_key(keys[1], "key-1").expect("reads"), Some(JobId(4)));
+    let file = rusqlite::Connection::open(&path).expect("opens");
+    for key in keys {
+        let number = file.query_row("SELECT client FROM clients WHERE node = ?1", [key.0], |row| row.get::<_, i64>(0));
+        assert_eq!(number.expect("it is there"), i64::try_from(key.key_no().0).expect("63 bits"));
+    }
 }
 
 #[test]

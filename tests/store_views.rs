@@ -9,16 +9,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use octaskly::model::outcome::{AttemptReport, Cancellation, KeptOutput, LimitSource, OutputSummary};
-use octaskly::model::records::{Record, RestoredState, SubmittedJob, TaskCounts};
-use octaskly::model::requests::{JobFilter, TaskFilter};
+use octaskly::model::records::{Act, Record, RestoredState, SubmittedJob, TaskCounts};
+use octaskly::model::requests::{JobFilter, OwnerFilter, TaskFilter};
 use octaskly::model::selector::{Part, Selector};
 use octaskly::model::spec::CommandLine;
 use octaskly::model::views::TaskTotals;
 use octaskly::model::{
-    AttemptId, AttemptNo, Epoch, Fence, Items, JobId, JobSpec, Millis, NodeId, NumberList, NumberRange, Outcome, Role,
-    SealedSpec, TaskId, TaskIndex, TaskState, Timestamp,
+    Actor, AttemptId, AttemptNo, Epoch, Fence, Items, JobId, JobSpec, Millis, NodeId, NumberList, NumberRange, Outcome,
+    Role, SealedSpec, TaskId, TaskIndex, TaskState, Timestamp,
 };
-use octaskly::store::{self, BatchNo, Durability, Progress, Reader, Store, Viewer};
+use octaskly::store::{self, BatchNo, Durability, Progress, Reader, Removal, Store, Viewer};
 use proptest::prelude::*;
 
 const ADMIN: Viewer = Viewer { node: NodeId([1; 32]), sees_all: true };
@@ -65,6 +65,20 @@ fn open(path: &Path) -> (Store, RestoredState, Receiver<Progress>) {
     });
     let (store, restored) = store::open(path, on_progress, Timestamp(1_000_000), None).expect("opens");
     (store, restored, progress)
+}
+
+/// A client under the name that it has, by the number that fills its key.
+fn actor(number: u8, called: &str) -> Actor {
+    Actor { key: NodeId([number; 32]).key_no(), name: called.parse().expect("a name") }
+}
+
+fn act(number: u8, called: &str, at: u64) -> Act {
+    Act { by: actor(number, called), at: Timestamp(at) }
+}
+
+fn client(number: u8, called: &str) -> Record {
+    let (node, role, name) = (NodeId([number; 32]), Role::Client, called.parse().expect("a name"));
+    Record::NodeEnrolled { node, role, name, at: Timestamp(1) }
 }
 
 fn submitted(job: u64, items: Items) -> Record {
@@ -183,7 +197,7 @@ fn a_single_job_is_shown_from_its_submission_to_its_end() {
     assert_eq!(reader.inline_log(id).expect("reads"), Some("log".into()));
     assert_eq!(reader.kept_output(attempt(1, 0, 2)).expect("reads"), None);
     assert_eq!(reader.ended(JobId(1)).expect("reads"), Some(TaskState::Failed));
-    assert_eq!(reader.job_by_key("k1").expect("reads"), Some(JobId(1)));
+    assert_eq!(reader.job_by_key(NodeId([1; 32]), "k1").expect("reads"), Some(JobId(1)));
     assert!(reader.bytes().expect("a size") > 0);
 }
 
@@ -192,7 +206,7 @@ fn a_cancelled_array_is_one_record_and_shows_every_task() {
     let mut desk = Desk::new();
     let mut records = vec![submitted(1, array(10, 19))];
     records.extend(done(1, 12, 0, 100));
-    let why = Cancellation::Requested(Some("wrong input".into()));
+    let why = Cancellation::requested(Some("wrong input".into()));
     records.push(Record::JobCancelling { job: JobId(1), why: why.clone(), at: Timestamp(150) });
     let outcome = Some(Outcome::Cancelled(why));
     records.push(Record::RestChanged {
@@ -210,6 +224,80 @@ fn a_cancelled_array_is_one_record_and_shows_every_task() {
     assert_eq!(all.iter().map(|view| view.task.index.0).collect::<Vec<_>>(), (10..20).collect::<Vec<_>>());
     assert_eq!((all[0].outcome.clone(), all[0].ended_at), (outcome, Some(Timestamp(200))));
     assert_eq!(all[2].state, TaskState::Succeeded);
+}
+
+#[test]
+fn jobs_are_listed_by_the_name_of_their_owner_which_a_rename_changes_at_once() {
+    let mut desk = Desk::new();
+    let of = |node: u8, job| by(NodeId([node; 32]), job, Items::Single);
+    let revoked = Record::NodeRevoked { node: NodeId([3; 32]), at: Timestamp(5) };
+    let reader = desk.write([
+        client(1, "root"),
+        client(2, "client-1"),
+        client(3, "bob"),
+        of(1, 1),
+        of(2, 2),
+        of(3, 3),
+        of(2, 4),
+        revoked,
+        client(2, "anna"),
+    ]);
+    let owned = |owner| JobFilter { owner: Some(owner), ..JobFilter::default() };
+    let named = |name: &str| owned(OwnerFilter::Named(name.parse().expect("a name")));
+    assert_eq!(numbers(&reader, &named("anna"), ADMIN), [4, 2]);
+    assert_eq!(numbers(&reader, &JobFilter { limit: 1, ..named("anna") }, ADMIN), [4]);
+    let ready = JobFilter { states: vec![TaskState::Ready], before: Some(JobId(4)), ..named("anna") };
+    assert_eq!(numbers(&reader, &ready, ADMIN), [2]);
+    assert!(numbers(&reader, &named("client-1"), ADMIN).is_empty(), "nobody is called that any more");
+    assert_eq!(numbers(&reader, &named("bob"), ADMIN), [3], "who was revoked keeps the last name");
+    assert!(numbers(&reader, &named("root"), OTHER).is_empty(), "others see their own");
+    assert_eq!(numbers(&reader, &owned(OwnerFilter::Me), ADMIN), [1]);
+    assert_eq!(reader.jobs(&named("anna"), ADMIN).expect("lists")[0].owner_name.as_str(), "anna");
+    assert!(!reader.is_client(&"client-1".parse().expect("a name")).expect("reads"));
+    let owners = reader.owners(2).expect("reads");
+    assert_eq!(owners.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["anna", "bob"]);
+}
+
+#[test]
+fn who_cancelled_and_retried_a_job_is_shown_under_the_name_that_they_have_now() {
+    let mut desk = Desk::new();
+    let why = |called: &str| Cancellation::Requested { by: Some(actor(2, called)), reason: Some("wrong".into()) };
+    let cancelled = |called: &str| Outcome::Cancelled(why(called));
+    let mut records = vec![client(2, "client-1"), submitted(1, array(1, 3))];
+    records.extend([
+        assigned(attempt(1, 1, 1), 5),
+        ended(attempt(1, 1, 1), cancelled("client-1"), KeptOutput::Nothing, 6),
+    ]);
+    records.push(changed(TaskId::new(1, 1), TaskState::Cancelled, 1, 6));
+    records.push(Record::JobRetried { job: JobId(1), act: act(2, "client-1", 3) });
+    records.push(Record::JobCancelling { job: JobId(1), why: why("client-1"), at: Timestamp(4) });
+    let (state, outcome) = (TaskState::Cancelled, Some(cancelled("client-1")));
+    records.push(Record::RestChanged { job: JobId(1), state, outcome, at: Timestamp(6) });
+    records.push(client(2, "anna"));
+    let reader = desk.write(records);
+    let job = reader.jobs(&JobFilter::default(), ADMIN).expect("lists").remove(0);
+    assert_eq!((job.cancelling, job.retried), (Some(why("anna")), Some(act(2, "anna", 3))));
+    let tasks = reader.tasks(&of("1"), ADMIN).expect("lists");
+    assert!(tasks.iter().all(|task| task.outcome == Some(cancelled("anna"))), "{tasks:?}");
+    let restored = &desk.reopened().restored.jobs[0];
+    assert_eq!((&restored.cancelling, &restored.retried), (&Some(why("anna")), &Some(act(2, "anna", 3))));
+}
+
+#[test]
+fn a_removed_job_is_remembered_with_who_removed_it_for_those_who_could_see_it() {
+    let mut desk = Desk::new();
+    let forgotten = |job, by| Record::JobForgotten { job: JobId(job), by, at: Timestamp(9) };
+    let reader = desk.write([
+        client(2, "anna"),
+        submitted(1, Items::Single),
+        by(OTHER.node, 2, Items::Single),
+        forgotten(1, Some(actor(2, "anna"))),
+        forgotten(2, None),
+    ]);
+    let removed = |job, viewer| reader.removed(JobId(job), viewer).expect("reads");
+    assert_eq!(removed(1, ADMIN), Some(Removal { by: Some(actor(2, "anna")), at: Timestamp(9) }));
+    assert_eq!((removed(1, OTHER), removed(3, ADMIN)), (None, None));
+    assert_eq!(removed(2, OTHER), Some(Removal { by: None, at: Timestamp(9) }));
 }
 
 fn all_rows(job: u64, from: TaskState, state: TaskState, outcome: Option<Outcome>, at: u64) -> Record {
@@ -240,7 +328,7 @@ fn failed_tasks_are_done_again_and_cancelled_by_one_record_each_and_restored_as_
     assert_eq!(restored.again.ranges().collect::<Vec<_>>(), [(2, 3)]);
     assert_eq!(restored.tasks.iter().map(|task| task.task.index.0).collect::<Vec<_>>(), [4]);
 
-    let cancelled = Outcome::Cancelled(Cancellation::Requested(None));
+    let cancelled = Outcome::Cancelled(Cancellation::requested(None));
     let records = [
         assigned(attempt(1, 2, 2), 130),
         all_rows(1, TaskState::Ready, TaskState::Cancelled, Some(cancelled.clone()), 140),
@@ -408,7 +496,7 @@ fn a_restart_gets_back_what_is_not_over_and_a_greater_epoch() {
     };
     records.push(waiting);
     records.push(Record::JobCancelling { job: JobId(3), why: Cancellation::Interrupted, at: Timestamp(1) });
-    records.push(Record::JobForgotten { job: JobId(3) });
+    records.push(Record::JobForgotten { job: JobId(3), by: None, at: Timestamp(1) });
     let enrol = |node, named: &str, role| Record::NodeEnrolled {
         node: NodeId([node; 32]),
         role,
@@ -417,7 +505,7 @@ fn a_restart_gets_back_what_is_not_over_and_a_greater_epoch() {
     };
     records.push(enrol(7, "worker-1", Role::Worker));
     records.push(enrol(8, "worker-1", Role::Worker));
-    records.push(Record::WorkerDraining { node: NodeId([8; 32]), draining: true });
+    records.push(Record::WorkerDraining { node: NodeId([8; 32]), draining: true, act: act(9, "root", 2) });
     records.push(enrol(9, "worker-1", Role::Admin));
     desk.write(records);
 
@@ -534,7 +622,7 @@ fn forgotten_jobs_leave_no_row_behind() {
         records.push(ended(id, Outcome::Exited(0), KeptOutput::Inline("x".into()), 6));
     }
     records.extend(done(2, 0, 0, 7));
-    records.push(Record::JobForgotten { job: JobId(1) });
+    records.push(Record::JobForgotten { job: JobId(1), by: None, at: Timestamp(1) });
     let reader = desk.write(records);
     assert_eq!(numbers(&reader, &JobFilter::default(), ADMIN), [2]);
     assert_eq!(tasks(&reader, &of("1")), []);
@@ -613,7 +701,7 @@ fn record() -> impl Strategy<Value = Record> {
     ]);
     let kept =
         prop::sample::select(vec![KeptOutput::Nothing, KeptOutput::Inline("log".into()), KeptOutput::Uploaded(9)]);
-    (0..13, id, state, outcome, kept, 10u64..20).prop_map(|(kind, id, state, outcome, kept, at)| {
+    (0..14, id, state, outcome, kept, 10u64..20).prop_map(|(kind, id, state, outcome, kept, at)| {
         let (task, job, when) = (id.task, id.task.job, Timestamp(at));
         match kind {
             0..=2 => assigned(id, at),
@@ -631,6 +719,7 @@ fn record() -> impl Strategy<Value = Record> {
                 TaskState::Failed | TaskState::Cancelled => all_rows(job.0, state, TaskState::Ready, None, at),
                 _ => all_rows(job.0, TaskState::Ready, TaskState::Failed, Some(Outcome::DependencyFailed(job)), at),
             },
+            12 => Record::JobRetried { job, act: act(1, "anna", at) },
             _ => Record::JobCancelling { job, why: Cancellation::MaxFails, at: when },
         }
     })
@@ -667,7 +756,7 @@ proptest! {
         batch.retain(|record| !matches!(record, Record::RowsChanged { .. }));
         batch.insert(0, submitted(3, Items::Single));
         if forgets {
-            batch.push(Record::JobForgotten { job: JobId(1) });
+            batch.push(Record::JobForgotten { job: JobId(1), by: None, at: Timestamp(1) });
         }
         desk.write(batch.clone());
         let once = dump(&path);

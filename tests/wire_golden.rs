@@ -28,9 +28,10 @@ use octaskly::model::outcome::{
 };
 use octaskly::model::peers::{LinkedPeer, PeerMessage, PeerPurpose, PeerSelf, PeerStatus, PeerWelcome};
 use octaskly::model::pieces::{BlobHolder, BlobHolders, HoldersAsk, PieceAnswer, PieceAsk, PiecesAt, ReadPass};
-use octaskly::model::records::{DiskSpace, TaskCounts};
+use octaskly::model::records::{Act, DiskSpace, TaskCounts};
 use octaskly::model::requests::{
-    Failure, FailureCode, JobFilter, LogRequest, NodeKind, ReceivedOutput, Reply, Request, Submission, TaskFilter,
+    Changes, Failure, FailureCode, JobFilter, LogRequest, NodeKind, OwnerFilter, ReceivedOutput, Reply, Request,
+    Submission, TaskFilter,
 };
 use octaskly::model::selector::{Part, Selector};
 use octaskly::model::spec::{
@@ -42,9 +43,9 @@ use octaskly::model::views::{
     WorkerLack, WorkerState, WorkerView,
 };
 use octaskly::model::{
-    AttemptId, AttemptNo, Axis, Capacity, ClientId, Combination, Demand, Digest, Epoch, Fence, InstanceId, IntervalSet,
-    Items, JobId, JobSpec, MilliCpu, Millis, NodeId, NodeName, NumberList, NumberRange, Outcome, RawString, Role,
-    SealedSpec, TaskId, TaskIndex, TaskState, Timestamp,
+    Actor, AttemptId, AttemptNo, Axis, Capacity, ClientId, Combination, Demand, Digest, Epoch, Fence, InstanceId,
+    IntervalSet, Items, JobId, JobSpec, MilliCpu, Millis, NodeId, NodeName, NumberList, NumberRange, Outcome,
+    RawString, Role, SealedSpec, TaskId, TaskIndex, TaskState, Timestamp,
 };
 use octaskly::trust::grants::{BlobGrant, HandOver, TaskGrant};
 use octaskly::trust::roster::{Roster, RosterEntry, RosterEpoch};
@@ -402,11 +403,16 @@ golden!(outcome_keeps_its_bytes, "outcome.hex", Outcome, {
     "Unrepeatable": Outcome::Unrepeatable(_) => Outcome::Unrepeatable(Unrepeatable::OutputPassedOn),
     "Unrepeatable.StdinConsumed": Outcome::Unrepeatable(_) => Outcome::Unrepeatable(Unrepeatable::StdinConsumed),
     "DependencyFailed": Outcome::DependencyFailed(_) => Outcome::DependencyFailed(JobId(4)),
-    "Cancelled": Outcome::Cancelled(_) => Outcome::Cancelled(Cancellation::Requested(None)),
+    "Cancelled": Outcome::Cancelled(_) => Outcome::Cancelled(Cancellation::requested(None)),
 });
 
+fn anna() -> Actor {
+    Actor { key: NodeId([7; 32]).key_no(), name: name("anna") }
+}
+
 golden!(cancellation_keeps_its_bytes, "cancellation.hex", Cancellation, {
-    "Requested": Cancellation::Requested(_) => Cancellation::Requested(Some("wrong input".to_owned())),
+    "Requested": Cancellation::Requested { .. } => Cancellation::requested(Some("wrong input".to_owned())),
+    "RequestedBy": Cancellation::Requested { .. } => Cancellation::Requested { by: Some(anna()), reason: None },
     "Interrupted": Cancellation::Interrupted => Cancellation::Interrupted,
     "ClientGone": Cancellation::ClientGone => Cancellation::ClientGone,
     "MaxFails": Cancellation::MaxFails => Cancellation::MaxFails,
@@ -430,6 +436,7 @@ golden!(task_state_keeps_its_bytes, "task_state.hex", TaskState, {
 
 golden!(selector_keeps_its_bytes, "selector.hex", Selector, {
     "All": Selector::All => Selector::All,
+    "Everyone": Selector::Everyone => Selector::Everyone,
     "Last": Selector::Last => Selector::Last,
     "These": Selector::These(_) => Selector::These(vec![Part::Jobs(JobId(1), JobId(3)), Part::Task(TaskId::new(5, 3))]),
 });
@@ -450,10 +457,15 @@ golden!(request_keeps_its_bytes, "request.hex", Request, {
         resends: 8_388_608,
     },
     "Attend": Request::Attend { .. } => Request::Attend { job: JobId(5), client: ClientId(9), takes_over: false },
-    "Cancel": Request::Cancel { .. } => Request::Cancel { what: Selector::Last, why: Cancellation::Requested(None) },
+    "Cancel": Request::Cancel { .. } => Request::Cancel { what: Selector::Last, why: Cancellation::requested(None) },
     "Retry": Request::Retry { .. } => Request::Retry { what: Selector::job(JobId(5)), failed_only: true },
     "Forget": Request::Forget(_) => Request::Forget(Selector::All),
     "Jobs": Request::Jobs(_) => Request::Jobs(JobFilter { only: None, states: vec![TaskState::Running], limit: 50, ..JobFilter::default() }),
+    "JobsOfOwner": Request::Jobs(_) => Request::Jobs(JobFilter {
+        owner: Some(OwnerFilter::Named(name("anna"))),
+        ..JobFilter::default()
+    }),
+    "OwnJobs": Request::Jobs(_) => Request::Jobs(JobFilter { owner: Some(OwnerFilter::Me), ..JobFilter::default() }),
     "Tasks": Request::Tasks(_) => Request::Tasks(TaskFilter {
         of: Selector::job(JobId(5)),
         states: vec![],
@@ -471,7 +483,19 @@ golden!(request_keeps_its_bytes, "request.hex", Request, {
     "Revoke": Request::Revoke { .. } => Request::Revoke { name: name("worker-b"), kind: Some(NodeKind::Worker) },
     "RevokeClient": Request::Revoke { .. } => Request::Revoke { name: name("a"), kind: Some(NodeKind::Client) },
     "Clients": Request::Clients => Request::Clients,
-    "CreateToken": Request::CreateToken { .. } => Request::CreateToken { role: Role::Worker, uses: 3, lifetime: Millis(86_400_000) },
+    "CreateToken": Request::CreateToken { .. } => Request::CreateToken {
+        role: Role::Worker,
+        name: None,
+        uses: 3,
+        lifetime: Millis(86_400_000),
+    },
+    "CreateNamedToken": Request::CreateToken { .. } => Request::CreateToken {
+        role: Role::Client,
+        name: Some(name("anna")),
+        uses: 1,
+        lifetime: Millis(86_400_000),
+    },
+    "RenameClient": Request::RenameClient { .. } => Request::RenameClient { from: name("client-1"), to: name("anna") },
     "Tokens": Request::Tokens => Request::Tokens,
     "RevokeToken": Request::RevokeToken(_) => Request::RevokeToken(TokenId([7; 5])),
     "Drain": Request::Drain(_) => Request::Drain(name("worker-b")),
@@ -487,11 +511,13 @@ fn job_view() -> JobView {
         state: TaskState::Succeeded,
         tasks: TaskTotals { total: 1, succeeded: 1, ..TaskTotals::default() },
         owner: NodeId([1; 32]),
+        owner_name: name("anna"),
         submitted_at: Timestamp(1),
         started_at: Some(Timestamp(2)),
         ended_at: Some(Timestamp(3)),
         outcome: Some(Outcome::Exited(0)),
         cancelling: None,
+        retried: Some(Act { by: anna(), at: Timestamp(4) }),
         spec: Some(spec()),
     }
 }
@@ -541,6 +567,8 @@ fn worker_view() -> WorkerView {
         labels: BTreeMap::from([("os".to_owned(), "linux".to_owned())]),
         tasks_done: 3,
         shortage: Some(Shortage::Descriptors),
+        is_drained: true,
+        drain_act: Some(Act { by: anna(), at: Timestamp(4) }),
         outputs_to_copy: Some(2),
         traffic: FileTraffic::default(),
     }
@@ -573,11 +601,18 @@ golden!(reply_keeps_its_bytes, "reply.hex", Reply, {
     "Progress": Reply::Progress(_) => Reply::Progress(vec![job_view()]),
     "Streaming": Reply::Streaming => Reply::Streaming,
     "Wanted": Reply::Wanted(_) => Reply::Wanted(vec![wish()]),
+    "Changed": Reply::Changed(_) => Reply::Changed(Changes {
+        affected: 3,
+        jobs: 2,
+        owners: vec![(name("anna"), 2)],
+        absent: 1,
+    }),
     "Done": Reply::Done { .. } => Reply::Done { affected: 3 },
     "Jobs": Reply::Jobs(_) => Reply::Jobs(vec![job_view()]),
     "Tasks": Reply::Tasks(_) => Reply::Tasks(vec![task_view()]),
     "Explained": Reply::Explained(_) => Reply::Explained(vec![Explanation {
         task: id().task,
+        owner: name("anna"),
         state: TaskState::Ready,
         waits_for: None,
         workers: vec![WorkerLack { worker: name("worker-01"), lacks: vec!["slots: 4 of 4 taken".to_owned()], never: false }],
@@ -596,6 +631,7 @@ golden!(reply_keeps_its_bytes, "reply.hex", Reply, {
     "Tokens": Reply::Tokens(_) => Reply::Tokens(vec![TokenView {
         id: TokenId([7; 5]),
         role: Role::Worker,
+        name: Some(name("worker-01")),
         uses: 3,
         used: 1,
         created_at: Timestamp(5),

@@ -55,7 +55,7 @@ fn time() -> impl Strategy<Value = Timestamp> {
 
 fn cancellation() -> impl Strategy<Value = Cancellation> {
     prop_oneof![
-        option::of(any::<String>()).prop_map(Cancellation::Requested),
+        option::of(any::<String>()).prop_map(Cancellation::requested),
         Just(Cancellation::Interrupted),
         Just(Cancellation::ClientGone),
         Just(Cancellation::MaxFails),

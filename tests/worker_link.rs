@@ -245,7 +245,7 @@ async fn a_result_is_repeated_over_new_links_until_it_is_recorded() {
     second.hears_end(quick).await;
     second.say(DispatcherMessage::Recorded(vec![quick])).await;
     let (id, fence) = (slow.id, slow.fence);
-    let why = Cancellation::Requested(None);
+    let why = Cancellation::requested(None);
     second.say(DispatcherMessage::Cancel(vec![CancelAttempt { id, fence, grace: KILL_GRACE, why: why.clone() }])).await;
     let ended = second.hears_end(slow).await;
     assert_eq!(ended.report.outcome, Outcome::Cancelled(why));

@@ -87,7 +87,7 @@ impl Bench<'_> {
     pub async fn abandon(&self) {
         let Some(selected) = self.selected() else { return };
         let parting = async {
-            let why = Cancellation::Requested(Some("the bench is over".to_owned()));
+            let why = Cancellation::requested(Some("the bench is over".to_owned()));
             self.client.cancel(selected.clone(), why).await?;
             let jobs = self.with_open(|open| open.clone());
             let mut watch = self.client.watch(jobs).await?;

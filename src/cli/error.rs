@@ -89,6 +89,12 @@ pub(crate) enum CliError {
     /// Two bounds on how many tasks run at once.
     #[error("--at-most {0} and %{1} of --array differ")]
     TwoBounds(u32, u32),
+    /// `--everyone` with anything but `all`.
+    #[error("--everyone goes with `all` alone")]
+    EveryoneWithoutAll,
+    /// A person was asked and did not say yes.
+    #[error("nothing was changed: the answer was not yes")]
+    Declined,
     /// Nothing stands before `:::`, or the only argument is empty.
     #[error("there is no command to run")]
     NoCommand,
@@ -274,6 +280,7 @@ impl CliError {
             }
             Self::Value { source, .. } | Self::Secret { source, .. } => return source.hint(),
             Self::Conflict(..) => "leave one of them out",
+            Self::EveryoneWithoutAll => "jobs named by their numbers may be anyone's, for an admin",
             Self::NoCommand => "write it behind the options: octaskly run -- CMD…",
             Self::NothingToLink(_) => "write a first list before it: CMD… ::: a b :::+ 1 2",
             Self::NoFile(_) => "name a file with a line for each item, or - for stdin",
@@ -304,6 +311,7 @@ impl CliError {
             | Self::Manifest(_)
             | Self::Unasked { .. }
             | Self::Unreadable { .. }
+            | Self::Declined
             | Self::Resumed(_)
             | Self::Telemetry(_)
             | Self::Runtime(_)
@@ -321,6 +329,7 @@ impl CliError {
             | Self::Value { .. }
             | Self::Secret { .. }
             | Self::Conflict(..)
+            | Self::EveryoneWithoutAll
             | Self::NoCommand
             | Self::NothingToLink(_)
             | Self::NoFile(_)
@@ -342,6 +351,7 @@ impl CliError {
                 exit::OURS
             }
             Self::NothingSelected(_)
+            | Self::Declined
             | Self::Resumed(_)
             | Self::Files(_)
             | Self::Manifest(_)

@@ -53,12 +53,26 @@ impl Client {
         }
     }
 
-    /// Makes a token that turns `uses` keys into nodes of `role` during `lifetime`.
+    /// Gives the client or admin called `from` another name; says whether that was news.
     ///
     /// # Errors
-    /// When it is out of bounds, as many tokens are kept as may be, or the link breaks.
-    pub async fn create_token(&self, role: Role, uses: u32, lifetime: Millis) -> Result<CreatedToken, ClientError> {
-        match self.ask(&Request::CreateToken { role, uses, lifetime }).await? {
+    /// When nobody is called `from`, another one is called `to`, or the link breaks.
+    pub async fn rename_client(&self, from: NodeName, to: NodeName) -> Result<bool, ClientError> {
+        Ok(self.ask_done("rename", &Request::RenameClient { from, to }).await? > 0)
+    }
+
+    /// Makes a token that turns `uses` keys into nodes of `role`, called `name`, during `lifetime`.
+    ///
+    /// # Errors
+    /// When it is out of bounds, the name is taken, as many tokens are kept as may be, or the link breaks.
+    pub async fn create_token(
+        &self,
+        role: Role,
+        name: Option<NodeName>,
+        uses: u32,
+        lifetime: Millis,
+    ) -> Result<CreatedToken, ClientError> {
+        match self.ask(&Request::CreateToken { role, name, uses, lifetime }).await? {
             Reply::TokenCreated { token, id } => Ok(CreatedToken { token, id }),
             other => Err(unexpected("token", other)),
         }

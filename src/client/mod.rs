@@ -27,7 +27,7 @@ use crate::model::examination::Examination;
 use crate::model::handshake::Welcome;
 use crate::model::limits::MAX_FRAME;
 use crate::model::outcome::Cancellation;
-use crate::model::requests::{JobFilter, LogRequest, ReceivedOutput, Reply, Request, Submission, TaskFilter};
+use crate::model::requests::{Changes, JobFilter, LogRequest, ReceivedOutput, Reply, Request, Submission, TaskFilter};
 use crate::model::selector::Selector;
 use crate::model::views::{Explanation, JobView, PeerView, StatusView, TaskView, WorkerView};
 use crate::model::{ClientId, JobId, NodeId, TaskId};
@@ -150,28 +150,28 @@ impl Client {
         Ok(LogStream::new(send, recv))
     }
 
-    /// Ends jobs or tasks; returns how many tasks were not ended before.
+    /// Ends jobs or tasks: of `all` this client's own, of `Everyone` those of every owner.
     ///
     /// # Errors
-    /// When one is unknown or somebody else's, or the link breaks.
-    pub async fn cancel(&self, what: Selector, why: Cancellation) -> Result<u64, ClientError> {
-        self.ask_done("cancel", &Request::Cancel { what, why }).await
+    /// When one is unknown or another owner's, everyone's are meant by a client that is no admin, or the link breaks.
+    pub async fn cancel(&self, what: Selector, why: Cancellation) -> Result<Changes, ClientError> {
+        self.ask_changes("cancel", &Request::Cancel { what, why }).await
     }
 
-    /// Queues failed (and, unless `failed_only`, cancelled) tasks again; returns how many.
+    /// Queues failed (and, unless `failed_only`, cancelled) tasks again; means jobs as [`Client::cancel`] does.
     ///
     /// # Errors
-    /// When one is unknown or somebody else's, or the link breaks.
-    pub async fn retry(&self, what: Selector, failed_only: bool) -> Result<u64, ClientError> {
-        self.ask_done("retry", &Request::Retry { what, failed_only }).await
+    /// As for [`Client::cancel`].
+    pub async fn retry(&self, what: Selector, failed_only: bool) -> Result<Changes, ClientError> {
+        self.ask_changes("retry", &Request::Retry { what, failed_only }).await
     }
 
-    /// Removes ended jobs with their tasks and logs; returns how many jobs.
+    /// Removes ended jobs with their tasks and logs; means jobs as [`Client::cancel`] does.
     ///
     /// # Errors
-    /// When one is unknown, somebody else's or still active, or the link breaks.
-    pub async fn forget(&self, what: Selector) -> Result<u64, ClientError> {
-        self.ask_done("forget", &Request::Forget(what)).await
+    /// As for [`Client::cancel`], and when one has not ended.
+    pub async fn forget(&self, what: Selector) -> Result<Changes, ClientError> {
+        self.ask_changes("forget", &Request::Forget(what)).await
     }
 
     /// Jobs by `filter`, newest first.
@@ -254,6 +254,13 @@ impl Client {
     async fn ask_done(&self, what: &'static str, request: &Request) -> Result<u64, ClientError> {
         match self.ask(request).await? {
             Reply::Done { affected } => Ok(affected),
+            other => Err(unexpected(what, other)),
+        }
+    }
+
+    async fn ask_changes(&self, what: &'static str, request: &Request) -> Result<Changes, ClientError> {
+        match self.ask(request).await? {
+            Reply::Changed(changes) => Ok(changes),
             other => Err(unexpected(what, other)),
         }
     }

@@ -36,7 +36,23 @@ impl NodeId {
         text.truncate(10);
         text
     }
+
+    /// The number that stands for a client's key where a whole key would be too much.
+    #[must_use]
+    pub fn key_no(&self) -> KeyNo {
+        let mut first = [0; 8];
+        first.copy_from_slice(&self.0[..8]);
+        // SQLite's integers have a sign: 63 bits are left.
+        KeyNo(u64::from_be_bytes(first) >> 1)
+    }
 }
+
+/// A client or admin in records and outcomes: the first 63 bits of its key.
+///
+/// To make a key that has the number of another one takes 2^63 tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeyNo(pub u64);
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -165,6 +165,8 @@ pub const MAX_SLOTS: u32 = MAX_BATCH as u32;
 pub const MAX_JOINING: usize = 64;
 /// Revoked keys kept; beyond them the oldest are strangers again.
 pub const MAX_REVOKED: usize = 10_000;
+/// Removed jobs of which it is still known who removed them: a megabyte of rows.
+pub const REMOVED_KEPT: u64 = 10_000;
 /// How long lists show a revoked node.
 pub const REVOKED_SHOWN: Millis = Millis::from_secs(24 * 3600);
 

@@ -41,12 +41,13 @@ pub use demand::{Capacity, Demand, MilliCpu};
 pub use digest::Digest;
 pub use files::{BlobRef, Content};
 pub use ids::{
-    AttemptId, AttemptNo, ClientId, Epoch, Fence, InstanceId, JobId, LinkId, NodeId, RequestId, TaskId, TaskIndex,
+    AttemptId, AttemptNo, ClientId, Epoch, Fence, InstanceId, JobId, KeyNo, LinkId, NodeId, RequestId, TaskId,
+    TaskIndex,
 };
 pub use intervals::IntervalSet;
 pub use item_list::ItemList;
 pub use items::{Item, Items};
-pub use node::{NodeName, Role};
+pub use node::{Actor, NodeName, Role};
 pub use number_list::{NumberList, NumberRange};
 pub use outcome::{AttemptReport, Cause, JobState, Outcome, TaskState};
 pub use raw::RawString;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::limits::MAX_NODE_NAME;
-use super::{Capacity, Digest, spec::Isolation};
+use super::{Capacity, Digest, KeyNo, spec::Isolation};
 
 /// What an enrolled key may do. Looked up in the dispatcher's registry, never taken from the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,6 +47,32 @@ impl NodeName {
     }
 }
 
+/// What a client calls itself where the name of an owner is wanted. No client is called this.
+pub const ME: &str = "me";
+
+impl NodeName {
+    /// The valid name that is nearest to `text`; `None` when nothing of it can be used.
+    #[must_use]
+    pub fn nearest(text: &str) -> Option<Self> {
+        nearest(text)?.parse().ok()
+    }
+
+    /// The same name with a number behind it; its end gives way where that would be too long.
+    #[must_use]
+    pub fn numbered(&self, number: u64) -> Self {
+        let suffix = format!("-{number}");
+        let mut text = self.0.clone();
+        text.truncate(MAX_NODE_NAME - suffix.len());
+        Self(text + &suffix)
+    }
+
+    /// What a client is called whose name is not known any more.
+    #[must_use]
+    pub fn of_forgotten(key: KeyNo) -> Self {
+        Self(format!("client-{:016x}", key.0))
+    }
+}
+
 /// Why a text is no node name, with the nearest one that is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is not a valid name")]
@@ -68,7 +94,8 @@ impl FromStr for NodeName {
         if valid {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NodeNameError { given: text.to_owned(), nearest: nearest(text) })
+            let nearest = nearest(text).unwrap_or_else(|| "worker-1".to_owned());
+            Err(NodeNameError { given: text.to_owned(), nearest })
         }
     }
 }
@@ -93,8 +120,8 @@ impl fmt::Display for NodeName {
     }
 }
 
-/// The valid name closest to `text`: lower case, runs of anything else become one dash.
-fn nearest(text: &str) -> String {
+/// The valid name closest to `text`: lower case, runs of anything else become one dash. `None` when nothing is left.
+fn nearest(text: &str) -> Option<String> {
     let mut name = String::new();
     for c in text.trim().chars().flat_map(char::to_lowercase) {
         match c {
@@ -106,7 +133,16 @@ fn nearest(text: &str) -> String {
     let mut name: String = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
     name.truncate(MAX_NODE_NAME);
     let name = name.trim_end_matches('-');
-    if name.is_empty() { "worker-1".to_owned() } else { name.to_owned() }
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// A client or admin that did something. Stored as its number; its name is looked up when it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// Which key.
+    pub key: KeyNo,
+    /// What it is called, or was called last.
+    pub name: NodeName,
 }
 
 /// What a worker says of itself when it joins.

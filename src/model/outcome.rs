@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compact::as_array;
 use super::files::TaskFiles;
-use super::{Millis, RawString, Timestamp};
+use super::{Actor, Millis, RawString, Timestamp};
 
 /// How one attempt ended. Everything a person is told about a failure derives from this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,8 +93,15 @@ pub enum SpawnFailureKind {
 /// Who or what ended a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cancellation {
-    /// `octaskly cancel`, with its `--reason`.
-    Requested(Option<String>),
+    /// `octaskly cancel`.
+    Requested {
+        /// Who asked. `None` in a client's request, where the dispatcher fills it in, and when the dispatcher itself
+        /// ended an attempt.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Actor>,
+        /// `--reason`.
+        reason: Option<String>,
+    },
     /// Ctrl-C in `octaskly run`.
     Interrupted,
     /// The client of a `run` was gone for longer than its `--client-grace`.
@@ -103,6 +110,32 @@ pub enum Cancellation {
     MaxFails,
     /// Another attempt of the same task had brought a result. Attempts end so, never tasks.
     Superseded,
+}
+
+impl Cancellation {
+    /// What a client asks for with this reason; the dispatcher fills in who it is.
+    #[must_use]
+    pub fn requested(reason: Option<String>) -> Self {
+        Self::Requested { by: None, reason }
+    }
+
+    /// Who asked for it.
+    #[must_use]
+    pub fn by(&self) -> Option<&Actor> {
+        match self {
+            Self::Requested { by, .. } => by.as_ref(),
+            Self::Interrupted | Self::ClientGone | Self::MaxFails | Self::Superseded => None,
+        }
+    }
+
+    /// What they gave as the reason.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Requested { reason, .. } => reason.as_deref(),
+            Self::Interrupted | Self::ClientGone | Self::MaxFails | Self::Superseded => None,
+        }
+    }
 }
 
 impl Outcome {
@@ -189,8 +222,11 @@ impl fmt::Display for Outcome {
             Self::Lost => f.write_str("was lost with its worker"),
             Self::Unrepeatable(why) => write!(f, "was lost with its worker and cannot be repeated: {why}"),
             Self::DependencyFailed(job) => write!(f, "was not started: job {job} did not succeed"),
-            Self::Cancelled(Cancellation::Requested(None)) => f.write_str("was cancelled"),
-            Self::Cancelled(Cancellation::Requested(Some(reason))) => write!(f, "was cancelled: {reason}"),
+            Self::Cancelled(Cancellation::Requested { by, reason }) => {
+                f.write_str("was cancelled")?;
+                by.iter().try_for_each(|by| write!(f, " by {}", by.name))?;
+                reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
+            }
             Self::Cancelled(Cancellation::Interrupted) => f.write_str("was interrupted"),
             Self::Cancelled(Cancellation::ClientGone) => {
                 f.write_str("was cancelled: its client was gone for longer than --client-grace allows")

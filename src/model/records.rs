@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::outcome::{Cancellation, Unrepeatable};
 use super::trust::Token;
 use super::{
-    AttemptId, AttemptNo, AttemptReport, Digest, Epoch, Fence, JobId, Millis, NodeId, NodeName, Role, SealedSpec,
-    TaskId, TaskState, Timestamp,
+    Actor, AttemptId, AttemptNo, AttemptReport, Digest, Epoch, Fence, JobId, Millis, NodeId, NodeName, Role,
+    SealedSpec, TaskId, TaskState, Timestamp,
 };
 
 /// The number a shell gives to one appended batch of records: ascending from 1 within a start.
@@ -169,6 +169,13 @@ pub enum Record {
         /// When.
         at: Timestamp,
     },
+    /// Somebody had tasks of the job done again (`retry`).
+    JobRetried {
+        /// Which job.
+        job: JobId,
+        /// Who and when.
+        act: Act,
+    },
     /// Outputs of a task were lost and made again by a task of another job: what that has left takes their place.
     OutputsRemade {
         /// Whose.
@@ -180,6 +187,10 @@ pub enum Record {
     JobForgotten {
         /// Which job.
         job: JobId,
+        /// Who had it removed; `None` when it was kept for long enough.
+        by: Option<Actor>,
+        /// When.
+        at: Timestamp,
     },
     /// A key may act in a role under a name. Whatever key had that name in that role before is dropped by it.
     NodeEnrolled {
@@ -198,6 +209,8 @@ pub enum Record {
         node: NodeId,
         /// Whether it drains.
         draining: bool,
+        /// Who said so, and when.
+        act: Act,
     },
     /// A worker joined from here; see `WorkerProfile::place`.
     WorkerPlaced {
@@ -230,6 +243,15 @@ pub enum Record {
     PowerLossesSettled,
 }
 
+/// Who did something, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Act {
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// A job as it was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubmittedJob {
@@ -239,7 +261,7 @@ pub struct SubmittedJob {
     pub spec: SealedSpec,
     /// Who submitted it.
     pub owner: NodeId,
-    /// The key that keeps it from being queued twice.
+    /// The key that keeps its owner from queueing it twice.
     pub idempotency_key: String,
     /// When.
     pub at: Timestamp,
@@ -324,6 +346,8 @@ pub struct RestoredJob {
     pub cancelling: Option<Cancellation>,
     /// Whether it had ended and goes on by `retry`: nobody has to be its client.
     pub reopened: bool,
+    /// Who had tasks of it done again last.
+    pub retried: Option<Act>,
     /// When its first attempt was assigned.
     pub started_at: Option<Timestamp>,
     /// The greatest attempt number that any of its tasks has had; 0 when none was tried.
@@ -386,6 +410,8 @@ pub struct EnrolledNode {
     pub draining: bool,
     /// Workers only: where its key was locked when it joined last; see `WorkerProfile::place`.
     pub place: Option<Digest>,
+    /// Workers only: who drained or resumed it last.
+    pub drain_act: Option<Act>,
     /// When it was enrolled.
     pub enrolled_at: Timestamp,
     /// When it was revoked, if it was: it is never let in again, and its name is free for others.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::compact::{batch, rows};
 use super::examination::Examination;
 use super::files::{BlobRef, BlobWish};
+use super::limits::MAX_ROWS;
 use super::outcome::Cancellation;
 use super::selector::Selector;
 use super::trust::{ClientView, TokenId, TokenView};
@@ -92,10 +93,20 @@ pub enum Request {
     },
     /// Admins: enrolled clients and admins.
     Clients,
+    /// Admins: give a client or admin another name, which all its jobs show at once.
+    RenameClient {
+        /// What it is called.
+        from: NodeName,
+        /// What it is to be called.
+        to: NodeName,
+    },
     /// Admins: make a token.
     CreateToken {
         /// What its bearer becomes: admin, client or worker.
         role: Role,
+        /// What its bearer is called; `None` lets the dispatcher make a name up.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<NodeName>,
         /// How many keys may be enrolled with it, at least 1.
         uses: u32,
         /// How long it enrols anybody.
@@ -162,11 +173,23 @@ pub struct JobFilter {
     /// In one of these states; empty is any.
     #[serde(deserialize_with = "states")]
     pub states: Vec<TaskState>,
+    /// Only this owner's; `None` is every owner's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerFilter>,
     /// Older than this job, for paging.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<JobId>,
     /// At most this many, newest first; 0 means the server's bound.
     pub limit: u32,
+}
+
+/// Whose jobs to list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OwnerFilter {
+    /// The asker's own.
+    Me,
+    /// Those of the client called this, or of clients that were called this when they were revoked.
+    Named(NodeName),
 }
 
 /// Which tasks to list.
@@ -208,9 +231,11 @@ pub enum Reply {
     Streaming,
     /// These pieces of blobs are not there.
     Wanted(#[serde(deserialize_with = "batch")] Vec<BlobWish>),
-    /// How many tasks (cancel, retry) or jobs (forget) it touched.
+    /// What a cancel, retry or forget changed.
+    Changed(Changes),
+    /// It is done.
     Done {
-        /// That many.
+        /// How many of what was named were not so before.
         affected: u64,
     },
     /// Jobs.
@@ -240,6 +265,36 @@ pub enum Reply {
     Peers(#[serde(deserialize_with = "rows")] Vec<PeerView>),
     /// To [`Request::Examine`].
     Examined(Box<Examination>),
+}
+
+/// What a cancel, retry or forget changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Tasks that are ended (cancel) or queued again (retry); to forget, the same as `jobs`.
+    pub affected: u64,
+    /// Jobs that they belong to.
+    pub jobs: u64,
+    /// Whose these jobs are, by name, with how many each of them has.
+    #[serde(deserialize_with = "rows")]
+    pub owners: Vec<(NodeName, u64)>,
+    /// Numbers within the ranges named under which the asker sees no job.
+    pub absent: u64,
+}
+
+impl Changes {
+    /// Adds what another part of the same request changed. Jobs are counted once in each part.
+    pub fn add(&mut self, more: Self) {
+        self.affected += more.affected;
+        self.jobs += more.jobs;
+        self.absent += more.absent;
+        for (owner, jobs) in more.owners {
+            match self.owners.binary_search_by(|(known, _)| known.cmp(&owner)) {
+                Ok(at) => self.owners[at].1 += jobs,
+                Err(at) if self.owners.len() < MAX_ROWS as usize => self.owners.insert(at, (owner, jobs)),
+                Err(_) => {}
+            }
+        }
+    }
 }
 
 /// Why a request failed: a code for programs, a sentence for people, and what to do.

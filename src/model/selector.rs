@@ -15,8 +15,10 @@ const MAX_PARTS: usize = MAX_ROWS as usize;
 /// A set of jobs and tasks, by what a person typed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Selector {
-    /// Every job the asker may see.
+    /// Every job that the asker may see; to cancel, retry and forget, every job of its own.
     All,
+    /// Every job of every owner, which only an admin may mean: `all` with `--everyone`.
+    Everyone,
     /// The job submitted last by the asker.
     Last,
     /// These.
@@ -138,6 +140,7 @@ impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("all"),
+            Self::Everyone => f.write_str("all --everyone"),
             Self::Last => f.write_str("last"),
             Self::These(parts) => {
                 for (i, part) in parts.iter().enumerate() {

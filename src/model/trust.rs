@@ -62,6 +62,9 @@ pub struct Token {
     pub hash: Digest,
     /// What its bearer becomes.
     pub role: Role,
+    /// What its bearer is called; the second one and on get a number behind it. `None`: a name is made up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<NodeName>,
     /// How many keys may be enrolled with it.
     pub uses: u32,
     /// Which were, in order; presenting it again with one of these keys takes no further use.
@@ -106,6 +109,9 @@ pub struct TokenView {
     pub id: TokenId,
     /// What its bearer becomes.
     pub role: Role,
+    /// What its bearer is called, when that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<NodeName>,
     /// How many keys may be enrolled with it.
     pub uses: u32,
     /// How many were.

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{FileTraffic, TaskFiles};
 use super::obstacle::Shortage;
 use super::outcome::{Cancellation, Unrepeatable};
-use super::records::DiskSpace;
-use super::records::TaskCounts;
+use super::records::{Act, DiskSpace, TaskCounts};
 use super::{
     AttemptId, Digest, Fence, JobId, JobState, Millis, NodeId, NodeName, Outcome, Role, SealedSpec, TaskId, TaskState,
     Timestamp,
@@ -27,6 +26,8 @@ pub struct JobView {
     pub tasks: TaskTotals,
     /// Who submitted it.
     pub owner: NodeId,
+    /// What they are called, or were called last.
+    pub owner_name: NodeName,
     /// When it was accepted.
     pub submitted_at: Timestamp,
     /// When its first attempt was assigned.
@@ -38,6 +39,9 @@ pub struct JobView {
     /// Why it is, or was, ended before its time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelling: Option<Cancellation>,
+    /// Who had tasks of it done again last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried: Option<Act>,
     /// The spec, when one job was asked for.
     pub spec: Option<SealedSpec>,
 }
@@ -268,6 +272,12 @@ pub struct WorkerView {
     /// What it is short of, so that it starts nothing for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shortage: Option<Shortage>,
+    /// Whether it is to get no new work, whatever it is doing.
+    #[serde(default)]
+    pub is_drained: bool,
+    /// Who drained or resumed it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_act: Option<Act>,
     /// While it drains: outputs that it alone has and that are still to be copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs_to_copy: Option<u64>,
@@ -281,6 +291,8 @@ pub struct WorkerView {
 pub struct Explanation {
     /// Which task.
     pub task: TaskId,
+    /// Whose it is.
+    pub owner: NodeName,
     /// Where it stands.
     pub state: TaskState,
     /// What it waits for when that is no worker's fault: a dependency, a backoff, `%MAX`, a task ahead.

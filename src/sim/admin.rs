@@ -7,7 +7,7 @@
 
 use super::client::Question;
 use super::cluster::{Cluster, Event, key};
-use crate::engine::dispatcher::Call;
+use crate::engine::dispatcher::{Call, WantedToken};
 use crate::model::requests::Reply;
 use crate::model::{Digest, Millis, RequestId, Role};
 
@@ -84,7 +84,13 @@ impl Cluster {
             What::Drain(_) => Call::Drain { name: name()?, draining: true },
             What::Resume => Call::Drain { name: name()?, draining: false },
             What::Revoke => Call::Revoke { name: name()?, kind: None },
-            What::Admit => Call::CreateToken { hash: secret(request), role: Role::Worker, uses: 1, lifetime: LIFETIME },
+            What::Admit => Call::CreateToken(WantedToken {
+                hash: secret(request),
+                role: Role::Worker,
+                name: None,
+                uses: 1,
+                lifetime: LIFETIME,
+            }),
         })
     }
 

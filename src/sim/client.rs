@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::cluster::{Cluster, Event};
 use super::network::Party;
 use super::workload::Wish;
-use crate::engine::dispatcher::{Call, Inbound};
+use crate::engine::dispatcher::{Call, Inbound, Whose};
 use crate::model::outcome::{Cancellation, Unrepeatable};
 use crate::model::requests::{Failure, FailureCode, Reply, Submission};
 use crate::model::selector::Part;
@@ -212,19 +212,19 @@ impl Cluster {
                 self.acknowledged(number, job);
                 true
             }
-            (Question::Cancel(_), Reply::Done { .. } | Reply::Failed(_)) => {
+            (Question::Cancel(_), Reply::Changed(_) | Reply::Failed(_)) => {
                 self.errands[number].cancelling = false;
                 true
             }
             (Question::Shown(_), Reply::Done { .. } | Reply::Failed(_)) => true,
-            (Question::Retry(_), Reply::Done { .. } | Reply::Failed(_)) => {
+            (Question::Retry(_), Reply::Changed(_) | Reply::Failed(_)) => {
                 self.turn_to(number, Next::Watch);
                 true
             }
             (Question::Forget(job), Reply::Failed(Failure { code: FailureCode::Conflict, .. })) => {
                 panic!("job {job} has ended and cannot be forgotten")
             }
-            (Question::Forget(_), Reply::Done { .. } | Reply::Failed(_)) => {
+            (Question::Forget(_), Reply::Changed(_) | Reply::Failed(_)) => {
                 self.turn_to(number, Next::Done);
                 true
             }
@@ -307,7 +307,8 @@ impl Cluster {
         let call = match question {
             Question::Submit(number) => {
                 let errand = &self.errands[number];
-                let before = store.job_by_key(&errand.wish.key).filter(|job| !known(*job));
+                let before =
+                    store.job_by_key(self.clients[errand.client].key, &errand.wish.key).filter(|job| !known(*job));
                 if let Some(job) = before {
                     return self.reply_from_store(link, request, Reply::Submitted { job, unplaceable: None });
                 }
@@ -332,17 +333,21 @@ impl Cluster {
             }
             Question::Cancel(job) => {
                 let parts = vec![Part::Jobs(job, job)];
-                Call::Cancel { parts, why: Cancellation::Requested(None) }
+                Call::Cancel { parts, whose: Whose::Allowed, why: Cancellation::requested(None) }
             }
             Question::Retry(job) => {
                 let parts = vec![Part::Jobs(job, job)];
                 Call::Retry {
                     parts,
+                    whose: Whose::Allowed,
                     failed_only: request.0.is_multiple_of(2),
                     recalled: store.recall(job).into_iter().collect(),
                 }
             }
-            Question::Forget(job) => Call::Forget { jobs: vec![job] },
+            Question::Forget(job) => {
+                let jobs = store.jobs.get(&job).map(|row| (job, row.submitted.owner)).into_iter().collect();
+                Call::Forget { jobs, whose: Whose::Own }
+            }
             Question::Chore(number) => match self.chore_call(number, request) {
                 Some(call) => call,
                 None => return,

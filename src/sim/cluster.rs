@@ -329,6 +329,8 @@ impl Cluster {
 /// The key of node `number` of a kind.
 pub(super) fn key(kind: u8, number: usize) -> NodeId {
     let mut key = [kind; 32];
+    // Among the first 63 bits, by which clients are told apart.
+    key[1..5].copy_from_slice(&(number as u32).to_be_bytes());
     key[24..].copy_from_slice(&(number as u64).to_be_bytes());
     NodeId(key)
 }

@@ -95,8 +95,8 @@ impl Cluster {
         engine.check_invariants();
         node.engine = Some(engine);
         for (key, job) in &self.ledger.acknowledged {
-            let kept = node.synced.job_by_key(key) == Some(*job) || self.ledger.forgettable.contains(job);
-            assert!(kept, "job {job} was acknowledged and is gone");
+            let row = node.synced.jobs.get(job).filter(|row| row.submitted.idempotency_key == *key);
+            assert!(row.is_some() || self.ledger.forgettable.contains(job), "job {job} was acknowledged and is gone");
         }
         self.ledger.tallies.dispatcher_restarts += 1;
         self.with_dispatcher(|_, _| {});

@@ -24,7 +24,7 @@ pub(super) struct Projection {
     /// Not settled yet.
     power_losses: Vec<PowerLoss>,
     uptime: Millis,
-    keys: BTreeMap<String, JobId>,
+    keys: BTreeMap<(NodeId, String), JobId>,
     epoch: u32,
     last_job: u64,
     /// Greatest fence of any assignment.
@@ -71,18 +71,20 @@ impl Projection {
             state: row.ended.unwrap_or_else(|| row.totals().state()),
             tasks: row.totals(),
             owner: submitted.owner,
+            owner_name: self.nodes.get(&submitted.owner)?.name.clone(),
             submitted_at: submitted.at,
             started_at: None,
             ended_at: None,
             outcome: None,
             cancelling: row.cancelling.clone(),
+            retried: row.retried.clone(),
             spec: None,
         })
     }
 
-    /// The job that was submitted with `key`.
-    pub(super) fn job_by_key(&self, key: &str) -> Option<JobId> {
-        self.keys.get(key).copied()
+    /// The job that `owner` submitted with `key`.
+    pub(super) fn job_by_key(&self, owner: NodeId, key: &str) -> Option<JobId> {
+        self.keys.get(&(owner, key.to_owned())).copied()
     }
 
     /// The fence of a live attempt.
@@ -150,30 +152,34 @@ impl Projection {
             Record::JobReopened { job, .. } => self.job(*job).reopen(),
             // Outputs are not followed here.
             Record::OutputsRemade { .. } => {}
-            Record::JobForgotten { job } => {
+            Record::JobRetried { job, act } => self.job(*job).retried = Some(act.clone()),
+            Record::JobForgotten { job, .. } => {
                 // Written twice when a client asks again before the first is known to be done.
                 if let Some(gone) = self.jobs.remove(job) {
                     assert!(gone.ended.is_some(), "job {job} is forgotten before it ended");
-                    self.keys.remove(&gone.submitted.idempotency_key);
+                    self.keys.remove(&(gone.submitted.owner, gone.submitted.idempotency_key.clone()));
                 }
             }
             Record::NodeEnrolled { node, role, name, at } => {
                 assert!(!self.is_revoked(*node), "a revoked key is enrolled again");
-                let draining = self.nodes.get(node).is_some_and(|known| known.draining);
-                let place = self.nodes.get(node).and_then(|known| known.place);
+                let (draining, drain_act, place) = match self.nodes.get(node) {
+                    Some(known) => (known.draining, known.drain_act.clone(), known.place),
+                    None => (false, None, None),
+                };
                 let same_name = |known: &EnrolledNode| known.role == *role && known.name == *name;
                 self.nodes.retain(|other, known| other == node || known.revoked_at.is_some() || !same_name(known));
-                let (node, role, name) = (*node, *role, name.clone());
-                let enrolled = EnrolledNode { node, role, name, draining, place, enrolled_at: *at, revoked_at: None };
+                let (node, role, name, enrolled_at, revoked_at) = (*node, *role, name.clone(), *at, None);
+                let enrolled = EnrolledNode { node, role, name, draining, drain_act, place, enrolled_at, revoked_at };
                 self.nodes.insert(node, enrolled);
             }
             Record::WorkerPlaced { node, place } => {
                 let Some(known) = self.nodes.get_mut(node) else { panic!("a stranger is placed") };
                 known.place = Some(*place);
             }
-            Record::WorkerDraining { node, draining } => {
+            Record::WorkerDraining { node, draining, act } => {
                 let Some(known) = self.nodes.get_mut(node) else { panic!("a stranger drains") };
                 known.draining = *draining;
+                known.drain_act = Some(act.clone());
             }
             Record::NodeRevoked { node, at } => {
                 let Some(known) = self.nodes.get_mut(node) else { panic!("a stranger is revoked") };
@@ -194,7 +200,7 @@ impl Projection {
         let job = submitted.job;
         assert!(job.0 > self.last_job, "job {job} is not newer than job {}", self.last_job);
         self.last_job = job.0;
-        let before = self.keys.insert(submitted.idempotency_key.clone(), job);
+        let before = self.keys.insert((submitted.owner, submitted.idempotency_key.clone()), job);
         assert!(before.is_none(), "key {} makes a second job", submitted.idempotency_key);
         self.jobs.insert(job, JobRow::new(submitted.clone()));
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::outcome::Cancellation;
-use crate::model::records::{RestoredAttempt, RestoredJob, RestoredTask, SubmittedJob, TaskCounts};
+use crate::model::records::{Act, RestoredAttempt, RestoredJob, RestoredTask, SubmittedJob, TaskCounts};
 use crate::model::views::TaskTotals;
 use crate::model::{AttemptNo, IntervalSet, JobState, Outcome, TaskId, TaskState, Timestamp};
 
@@ -17,6 +17,7 @@ pub(super) struct JobRow {
     pub(super) submitted: Arc<SubmittedJob>,
     pub(super) cancelling: Option<Cancellation>,
     reopened: bool,
+    pub(super) retried: Option<Act>,
     pub(super) rest: TaskState,
     /// Tasks with a row of their own, by index.
     pub(super) tasks: BTreeMap<u64, TaskRow>,
@@ -50,6 +51,7 @@ impl JobRow {
             submitted,
             cancelling: None,
             reopened: false,
+            retried: None,
             rest: TaskState::Ready,
             tasks: BTreeMap::new(),
             tallies: BTreeMap::new(),
@@ -165,6 +167,7 @@ impl JobRow {
             submitted: self.submitted.clone(),
             cancelling: self.cancelling.clone(),
             reopened: self.reopened,
+            retried: self.retried.clone(),
             started_at: self.started_at,
             last_attempt: self.last_attempt,
             rest: self.rest,

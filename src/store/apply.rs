@@ -13,8 +13,9 @@ use super::sweeps::Sweep;
 use super::task_rows::{TaskRow, TaskRows};
 use super::writer::Apply;
 use super::{StoreError, boot, files, membership, numbering};
+use crate::model::limits::REMOVED_KEPT;
 use crate::model::records::{Record, SubmittedJob};
-use crate::model::{Items, JobId, Outcome, TaskState, Timestamp};
+use crate::model::{Actor, Items, JobId, Outcome, TaskState, Timestamp};
 
 /// Rows of one forgotten job removed at a time; a few milliseconds.
 const TIDY_ROWS: i64 = 2000;
@@ -64,11 +65,11 @@ impl Apply for Records {
                 self.tasks.all_changed(connection, *job, sweep)
             }
             Record::JobCancelling { job, why, .. } => {
-                let (word, text) = cancellation(why);
+                let (word, by, text) = cancellation(Some(why));
                 run(
                     connection,
-                    "UPDATE jobs SET cancelling = ?2, cancelling_text = ?3 WHERE job = ?1",
-                    params![int(job.0), word, text],
+                    "UPDATE jobs SET cancelling = ?2, cancelling_by = ?3, cancelling_text = ?4 WHERE job = ?1",
+                    params![int(job.0), word, by, text],
                 )
             }
             Record::JobEnded { job, state: ended, at, uptime } => run(
@@ -79,13 +80,18 @@ impl Apply for Records {
             Record::JobReopened { job, .. } => run(
                 connection,
                 "UPDATE jobs SET ended_at = NULL, ended_state = NULL, ended_uptime = NULL, cancelling = NULL,
-                    cancelling_text = NULL, reopened = 1 WHERE job = ?1",
+                    cancelling_by = NULL, cancelling_text = NULL, reopened = 1 WHERE job = ?1",
                 params![int(job.0)],
             ),
+            Record::JobRetried { job, act } => run(
+                connection,
+                "UPDATE jobs SET retried_by = ?2, retried_at = ?3 WHERE job = ?1",
+                params![int(job.0), int(act.by.key.0), time(act.at)],
+            ),
             Record::OutputsRemade { task, by } => files::remade(connection, *task, *by),
-            Record::JobForgotten { job } => self.job_forgotten(connection, *job),
+            Record::JobForgotten { job, by, at } => self.job_forgotten(connection, *job, by.as_ref(), *at),
             Record::NodeEnrolled { node, role, name, at } => membership::enrolled(connection, *node, *role, name, *at),
-            Record::WorkerDraining { node, draining } => membership::draining(connection, *node, *draining),
+            Record::WorkerDraining { node, draining, act } => membership::draining(connection, *node, *draining, act),
             Record::WorkerPlaced { node, place } => membership::placed(connection, *node, place),
             Record::NodeRevoked { node, at } => membership::revoked(connection, *node, *at),
             Record::TokenChanged(token) => membership::token_changed(connection, token),
@@ -188,8 +194,25 @@ impl Records {
     }
 
     /// Hides the job at once; its many rows go when there is time (`tidy`).
-    fn job_forgotten(&mut self, connection: &Connection, job: JobId) -> Result<(), StoreError> {
+    fn job_forgotten(
+        &mut self,
+        connection: &Connection,
+        job: JobId,
+        by: Option<&Actor>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
         let number = params![int(job.0)];
+        run(
+            connection,
+            "INSERT OR IGNORE INTO removed (job, owner, removed_by, removed_at)
+             SELECT job, owner, ?2, ?3 FROM jobs WHERE job = ?1",
+            params![int(job.0), by.map(|by| int(by.key.0)), time(at)],
+        )?;
+        run(
+            connection,
+            "DELETE FROM removed WHERE place <= (SELECT max(place) FROM removed) - ?1",
+            params![int(REMOVED_KEPT)],
+        )?;
         run(connection, "DELETE FROM jobs WHERE job = ?1", number)?;
         run(connection, "DELETE FROM specs WHERE job = ?1", number)?;
         run(connection, "DELETE FROM numberings WHERE job = ?1", number)?;

@@ -17,7 +17,8 @@ use crate::model::{AttemptId, AttemptNo, NodeId, NodeName, NumberList, TaskId};
 const SPARSE: u64 = 8;
 
 const COLUMNS: &str = "task, attempt, fence, worker, assigned_at, started_at, ended_at, outcome, outcome_number,
-    outcome_text, peak_memory_bytes, stdout_bytes, stderr_bytes, files, handed_over_by, unrepeatable";
+    outcome_text, (SELECT name FROM clients WHERE client = outcome_number), peak_memory_bytes, stdout_bytes,
+    stderr_bytes, files, handed_over_by, unrepeatable";
 
 /// The attempts of a task in order.
 pub(super) fn of(connection: &Connection, task: TaskId) -> Result<Vec<AttemptView>, StoreError> {
@@ -98,15 +99,15 @@ fn view(connection: &Connection, row: &Row<'_>, names: &mut Names, task: TaskId)
         started_at: row.get::<_, Option<i64>>(5)?.map(time_from),
         ended_at: row.get::<_, Option<i64>>(6)?.map(time_from),
         outcome: outcome_from(row, 7)?,
-        peak_memory_bytes: number(10)?,
-        stdout_bytes: number(11)?,
-        stderr_bytes: number(12)?,
-        files: files::decoded(row.get::<_, Option<Vec<u8>>>(13)?.as_deref())?,
-        handed_over_by: match row.get::<_, Option<i64>>(14)? {
+        peak_memory_bytes: number(11)?,
+        stdout_bytes: number(12)?,
+        stderr_bytes: number(13)?,
+        files: files::decoded(row.get::<_, Option<Vec<u8>>>(14)?.as_deref())?,
+        handed_over_by: match row.get::<_, Option<i64>>(15)? {
             Some(giver) => Some(names.of(connection, giver)?),
             None => None,
         },
-        unrepeatable: row.get::<_, Option<i32>>(15)?.map(unrepeatable_from).transpose()?,
+        unrepeatable: row.get::<_, Option<i32>>(16)?.map(unrepeatable_from).transpose()?,
     })
 }
 

@@ -8,18 +8,23 @@ use rusqlite::{Connection, Row, params_from_iter};
 
 use super::lookup::last_job;
 use super::read::Viewer;
-use super::rows::{cancellation_from, int, node_from, outcome_from, state, state_from, time_from, uint};
+use super::rows::{
+    act_from, cancellation_from, int, name_from, node_from, outcome_from, state, state_from, time_from, uint,
+};
 use super::{StoreError, tasks};
 use crate::model::limits::MAX_ROWS;
-use crate::model::requests::JobFilter;
+use crate::model::requests::{JobFilter, OwnerFilter};
 use crate::model::selector::{Part, Selector, whole_jobs};
 use crate::model::views::{JobView, TaskTotals};
-use crate::model::{IntervalSet, JobId, SealedSpec, TaskId, TaskIndex, TaskState};
+use crate::model::{IntervalSet, JobId, NodeName, SealedSpec, TaskId, TaskIndex, TaskState};
 
 /// Every column that a [`JobView`] needs, in the order in which `view` reads them.
 const COLUMNS: &str = "job, title, owner, submitted_at, started_at, ended_at, ended_state, first_index, task_count,
     waiting, ready, running, succeeded, failed, cancelled, rest_state, rest_outcome, rest_outcome_number, rest_outcome_text,
-    cancelling, cancelling_text";
+    (SELECT name FROM clients WHERE client = rest_outcome_number),
+    cancelling, cancelling_by, cancelling_text, (SELECT name FROM clients WHERE client = cancelling_by),
+    retried_by, (SELECT name FROM clients WHERE client = retried_by), retried_at,
+    (SELECT name FROM clients WHERE node = owner)";
 
 /// The states that a job is in for good.
 const TERMINAL: [TaskState; 3] = [TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
@@ -35,7 +40,7 @@ pub(super) fn list(connection: &Connection, filter: &JobFilter, viewer: Viewer) 
         if room == 0 {
             break;
         }
-        let list = List { connection, viewer, range: (first, last), room };
+        let list = List { connection, viewer, owner: filter.owner.as_ref(), range: (first, last), room };
         jobs.extend(list.in_states(&filter.states)?);
     }
     if let (Some(job), true) = (jobs.first_mut(), filter.only.as_ref().is_some_and(is_one_job)) {
@@ -56,7 +61,7 @@ pub(super) fn ranges(
     viewer: Viewer,
 ) -> Result<Vec<(JobId, JobId)>, StoreError> {
     let numbers = match selector {
-        None | Some(Selector::All) => IntervalSet::from_range(0, u64::MAX),
+        None | Some(Selector::All | Selector::Everyone) => IntervalSet::from_range(0, u64::MAX),
         Some(Selector::Last) => last_job(connection, viewer)?.map(|job| job.0).into_iter().collect(),
         Some(Selector::These(parts)) => {
             let mut numbers = whole_jobs(parts);
@@ -73,7 +78,7 @@ pub(super) fn ranges(
 
 fn is_one_job(selector: &Selector) -> bool {
     match selector {
-        Selector::All => false,
+        Selector::All | Selector::Everyone => false,
         Selector::Last => true,
         Selector::These(parts) => match &parts[..] {
             [Part::Jobs(first, last)] => first == last,
@@ -93,6 +98,7 @@ fn spec(connection: &Connection, job: JobId) -> Result<SealedSpec, StoreError> {
 struct List<'a> {
     connection: &'a Connection,
     viewer: Viewer,
+    owner: Option<&'a OwnerFilter>,
     range: (JobId, JobId),
     room: usize,
 }
@@ -122,9 +128,13 @@ impl List<'_> {
     ) -> Result<Vec<JobView>, StoreError> {
         let mut sql = format!("SELECT {COLUMNS} FROM {from} WHERE {condition} AND job BETWEEN ?1 AND ?2 ");
         let mut values = vec![Value::from(int(self.range.0.0)), Value::from(int(self.range.1.0))];
-        if !self.viewer.sees_all {
-            sql.push_str("AND owner = ?3 ");
+        if !self.viewer.sees_all || self.owner == Some(&OwnerFilter::Me) {
             values.push(Value::from(self.viewer.node.0.to_vec()));
+            sql.push_str(&format!("AND owner = ?{} ", values.len()));
+        }
+        if let Some(OwnerFilter::Named(name)) = self.owner {
+            values.push(Value::from(name.to_string()));
+            sql.push_str(&format!("AND owner IN (SELECT node FROM clients WHERE name = ?{}) ", values.len()));
         }
         sql.push_str("ORDER BY job DESC");
         let mut select = self.connection.prepare_cached(&sql)?;
@@ -156,18 +166,21 @@ fn view(connection: &Connection, row: &Row<'_>) -> Result<JobView, StoreError> {
     } else {
         None
     };
-    let (cancelling, why) = (row.get::<_, Option<String>>(19)?, row.get(20)?);
+    let owner = node_from(&row.get::<_, Vec<u8>>(2)?)?;
+    let owner_name = row.get::<_, Option<String>>(27)?.map(|name| name_from(&name)).transpose()?;
     Ok(JobView {
         job,
         name: row.get(1)?,
         state: ended_state.unwrap_or_else(|| tasks.state()),
         tasks,
-        owner: node_from(&row.get::<_, Vec<u8>>(2)?)?,
+        owner,
+        owner_name: owner_name.unwrap_or_else(|| NodeName::of_forgotten(owner.key_no())),
         submitted_at: time_from(row.get(3)?),
         started_at: at(4)?,
         ended_at,
         outcome,
-        cancelling: cancelling.map(|word| cancellation_from(&word, why)).transpose()?,
+        cancelling: cancellation_from(row, 20)?,
+        retried: act_from(row, 24)?,
         spec: None,
     })
 }

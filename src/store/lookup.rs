@@ -2,21 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::attempt_rows::INLINE;
-use super::read::{Resolution, Viewer};
-use super::rows::{int, state, state_from, uint};
+use super::read::{Removal, Resolution, Viewer};
+use super::rows::{actor_from, int, name_from, state, state_from, time_from, uint};
 use super::{StoreError, numbering};
 use crate::model::outcome::KeptOutput;
 use crate::model::selector::{Part, Selector, whole_jobs};
-use crate::model::{AttemptId, JobId, JobState, Millis, RawString, SealedSpec, TaskId, TaskState};
+use crate::model::{AttemptId, JobId, JobState, Millis, NodeId, NodeName, RawString, SealedSpec, TaskId, TaskState};
 
 /// What `selector` means now.
 pub(super) fn resolve(connection: &Connection, selector: &Selector, viewer: Viewer) -> Result<Resolution, StoreError> {
     let mut resolution = Resolution::default();
     match selector {
-        Selector::All => resolution.parts = whole(runs(connection, (JobId(0), JobId(u64::MAX)), viewer)?),
+        Selector::All | Selector::Everyone => {
+            resolution.parts = whole(runs(connection, (JobId(0), JobId(u64::MAX)), viewer)?);
+        }
         Selector::Last => {
             resolution.parts.extend(last_job(connection, viewer)?.map(|job| Part::Jobs(job, job)));
         }
@@ -149,11 +151,47 @@ pub(super) fn ended_before(
     Ok(jobs)
 }
 
-/// The job that was accepted with this key.
-pub(super) fn job_by_key(connection: &Connection, key: &str) -> Result<Option<JobId>, StoreError> {
-    let mut select = connection.prepare_cached("SELECT job FROM jobs WHERE idempotency_key = ?1")?;
-    let job: Option<i64> = select.query_row([key], |row| row.get(0)).optional()?;
+/// The job that was accepted of this owner with this key.
+pub(super) fn job_by_key(connection: &Connection, owner: NodeId, key: &str) -> Result<Option<JobId>, StoreError> {
+    let mut select = connection.prepare_cached("SELECT job FROM jobs WHERE owner = ?1 AND idempotency_key = ?2")?;
+    let job: Option<i64> = select.query_row(params![owner.0, key], |row| row.get(0)).optional()?;
     Ok(job.map(|job| JobId(uint(job))))
+}
+
+/// Whether a client is called this, or was when it was revoked.
+pub(super) fn is_client(connection: &Connection, name: &NodeName) -> Result<bool, StoreError> {
+    Ok(connection.prepare_cached("SELECT 1 FROM clients WHERE name = ?1")?.exists([name.as_str()])?)
+}
+
+/// What a client is called, or was called last.
+pub(super) fn client_name(connection: &Connection, node: NodeId) -> Result<Option<NodeName>, StoreError> {
+    let mut select = connection.prepare_cached("SELECT name FROM clients WHERE node = ?1")?;
+    let name: Option<String> = select.query_row([node.0], |row| row.get(0)).optional()?;
+    name.map(|name| name_from(&name)).transpose()
+}
+
+/// The first `most` names of clients that have jobs.
+pub(super) fn owners(connection: &Connection, most: usize) -> Result<Vec<NodeName>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT DISTINCT name FROM clients WHERE EXISTS (SELECT 1 FROM jobs WHERE owner = node) ORDER BY name LIMIT ?1",
+    )?;
+    let mut rows = select.query([int(most as u64)])?;
+    let mut names = Vec::new();
+    while let Some(row) = rows.next()? {
+        names.push(name_from(&row.get::<_, String>(0)?)?);
+    }
+    Ok(names)
+}
+
+/// Who had a job removed that the viewer could see, when it is one of those removed last.
+pub(super) fn removed(connection: &Connection, job: JobId, viewer: Viewer) -> Result<Option<Removal>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT removed_by, (SELECT name FROM clients WHERE client = removed_by), removed_at FROM removed
+         WHERE job = ?1 AND (?2 OR owner = ?3)",
+    )?;
+    let values = params![int(job.0), viewer.sees_all, viewer.node.0];
+    let removal = |row: &Row<'_>| Ok(Removal { by: actor_from(row, 0, 1)?, at: time_from(row.get(2)?) });
+    select.query_row(values, |row| Ok(removal(row))).optional()?.transpose()
 }
 
 /// What a job is to run.

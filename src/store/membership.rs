@@ -6,9 +6,9 @@
 use rusqlite::{Connection, Row, params};
 
 use super::StoreError;
-use super::rows::{digest_from, int, name_from, node_from, role_from, run, time, time_from, uint};
+use super::rows::{act_from, digest_from, int, name_from, node_from, role_from, run, time, time_from, uint};
 use crate::model::limits::MAX_REVOKED;
-use crate::model::records::EnrolledNode;
+use crate::model::records::{Act, EnrolledNode};
 use crate::model::trust::Token;
 use crate::model::{Digest, Millis, NodeId, NodeName, Role, Timestamp};
 
@@ -20,6 +20,13 @@ pub(super) fn enrolled(
     name: &NodeName,
     at: Timestamp,
 ) -> Result<(), StoreError> {
+    if role != Role::Worker {
+        run(
+            connection,
+            "INSERT INTO clients (client, node, name) VALUES (?1, ?2, ?3) ON CONFLICT (client) DO UPDATE SET name = ?3",
+            params![int(node.key_no().0), node.0, name.as_str()],
+        )?;
+    }
     let role = role.to_string();
     run(
         connection,
@@ -35,8 +42,12 @@ pub(super) fn enrolled(
 }
 
 /// A worker is (or is no longer) to be given new work.
-pub(super) fn draining(connection: &Connection, node: NodeId, draining: bool) -> Result<(), StoreError> {
-    run(connection, "UPDATE nodes SET draining = ?2 WHERE node = ?1", params![node.0, draining])
+pub(super) fn draining(connection: &Connection, node: NodeId, draining: bool, act: &Act) -> Result<(), StoreError> {
+    run(
+        connection,
+        "UPDATE nodes SET draining = ?2, drain_by = ?3, drain_at = ?4 WHERE node = ?1",
+        params![node.0, draining, int(act.by.key.0), time(act.at)],
+    )
 }
 
 /// A worker joined from a place.
@@ -65,10 +76,10 @@ pub(super) fn revoked(connection: &Connection, node: NodeId, at: Timestamp) -> R
 pub(super) fn token_changed(connection: &Connection, token: &Token) -> Result<(), StoreError> {
     run(
         connection,
-        "INSERT INTO tokens (hash, role, uses, created_at, expires_at, revoked, expires_uptime)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        "INSERT INTO tokens (hash, role, uses, created_at, expires_at, revoked, expires_uptime, name)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT (hash) DO UPDATE SET role = ?2, uses = ?3, created_at = ?4, expires_at = ?5, revoked = ?6,
-            expires_uptime = ?7",
+            expires_uptime = ?7, name = ?8",
         params![
             token.hash.0,
             token.role.to_string(),
@@ -76,7 +87,8 @@ pub(super) fn token_changed(connection: &Connection, token: &Token) -> Result<()
             time(token.created_at),
             time(token.expires_at),
             token.revoked,
-            int(token.expires_uptime.0)
+            int(token.expires_uptime.0),
+            token.name.as_ref().map(NodeName::as_str)
         ],
     )?;
     // Uses are only ever added, so what is there need not be written again.
@@ -103,8 +115,9 @@ pub(super) fn token_forgotten(connection: &Connection, hash: &Digest) -> Result<
 /// All nodes: enrolled ones in the order in which they were enrolled, then revoked ones likewise.
 pub(super) fn nodes(connection: &Connection) -> Result<Vec<EnrolledNode>, StoreError> {
     let mut all = connection.prepare(
-        "SELECT node, role, name, draining, enrolled_at, NULL AS revoked_at, place FROM nodes
-         UNION ALL SELECT node, role, name, 0, enrolled_at, revoked_at, NULL FROM revoked
+        "SELECT node, role, name, draining, enrolled_at, NULL AS revoked_at, place, drain_by,
+            (SELECT clients.name FROM clients WHERE client = drain_by), drain_at FROM nodes
+         UNION ALL SELECT node, role, name, 0, enrolled_at, revoked_at, NULL, NULL, NULL, NULL FROM revoked
          ORDER BY revoked_at, enrolled_at, node",
     )?;
     let mut rows = all.query([])?;
@@ -121,6 +134,7 @@ fn node(row: &Row<'_>) -> Result<EnrolledNode, StoreError> {
         role: role_from(&row.get::<_, String>(1)?)?,
         name: name_from(&row.get::<_, String>(2)?)?,
         draining: row.get(3)?,
+        drain_act: act_from(row, 7)?,
         enrolled_at: time_from(row.get(4)?),
         revoked_at: row.get::<_, Option<i64>>(5)?.map(time_from),
         place: row.get::<_, Option<Vec<u8>>>(6)?.as_deref().map(digest_from).transpose()?,
@@ -130,7 +144,7 @@ fn node(row: &Row<'_>) -> Result<EnrolledNode, StoreError> {
 /// All tokens, oldest first.
 pub(super) fn tokens(connection: &Connection) -> Result<Vec<Token>, StoreError> {
     let mut all = connection.prepare(
-        "SELECT hash, role, uses, created_at, expires_at, revoked, expires_uptime FROM tokens
+        "SELECT hash, role, uses, created_at, expires_at, revoked, expires_uptime, name FROM tokens
             ORDER BY created_at, hash",
     )?;
     let mut rows = all.query([])?;
@@ -147,6 +161,7 @@ pub(super) fn tokens(connection: &Connection) -> Result<Vec<Token>, StoreError> 
             expires_at: time_from(row.get(4)?),
             revoked: row.get(5)?,
             expires_uptime: Millis(uint(row.get(6)?)),
+            name: row.get::<_, Option<String>>(7)?.map(|name| name_from(&name)).transpose()?,
         });
     }
     Ok(tokens)

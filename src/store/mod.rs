@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 pub use error::StoreError;
 pub use files::Live;
 pub use outbox::Outbox;
-pub use read::{Reader, Resolution, Viewer};
+pub use read::{Reader, Removal, Resolution, Viewer};
 pub use repair::{Repair, Saved, repair};
 pub use writer::{Durability, OnProgress, Progress};
 

@@ -18,7 +18,8 @@ use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::{Part, Selector};
 use crate::model::views::{AttemptView, JobView, TaskView};
 use crate::model::{
-    AttemptId, Digest, JobId, JobState, Millis, NodeId, NodeName, RawString, SealedSpec, TaskId, TaskIndex,
+    Actor, AttemptId, Digest, JobId, JobState, Millis, NodeId, NodeName, RawString, SealedSpec, TaskId, TaskIndex,
+    Timestamp,
 };
 
 /// Who asks: what is not his does not exist for him, unless he sees all.
@@ -37,6 +38,15 @@ pub struct Resolution {
     pub parts: Vec<Part>,
     /// What was asked for by number and does not exist. Of a range that exists in part, the gaps are not named.
     pub missing: Vec<Part>,
+}
+
+/// How a job was removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// Who forgot it; `None` when it had been kept for long enough.
+    pub by: Option<Actor>,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// A read-only connection. Not shared between threads; open one for each.
@@ -115,12 +125,46 @@ impl Reader {
         lookup::ended_before(&self.connection, uptime, most, wanted)
     }
 
-    /// The job that was accepted with this idempotency key.
+    /// The job of this owner that was accepted with this idempotency key.
     ///
     /// # Errors
     /// When the file is damaged or cannot be read.
-    pub fn job_by_key(&self, key: &str) -> Result<Option<JobId>, StoreError> {
-        lookup::job_by_key(&self.connection, key)
+    pub fn job_by_key(&self, owner: NodeId, key: &str) -> Result<Option<JobId>, StoreError> {
+        lookup::job_by_key(&self.connection, owner, key)
+    }
+
+    /// Whether a client is called this, or was when it was revoked.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn is_client(&self, name: &NodeName) -> Result<bool, StoreError> {
+        lookup::is_client(&self.connection, name)
+    }
+
+    /// What a client is called, or was called last.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn client_name(&self, node: NodeId) -> Result<Option<NodeName>, StoreError> {
+        lookup::client_name(&self.connection, node)
+    }
+
+    /// Names of clients that have jobs, in order; at most `most`.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn owners(&self, most: usize) -> Result<Vec<NodeName>, StoreError> {
+        lookup::owners(&self.connection, most)
+    }
+
+    /// How a job was removed that `viewer` could see, when it is among the last [`REMOVED_KEPT`] that were.
+    ///
+    /// [`REMOVED_KEPT`]: crate::model::limits::REMOVED_KEPT
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn removed(&self, job: JobId, viewer: Viewer) -> Result<Option<Removal>, StoreError> {
+        lookup::removed(&self.connection, job, viewer)
     }
 
     /// A job as an engine needs to know it, ended or not.

@@ -42,13 +42,15 @@ pub struct Saved {
 }
 
 /// Tables without jobs, each with the order in which it is read.
-const SMALL: [(&str, &str); 6] = [
+const SMALL: [(&str, &str); 8] = [
     ("nodes", "node"),
     ("revoked", "node"),
     ("tokens", "hash"),
     ("token_uses", "hash, place"),
     ("workers", "worker"),
     ("forgotten", "job"),
+    ("clients", "client"),
+    ("removed", "place"),
 ];
 /// Tables of a job's rows without which it is not whole.
 const VITAL: [&str; 5] = ["jobs", "specs", "numberings", "tasks", "sweeps"];

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::rows::{
-    cancellation_from, fence_from, int, node_from, state_from, time, time_from, uint, unrepeatable_from,
+    act_from, cancellation_from, fence_from, int, node_from, state_from, time, time_from, uint, unrepeatable_from,
 };
 use super::sweeps::{self, Standing};
 use super::{StoreError, boot, membership};
@@ -72,16 +72,16 @@ pub(super) fn submitted(connection: &Connection, number: JobId) -> Result<Option
 /// A job without its tasks.
 fn alone(connection: &Connection, number: JobId) -> Result<Option<RestoredJob>, StoreError> {
     let mut select = connection.prepare_cached(
-        "SELECT spec, owner, idempotency_key, submitted_at, started_at, cancelling, cancelling_text, last_attempt,
-            rest_state, reopened FROM jobs JOIN specs USING (job) WHERE job = ?1",
+        "SELECT spec, owner, idempotency_key, submitted_at, started_at, last_attempt, rest_state,
+            cancelling, cancelling_by, cancelling_text, (SELECT name FROM clients WHERE client = cancelling_by),
+            retried_by, (SELECT name FROM clients WHERE client = retried_by), retried_at, reopened
+         FROM jobs JOIN specs USING (job) WHERE job = ?1",
     )?;
     select.query_row([int(number.0)], |row| Ok(job_row(number, row))).optional()?.transpose()
 }
 
 fn job_row(number: JobId, row: &Row<'_>) -> Result<RestoredJob, StoreError> {
     let spec = row.get_ref(0)?.as_blob().ok().and_then(|bytes| SealedSpec::open(bytes).ok());
-    let cancelling: Option<String> = row.get(5)?;
-    let why = row.get(6)?;
     Ok(RestoredJob {
         submitted: Arc::new(SubmittedJob {
             job: number,
@@ -91,10 +91,11 @@ fn job_row(number: JobId, row: &Row<'_>) -> Result<RestoredJob, StoreError> {
             at: time_from(row.get(3)?),
         }),
         started_at: row.get::<_, Option<i64>>(4)?.map(time_from),
-        cancelling: cancelling.map(|word| cancellation_from(&word, why)).transpose()?,
-        reopened: row.get(9)?,
-        last_attempt: AttemptNo(row.get(7)?),
-        rest: state_from(row.get(8)?)?,
+        cancelling: cancellation_from(row, 7)?,
+        retried: act_from(row, 11)?,
+        reopened: row.get(14)?,
+        last_attempt: AttemptNo(row.get(5)?),
+        rest: state_from(row.get(6)?)?,
         succeeded: IntervalSet::new(),
         failed: IntervalSet::new(),
         cancelled: IntervalSet::new(),

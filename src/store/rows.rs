@@ -7,8 +7,10 @@ use rusqlite::{Connection, Row, ToSql};
 
 use super::StoreError;
 use crate::model::outcome::{Cancellation, LimitSource, SpawnFailure, SpawnFailureKind, Unrepeatable};
-use crate::model::{Digest, Epoch, NodeName};
-use crate::model::{Fence, JobId, Millis, NodeId, Outcome, Role, TaskState, Timestamp};
+use crate::model::records::Act;
+use crate::model::{
+    Actor, Digest, Epoch, Fence, JobId, KeyNo, Millis, NodeId, NodeName, Outcome, Role, TaskState, Timestamp,
+};
 
 /// Runs one statement with its values.
 pub(super) fn run(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<(), StoreError> {
@@ -124,15 +126,13 @@ pub(super) fn outcome(outcome: Option<&Outcome>) -> OutcomeColumns<'_> {
         Outcome::Lost => ("lost", None, None),
         Outcome::Unrepeatable(why) => ("unrepeatable", Some(i64::from(unrepeatable(*why))), None),
         Outcome::DependencyFailed(job) => ("dependency", Some(int(job.0)), None),
-        Outcome::Cancelled(why) => {
-            let (word, text) = cancellation(why);
-            (word, None, text)
-        }
+        Outcome::Cancelled(why) => return cancellation(Some(why)),
     };
     (Some(word), number, text)
 }
 
-/// An outcome from three neighbouring columns, the first at `at`.
+/// An outcome from four neighbouring columns, the first at `at`: its own three, and the name of the client whose number
+/// is the second.
 pub(super) fn outcome_from(row: &Row<'_>, at: usize) -> Result<Option<Outcome>, StoreError> {
     let Some(word) = row.get_ref(at)?.as_str_or_null().map_err(|_| BAD_OUTCOME)? else { return Ok(None) };
     let number: Option<i64> = row.get(at + 1)?;
@@ -163,7 +163,7 @@ pub(super) fn outcome_from(row: &Row<'_>, at: usize) -> Result<Option<Outcome>, 
         "lost" => Outcome::Lost,
         "unrepeatable" => Outcome::Unrepeatable(unrepeatable_from(small()?)?),
         "dependency" => Outcome::DependencyFailed(JobId(large()?)),
-        word => Outcome::Cancelled(cancellation_from(word, text)?),
+        _ => return Ok(cancellation_from(row, at)?.map(Outcome::Cancelled)),
     }))
 }
 
@@ -194,27 +194,43 @@ const BAD_OUTCOME: StoreError = StoreError::BadValue { column: "outcome" };
 /// How an attempt ended of which another one of its task has brought the result.
 pub(super) const SUPERSEDED: &str = "superseded";
 
-/// A cancellation as a word and a text.
-pub(super) fn cancellation(why: &Cancellation) -> (&'static str, Option<&str>) {
-    match why {
-        Cancellation::Requested(reason) => ("cancelled", reason.as_deref()),
-        Cancellation::Interrupted => ("interrupted", None),
-        Cancellation::ClientGone => ("client-gone", None),
-        Cancellation::MaxFails => ("max-fails", None),
-        Cancellation::Superseded => (SUPERSEDED, None),
-    }
+/// A cancellation as its columns, which are those of an outcome; all empty for none.
+pub(super) fn cancellation(why: Option<&Cancellation>) -> OutcomeColumns<'_> {
+    let Some(why) = why else { return (None, None, None) };
+    let word = match why {
+        Cancellation::Requested { .. } => "cancelled",
+        Cancellation::Interrupted => "interrupted",
+        Cancellation::ClientGone => "client-gone",
+        Cancellation::MaxFails => "max-fails",
+        Cancellation::Superseded => SUPERSEDED,
+    };
+    (Some(word), why.by().map(|by| int(by.key.0)), why.reason())
 }
 
-/// A cancellation from its word and text.
-pub(super) fn cancellation_from(word: &str, text: Option<String>) -> Result<Cancellation, StoreError> {
-    Ok(match word {
-        "cancelled" => Cancellation::Requested(text),
+/// A cancellation from four neighbouring columns, as [`outcome_from`] reads them.
+pub(super) fn cancellation_from(row: &Row<'_>, at: usize) -> Result<Option<Cancellation>, StoreError> {
+    let Some(word) = row.get_ref(at)?.as_str_or_null().map_err(|_| BAD_OUTCOME)? else { return Ok(None) };
+    Ok(Some(match word {
+        "cancelled" => Cancellation::Requested { by: actor_from(row, at + 1, at + 3)?, reason: row.get(at + 2)? },
         "interrupted" => Cancellation::Interrupted,
         "client-gone" => Cancellation::ClientGone,
         "max-fails" => Cancellation::MaxFails,
         SUPERSEDED => Cancellation::Superseded,
         _ => return Err(BAD_OUTCOME),
-    })
+    }))
+}
+
+/// Who did something, from the columns of the client's number and its name.
+pub(super) fn actor_from(row: &Row<'_>, client: usize, name: usize) -> Result<Option<Actor>, StoreError> {
+    let Some(key) = row.get::<_, Option<i64>>(client)?.map(|number| KeyNo(uint(number))) else { return Ok(None) };
+    let name = row.get::<_, Option<String>>(name)?.map(|text| name_from(&text)).transpose()?;
+    Ok(Some(Actor { key, name: name.unwrap_or_else(|| NodeName::of_forgotten(key)) }))
+}
+
+/// Who did something and when, from three neighbouring columns: the client's number, its name, the time.
+pub(super) fn act_from(row: &Row<'_>, at: usize) -> Result<Option<Act>, StoreError> {
+    let (by, when) = (actor_from(row, at, at + 1)?, row.get::<_, Option<i64>>(at + 2)?.map(time_from));
+    Ok(by.zip(when).map(|(by, at)| Act { by, at }))
 }
 
 #[cfg(test)]
@@ -225,6 +241,7 @@ mod tests {
 
     #[test]
     fn every_outcome_reads_back_from_its_columns() {
+        let anna = Actor { key: KeyNo(u64::MAX >> 1), name: "anna".parse().expect("a name") };
         let spawn = |kind| Outcome::SpawnFailed(SpawnFailure { kind, reason: "no such program: x".into() });
         let outcomes = [
             Outcome::Exited(0),
@@ -244,8 +261,9 @@ mod tests {
             Outcome::Unrepeatable(Unrepeatable::OutputPassedOn),
             Outcome::Unrepeatable(Unrepeatable::StdinConsumed),
             Outcome::DependencyFailed(JobId(7)),
-            Outcome::Cancelled(Cancellation::Requested(None)),
-            Outcome::Cancelled(Cancellation::Requested(Some("wrong input".into()))),
+            Outcome::Cancelled(Cancellation::requested(None)),
+            Outcome::Cancelled(Cancellation::requested(Some("wrong input".into()))),
+            Outcome::Cancelled(Cancellation::Requested { by: Some(anna), reason: Some("wrong input".into()) }),
             Outcome::Cancelled(Cancellation::Interrupted),
             Outcome::Cancelled(Cancellation::ClientGone),
             Outcome::Cancelled(Cancellation::MaxFails),
@@ -253,7 +271,8 @@ mod tests {
         ];
         let connection = Connection::open_in_memory().expect("opens");
         let back = |(word, number, text): OutcomeColumns<'_>| {
-            connection.query_row("SELECT ?1, ?2, ?3", params![word, number, text], |row| Ok(outcome_from(row, 0)))
+            connection
+                .query_row("SELECT ?1, ?2, ?3, 'anna'", params![word, number, text], |row| Ok(outcome_from(row, 0)))
         };
         for one in outcomes {
             assert_eq!(back(outcome(Some(&one))).expect("selects").expect("reads"), Some(one));

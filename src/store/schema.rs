@@ -254,7 +254,8 @@ const DISPATCHER_6: &str = "
 ALTER TABLE attempts ADD COLUMN handed_over_by INTEGER;
 ";
 
-// Retention and tokens count the time that the dispatcher runs, not what a clock says that may be set.
+// Retention and tokens count the time that the dispatcher runs, not what a clock says that may be set. Clients by name, and
+// what each of them did.
 const DISPATCHER_7: &str = "
 -- Milliseconds that the dispatcher has run, all its starts taken together.
 INSERT INTO meta VALUES ('uptime', 0);
@@ -269,9 +270,6 @@ CREATE INDEX jobs_ended_uptime ON jobs (ended_uptime) WHERE ended_uptime IS NOT 
 ALTER TABLE tokens ADD COLUMN expires_uptime INTEGER NOT NULL DEFAULT 0;
 UPDATE tokens SET expires_uptime = max(0, (expires_at - created_at) / 1000);
 
--- 1 when it had ended and goes on by `retry`: then nobody has to be its client.
-ALTER TABLE jobs ADD COLUMN reopened INTEGER NOT NULL DEFAULT 0;
-
 -- Why no other attempt may follow it. 1: output was passed on; 2: stdin was consumed; NULL: another one may.
 ALTER TABLE attempts ADD COLUMN unrepeatable INTEGER;
 
@@ -283,6 +281,93 @@ CREATE TABLE numberings (
     job INTEGER PRIMARY KEY,
     ranges BLOB NOT NULL
 ) STRICT;
+
+-- Clients and admins, revoked ones too.
+CREATE TABLE clients (
+    -- The first 63 bits of the key. What a client did is noted under this number; of outcome 'cancelled' it is outcome_number.
+    client INTEGER PRIMARY KEY,
+    node BLOB NOT NULL UNIQUE,
+    -- What it is called, or was called last.
+    name TEXT NOT NULL
+) STRICT;
+INSERT INTO clients
+SELECT (
+    WITH RECURSIVE digits (place) AS (VALUES (0) UNION ALL SELECT place + 1 FROM digits WHERE place < 15)
+    SELECT sum(instr('123456789ABCDEF', substr(hex(node), place + 1, 1)) << (59 - 4 * place)) FROM digits
+), node, name FROM (SELECT node, role, name FROM nodes UNION ALL SELECT node, role, name FROM revoked)
+WHERE role IN ('client', 'admin');
+
+-- Idempotency keys belong to their owner: SQLite cannot take the old UNIQUE off a table.
+CREATE TABLE jobs_7 (
+    job INTEGER PRIMARY KEY,
+    idempotency_key TEXT NOT NULL,
+    owner BLOB NOT NULL,
+    title TEXT NOT NULL,
+    submitted_at INTEGER NOT NULL,
+    started_at INTEGER,
+    ended_at INTEGER,
+    ended_state INTEGER,
+    -- Milliseconds that the dispatcher had run when it ended; of one that ended before they were counted, 0.
+    ended_uptime INTEGER,
+    cancelling TEXT,
+    cancelling_by INTEGER,
+    cancelling_text TEXT,
+    -- The client that had tasks done again last, and when.
+    retried_by INTEGER,
+    retried_at INTEGER,
+    -- 1 when it had ended and goes on by `retry`: then nobody has to be its client.
+    reopened INTEGER NOT NULL DEFAULT 0,
+    -- Its tasks are first_index, first_index + index_step, …: task_count of them.
+    first_index INTEGER NOT NULL,
+    index_step INTEGER NOT NULL,
+    task_count INTEGER NOT NULL,
+    last_attempt INTEGER NOT NULL DEFAULT 0,
+    -- How many sweeps it has had.
+    sweeps INTEGER NOT NULL DEFAULT 0,
+    -- Tasks that have a row in tasks, by state …
+    waiting INTEGER NOT NULL DEFAULT 0,
+    ready INTEGER NOT NULL DEFAULT 0,
+    running INTEGER NOT NULL DEFAULT 0,
+    succeeded INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    cancelled INTEGER NOT NULL DEFAULT 0,
+    -- … and what all the others are.
+    rest_state INTEGER NOT NULL,
+    rest_at INTEGER NOT NULL,
+    rest_outcome TEXT,
+    rest_outcome_number INTEGER,
+    rest_outcome_text TEXT,
+    UNIQUE (owner, idempotency_key)
+) STRICT;
+INSERT INTO jobs_7 (job, idempotency_key, owner, title, submitted_at, started_at, ended_at, ended_state, ended_uptime, cancelling,
+    cancelling_text, first_index, index_step, task_count, last_attempt, sweeps, waiting, ready, running, succeeded, failed,
+    cancelled, rest_state, rest_at, rest_outcome, rest_outcome_number, rest_outcome_text)
+SELECT job, idempotency_key, owner, title, submitted_at, started_at, ended_at, ended_state, ended_uptime, cancelling,
+    cancelling_text, first_index, index_step, task_count, last_attempt, sweeps, waiting, ready, running, succeeded, failed,
+    cancelled, rest_state, rest_at, rest_outcome, rest_outcome_number, rest_outcome_text FROM jobs;
+DROP TABLE jobs;
+ALTER TABLE jobs_7 RENAME TO jobs;
+CREATE INDEX jobs_active ON jobs (job) WHERE ended_at IS NULL;
+CREATE INDEX jobs_ended ON jobs (ended_state, job) WHERE ended_at IS NOT NULL;
+CREATE INDEX jobs_owner ON jobs (owner, job);
+CREATE INDEX jobs_ended_uptime ON jobs (ended_uptime) WHERE ended_uptime IS NOT NULL;
+
+-- The jobs that were removed last, so that those who look for one learn what became of it.
+CREATE TABLE removed (
+    place INTEGER PRIMARY KEY,
+    job INTEGER NOT NULL UNIQUE,
+    owner BLOB NOT NULL,
+    -- NULL: nobody; it was kept for as long as jobs are.
+    removed_by INTEGER,
+    removed_at INTEGER NOT NULL
+) STRICT;
+
+-- What its bearer is called. NULL: a name is made up.
+ALTER TABLE tokens ADD COLUMN name TEXT;
+
+-- The client that drained or resumed the worker last, and when.
+ALTER TABLE nodes ADD COLUMN drain_by INTEGER;
+ALTER TABLE nodes ADD COLUMN drain_at INTEGER;
 ";
 
 const OUTBOX_1: &str = "

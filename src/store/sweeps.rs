@@ -37,8 +37,9 @@ impl Sweep {
 /// The sweeps of a job that some rows may not show yet, oldest first. Few: see `MOST` in `folding`.
 pub(super) fn of(connection: &Connection, job: JobId) -> Result<Vec<Sweep>, StoreError> {
     let mut select = connection.prepare_cached(
-        "SELECT sweep, from_state, state, at, outcome, outcome_number, outcome_text FROM sweeps
-         WHERE job = ?1 ORDER BY sweep",
+        "SELECT sweep, from_state, state, at, outcome, outcome_number, outcome_text,
+            (SELECT name FROM clients WHERE client = outcome_number)
+         FROM sweeps WHERE job = ?1 ORDER BY sweep",
     )?;
     let mut rows = select.query([int(job.0)])?;
     let mut sweeps = Vec::new();
@@ -99,7 +100,8 @@ pub(super) struct Standing {
 
 /// Columns of `tasks` that a [`Standing`] is read from, in this order.
 pub(super) const COLUMNS: &str =
-    "state, swept, attempts, failures, lost, changed_at, not_before, outcome, outcome_number, outcome_text";
+    "state, swept, attempts, failures, lost, changed_at, not_before, outcome, outcome_number, outcome_text,
+    (SELECT name FROM clients WHERE client = outcome_number)";
 
 impl Standing {
     /// From a row whose columns from `at` on are [`COLUMNS`], and the sweeps of its job.

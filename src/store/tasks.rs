@@ -42,7 +42,8 @@ pub(super) fn list(
     let first_job = filter.after.map_or(JobId(0), |after| after.job);
     for (first, last) in ranges(connection, Some(&filter.of), viewer)? {
         let mut select = connection.prepare_cached(&format!(
-            "SELECT job, submitted_at, rest_state, rest_at, rest_outcome, rest_outcome_number, rest_outcome_text, {}
+            "SELECT job, submitted_at, rest_state, rest_at, rest_outcome, rest_outcome_number, rest_outcome_text,
+                (SELECT name FROM clients WHERE client = rest_outcome_number), {}
              FROM jobs WHERE job BETWEEN ?1 AND ?2 AND (?3 OR owner = ?4) ORDER BY job",
             numbering::COLUMNS
         ))?;
@@ -73,7 +74,7 @@ fn single_tasks(selector: &Selector) -> Option<BTreeSet<TaskId>> {
 fn whole(selector: &Selector) -> IntervalSet {
     match selector {
         Selector::These(parts) => whole_jobs(parts),
-        Selector::All | Selector::Last => IntervalSet::from_range(0, u64::MAX),
+        Selector::All | Selector::Everyone | Selector::Last => IntervalSet::from_range(0, u64::MAX),
     }
 }
 
@@ -98,7 +99,7 @@ impl Job {
             rest: state_from(row.get(2)?)?,
             rest_at: time_from(row.get(3)?),
             rest_outcome: outcome_from(row, 4)?,
-            numbers: numbering::read(row, 7)?,
+            numbers: numbering::read(row, 8)?,
             sweeps: sweeps::of(connection, job)?,
         })
     }
@@ -301,8 +302,8 @@ pub(super) fn outcome(connection: &Connection, task: TaskId) -> Result<Option<Ou
         return Ok(own.outcome);
     }
     let mut last = connection.prepare_cached(&format!(
-        "SELECT outcome, outcome_number, outcome_text FROM attempts
-         WHERE job = ?1 AND task = ?2 AND outcome IS NOT NULL AND outcome <> '{SUPERSEDED}' ORDER BY attempt DESC LIMIT 1"
+        "SELECT outcome, outcome_number, outcome_text, (SELECT name FROM clients WHERE client = outcome_number)
+         FROM attempts WHERE job = ?1 AND task = ?2 AND outcome IS NOT NULL AND outcome <> '{SUPERSEDED}' ORDER BY attempt DESC LIMIT 1"
     ))?;
     Ok(last.query_row(key, |row| Ok(outcome_from(row, 0))).optional()?.transpose()?.flatten())
 }

@@ -177,6 +177,7 @@ impl Message for Request {
             | Self::Approve { .. }
             | Self::Revoke { .. }
             | Self::Clients
+            | Self::RenameClient { .. }
             | Self::CreateToken { .. }
             | Self::Tokens
             | Self::RevokeToken(_)
@@ -201,6 +202,7 @@ impl Message for Reply {
             Self::Clients(clients) => at_most("clients", clients.len(), MAX_ROWS as usize),
             Self::Tokens(tokens) => at_most("tokens", tokens.len(), MAX_ROWS as usize),
             Self::Wanted(wishes) => sane(wishes),
+            Self::Changed(changes) => at_most("owners", changes.owners.len(), MAX_ROWS as usize),
             _ => Ok(()),
         }
     }
@@ -209,7 +211,7 @@ impl Message for Reply {
 fn selector(selector: &Selector) -> Result<(), WireError> {
     match selector {
         Selector::These(parts) => at_most("parts of a selector", parts.len(), MAX_ROWS as usize),
-        Selector::All | Selector::Last => Ok(()),
+        Selector::All | Selector::Everyone | Selector::Last => Ok(()),
     }
 }
 

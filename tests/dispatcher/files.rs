@@ -53,7 +53,7 @@ async fn held_by(stage: &Stage, client: &Client, worker: &mut Worker) -> (JobId,
 
 /// A client that is no admin.
 async fn other_client(stage: &Stage, admin: &Client) -> Client {
-    let wanted = Request::CreateToken { role: Role::Client, uses: 1, lifetime: Millis::from_secs(600) };
+    let wanted = Request::CreateToken { role: Role::Client, name: None, uses: 1, lifetime: Millis::from_secs(600) };
     let Reply::TokenCreated { token, .. } = admin.ask(wanted).await else { panic!("no token") };
     let token: TokenText = token.parse().expect("a token");
     let identity = Identity::ephemeral().expect("a key");

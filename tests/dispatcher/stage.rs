@@ -246,7 +246,7 @@ impl Client {
     }
 
     pub(crate) async fn cancel(&self, job: JobId) -> Reply {
-        self.ask(Request::Cancel { what: Selector::job(job), why: Cancellation::Requested(None) }).await
+        self.ask(Request::Cancel { what: Selector::job(job), why: Cancellation::requested(None) }).await
     }
 
     /// All that `logs` brings: bytes of stdout and stderr.

@@ -167,7 +167,7 @@ impl Client {
     }
 
     pub(crate) async fn token(&self, role: Role, uses: u32, lifetime: Millis) -> (String, TokenId) {
-        match self.ask(Request::CreateToken { role, uses, lifetime }).await {
+        match self.ask(Request::CreateToken { role, name: None, uses, lifetime }).await {
             Reply::TokenCreated { token, id } => (token, id),
             other => panic!("no token but {other:?}"),
         }

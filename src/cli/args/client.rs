@@ -47,6 +47,9 @@ pub(crate) struct ListArgs {
     /// Only jobs in these states: waiting, ready, running, succeeded, failed, cancelled
     #[arg(long, value_name = "STATE[,STATE]")]
     pub(crate) state: Option<OsString>,
+    /// Only jobs of this owner, or of yourself with `me`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) owner: Option<OsString>,
     /// At most this many, newest first
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) limit: Option<OsString>,
@@ -163,12 +166,15 @@ pub(crate) struct ProgressArgs {
 /// Options of `octaskly cancel`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct CancelArgs {
-    /// Jobs or tasks: 5, 5.3, 1-3,7, last, last.3, all
+    /// Jobs or tasks: 5, 5.3, 1-3,7, last, last.3, all (your own)
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<OsString>,
     /// Why, for whoever looks at the job later
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<OsString>,
+    /// With `all`: the jobs of every owner, not only your own (admins; asks once on a terminal)
+    #[arg(long)]
+    pub(crate) everyone: bool,
     /// Where the dispatcher is.
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -177,12 +183,15 @@ pub(crate) struct CancelArgs {
 /// Options of `octaskly retry`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct RetryArgs {
-    /// Jobs or tasks: 5, 5.3, 1-3,7, last, last.3, all
+    /// Jobs or tasks: 5, 5.3, 1-3,7, last, last.3, all (your own)
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<OsString>,
     /// Only the failed tasks, not the cancelled ones
     #[arg(long)]
     pub(crate) failed: bool,
+    /// With `all`: the jobs of every owner, not only your own (admins; asks once on a terminal)
+    #[arg(long)]
+    pub(crate) everyone: bool,
     /// Where the dispatcher is.
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -191,9 +200,12 @@ pub(crate) struct RetryArgs {
 /// Options of `octaskly forget`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ForgetArgs {
-    /// Jobs: 5, 1-3,7, last, all (of those that have ended)
+    /// Jobs: 5, 1-3,7, last, all (your own that have ended)
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<OsString>,
+    /// With `all`: the jobs of every owner, not only your own (admins; asks once on a terminal)
+    #[arg(long)]
+    pub(crate) everyone: bool,
     /// Where the dispatcher is.
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,

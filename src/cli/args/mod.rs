@@ -19,8 +19,8 @@ pub(crate) use client::{
 pub(crate) use node::{DispatcherArgs, NodeArgs, WorkerArgs};
 pub(crate) use task::{RunArgs, SubmitArgs, TaskArgs};
 pub(crate) use trust::{
-    ApproveArgs, ClientsArgs, DrainArgs, ResumeArgs, RevokeArgs, TokenArgs, TokenCreateArgs, TokenListArgs,
-    TokenRevokeArgs, TokenVerb,
+    ApproveArgs, ClientsArgs, ClientsRenameArgs, ClientsVerb, DrainArgs, ResumeArgs, RevokeArgs, TokenArgs,
+    TokenCreateArgs, TokenListArgs, TokenRevokeArgs, TokenVerb,
 };
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -104,7 +104,7 @@ pub(crate) enum Verb {
     Approve(ApproveArgs),
     /// Throw a worker or client out for good and free its name
     Revoke(RevokeArgs),
-    /// List the clients that are enrolled
+    /// List the clients that are enrolled, or rename one
     Clients(ClientsArgs),
     /// Make, list and take back tokens that enrol workers and clients
     Token(TokenArgs),

@@ -39,10 +39,35 @@ pub(crate) struct RevokeArgs {
 
 /// Options of `octaskly clients`.
 #[derive(Debug, Default, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_value_name = "rename")]
 pub(crate) struct ClientsArgs {
+    /// What to do instead of listing them.
+    #[command(subcommand)]
+    pub(crate) verb: Option<ClientsVerb>,
     /// Output.
     #[command(flatten)]
     pub(crate) json: JsonArg,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// The commands behind `octaskly clients`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientsVerb {
+    /// Give a client another name; its jobs show it at once
+    Rename(ClientsRenameArgs),
+}
+
+/// Options of `octaskly clients rename`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ClientsRenameArgs {
+    /// What it is called
+    #[arg(value_name = "NAME")]
+    pub(crate) name: OsString,
+    /// What it is to be called
+    #[arg(value_name = "NEW")]
+    pub(crate) new: OsString,
     /// Where the dispatcher is.
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -74,6 +99,9 @@ pub(crate) struct TokenCreateArgs {
     /// What it makes of whoever brings it: worker, client or admin [default: worker]
     #[arg(long, value_name = "ROLE")]
     pub(crate) role: Option<OsString>,
+    /// What its bearer is called: the owner of its jobs, or the worker [default: client-N, worker-N]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<OsString>,
     /// How many machines may use it [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) uses: Option<OsString>,

@@ -6,6 +6,8 @@ use super::{option, read};
 use crate::cli::error::{CliError, Place};
 use crate::cli::value::{self, ValueError};
 use crate::model::limits::MAX_ROWS;
+use crate::model::node::ME;
+use crate::model::requests::OwnerFilter;
 use crate::model::selector::{Part, Selector, SelectorError};
 use crate::model::{JobId, Millis, TaskId, TaskState};
 
@@ -78,6 +80,12 @@ fn split_last(text: &str) -> (Vec<u64>, Option<String>) {
 /// `--state`; empty when it was not given.
 pub(crate) fn states(given: Option<&OsString>) -> Result<Vec<TaskState>, CliError> {
     Ok(option("--state", given.map(OsString::as_os_str), value::states)?.unwrap_or_default())
+}
+
+/// `--owner`; `me` is the one that asks.
+pub(crate) fn owner(given: Option<&OsString>) -> Result<Option<OwnerFilter>, CliError> {
+    let name = option("--owner", given.map(OsString::as_os_str), value::node_name)?;
+    Ok(name.map(|name| if name.as_str() == ME { OwnerFilter::Me } else { OwnerFilter::Named(name) }))
 }
 
 /// `--limit`; 0 when it was not given, which is the server's bound.

@@ -242,7 +242,7 @@ fn dependencies(
         let bad = |error| CliError::value(Place::Option(option), text, error);
         match read(Place::Option(option), text, value::selector)? {
             Selector::Last => after.push(After::Last(condition)),
-            Selector::All => return Err(bad(ValueError::AllJobs)),
+            Selector::All | Selector::Everyone => return Err(bad(ValueError::AllJobs)),
             Selector::These(parts) => {
                 for part in parts {
                     let Part::Jobs(JobId(first), JobId(last)) = part else { return Err(bad(ValueError::TaskForJob)) };

@@ -23,10 +23,12 @@ pub(crate) struct Approval {
 }
 
 /// A token to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TokenPlan {
     /// What it makes of its bearer.
     pub(crate) role: Role,
+    /// What its bearer is called.
+    pub(crate) name: Option<NodeName>,
     /// How many may bring it.
     pub(crate) uses: u32,
     /// For how long.
@@ -36,6 +38,11 @@ pub(crate) struct TokenPlan {
 /// `NAME`.
 pub(crate) fn node_name(given: &OsStr) -> Result<NodeName, CliError> {
     read(Place::Argument("NAME"), given, value::node_name)
+}
+
+/// `NEW`.
+pub(crate) fn new_name(given: &OsStr) -> Result<NodeName, CliError> {
+    read(Place::Argument("NEW"), given, value::node_name)
 }
 
 /// `NAME CODE`; a code in groups may be typed with blanks between them.
@@ -55,13 +62,14 @@ pub(crate) fn revocation(args: &RevokeArgs) -> Result<(NodeName, Option<NodeKind
     Ok((node_name(&args.name)?, kind))
 }
 
-/// `--role`, `--uses` and `--ttl`.
+/// `--role`, `--name`, `--uses` and `--ttl`.
 pub(crate) fn token(args: &TokenCreateArgs) -> Result<TokenPlan, CliError> {
     let uses = option("--uses", args.uses.as_deref(), value::token_uses)?;
     let role = option("--role", args.role.as_deref(), value::token_role)?;
     let lifetime = option("--ttl", args.ttl.as_deref(), value::token_lifetime)?;
     Ok(TokenPlan {
         role: role.unwrap_or(Role::Worker),
+        name: option("--name", args.name.as_deref(), value::node_name)?,
         uses: uses.unwrap_or(1),
         lifetime: lifetime.unwrap_or(TOKEN_LIFETIME),
     })
@@ -83,10 +91,10 @@ mod tests {
 
     #[test]
     fn a_plain_token_makes_one_worker_within_a_day() {
-        let plain = TokenPlan { role: Role::Worker, uses: 1, lifetime: Millis::from_secs(86_400) };
+        let plain = TokenPlan { role: Role::Worker, name: None, uses: 1, lifetime: Millis::from_secs(86_400) };
         assert_eq!(plan(None, None, None).expect("a plan"), plain);
         let other = plan(Some("client"), Some("20"), Some("90s")).expect("a plan");
-        assert_eq!(other, TokenPlan { role: Role::Client, uses: 20, lifetime: Millis::from_secs(90) });
+        assert_eq!(other, TokenPlan { role: Role::Client, name: None, uses: 20, lifetime: Millis::from_secs(90) });
     }
 
     #[test]

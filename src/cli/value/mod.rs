@@ -416,7 +416,7 @@ pub(crate) fn states(text: &str) -> Result<Vec<TaskState>, ValueError> {
         TaskState::Cancelled,
     ];
     let state = |word: &str| {
-        let found = all.into_iter().find(|state| state.to_string() == word);
+        let found = all.into_iter().find(|state| state.to_string().eq_ignore_ascii_case(word));
         found.ok_or_else(|| ValueError::NotOneOf { given: word.to_owned(), allowed: ALLOWED })
     };
     text.split(',').map(str::trim).map(state).collect()
@@ -499,6 +499,7 @@ mod tests {
     #[test]
     fn states_are_a_list_of_known_words() {
         assert_eq!(states("failed,running"), Ok(vec![TaskState::Failed, TaskState::Running]));
+        assert_eq!(states("FAILED, Running"), states("failed,running"), "in any case");
         assert!(matches!(states("failed,done"), Err(ValueError::NotOneOf { given, .. }) if given == "done"));
     }
 }

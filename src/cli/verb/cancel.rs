@@ -2,30 +2,26 @@
 
 use std::process::ExitCode;
 
-use super::{Context, last};
+use super::{Context, changes, last};
 use crate::cli::args::CancelArgs;
 use crate::cli::error::CliError;
-use crate::cli::output::{Page, text};
 use crate::cli::{resolve, value};
+use crate::model::TaskState;
 use crate::model::limits::MAX_REASON_BYTES;
 use crate::model::outcome::Cancellation;
 
 /// Asks for their end; it comes when their processes are gone.
 pub(super) fn perform(args: &CancelArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let typed = resolve::selection(&args.ids)?;
+    let typed = changes::of_everyone(resolve::selection(&args.ids)?, args.everyone)?;
     let reason = resolve::option("--reason", args.reason.as_deref(), |text| value::short(text, MAX_REASON_BYTES))?;
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
         let selector = last::meant(session.client(), typed).await?;
-        let affected = session.client().cancel(selector, Cancellation::Requested(reason)).await?;
-        if !context.quiet() {
-            let mut page = Page::begin();
-            page.line(match affected {
-                0 => "nothing to cancel: all of it has ended".to_owned(),
-                tasks => format!("cancelled {}", text::count(tasks, "task")),
-            })?;
-            page.end()?;
-        }
+        let unfinished = vec![TaskState::Waiting, TaskState::Ready, TaskState::Running];
+        changes::confirm(session.client(), &selector, "Cancel", unfinished, |_| true).await?;
+        let changed = session.client().cancel(selector, Cancellation::requested(reason)).await?;
+        let nothing = "nothing to cancel: all of it has ended";
+        changes::tell(&session, &changed, "task", nothing, |tasks| format!("cancelled {tasks}"))?;
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })

@@ -1,20 +1,38 @@
-//! `octaskly clients`: who may submit.
+//! `octaskly clients`: who may submit, and under which name.
 
 use std::process::ExitCode;
 
 use super::Context;
-use crate::cli::args::ClientsArgs;
+use crate::cli::args::{ClientsArgs, ClientsRenameArgs, ClientsVerb};
 use crate::cli::error::CliError;
 use crate::cli::output::table::{Column, Table};
-use crate::cli::output::{Page, json, text};
+use crate::cli::output::{Page, json, say, text};
+use crate::cli::resolve;
 use crate::model::trust::ClientView;
 
-/// Prints them.
+/// Prints them, or renames one.
 pub(super) fn perform(args: &ClientsArgs, context: &Context) -> Result<ExitCode, CliError> {
+    if let Some(ClientsVerb::Rename(args)) = &args.verb {
+        return rename(args, context);
+    }
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
         let clients = session.client().clients().await?;
         Page::rows(args.json.json, clients.iter().map(json::Client::from), || table(&clients))?;
+        session.close().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn rename(args: &ClientsRenameArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let (name, new) = (resolve::node_name(&args.name)?, resolve::new_name(&args.new)?);
+    context.as_client(async {
+        let session = context.connect(&args.connect).await?;
+        let what = match session.client().rename_client(name.clone(), new.clone()).await? {
+            true => format!("{name} is called {new} now, and its jobs show that"),
+            false => format!("it is called {new} already"),
+        };
+        say::note(context.quiet(), &what);
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })

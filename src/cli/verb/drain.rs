@@ -25,8 +25,13 @@ pub(super) fn drain(args: &DrainArgs, context: &Context) -> Result<ExitCode, Cli
         let mut session = context.connect(&args.connect).await?;
         let is_new = session.client().drain(name.clone()).await?;
         let worker = find(session.client().workers().await?, &name);
-        let still = worker.map_or(0, |worker| worker.slots.used);
-        let what = if is_new { "gets no new work" } else { "got no new work before" };
+        let still = worker.as_ref().map_or(0, |worker| worker.slots.used);
+        let by = worker.as_ref().and_then(|worker| worker.drain_act.as_ref()).map(|act| act.by.name.clone());
+        let what = match (is_new, by) {
+            (true, _) => "gets no new work".to_owned(),
+            (false, Some(by)) => format!("was drained by {by} before"),
+            (false, None) => "got no new work before".to_owned(),
+        };
         say::note(
             context.quiet(),
             &match still {

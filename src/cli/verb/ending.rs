@@ -42,12 +42,18 @@ pub(super) fn of_job(job: &JobView) -> Option<(String, Option<String>)> {
     let counts = [(job.tasks.failed, "failed"), (job.tasks.cancelled, "cancelled")];
     let counts: Vec<_> =
         counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
-    let by = match &job.cancelling {
-        Some(Cancellation::MaxFails) => "stopped by --max-fails: ".to_owned(),
-        Some(Cancellation::Requested(Some(reason))) => format!("{reason}: "),
-        _ => String::new(),
+    let by = job.cancelling.as_ref().and_then(Cancellation::by).map(|by| by.name.as_str());
+    let verb = match (job.state, by) {
+        (TaskState::Cancelled, Some(by)) => format!("{verb} by {by}"),
+        (_, Some(by)) => format!("{verb} and was cancelled by {by}"),
+        (_, None) => verb.to_owned(),
     };
-    let text = format!("job {} {verb}: {by}of {} tasks {}", job.job, job.tasks.total, counts.join(", "));
+    let why = match &job.cancelling {
+        Some(Cancellation::MaxFails) => "stopped by --max-fails: ".to_owned(),
+        Some(why) => why.reason().map(|reason| format!("{reason}: ")).unwrap_or_default(),
+        None => String::new(),
+    };
+    let text = format!("job {} {verb}: {why}of {} tasks {}", job.job, job.tasks.total, counts.join(", "));
     Some((text, Some(format!("`octaskly show {} --state failed,cancelled` lists them", job.job))))
 }
 

@@ -59,15 +59,15 @@ pub(super) fn in_short(explanation: &Explanation) -> Option<String> {
 
 /// One task: where it stands, what it waits for, and what each worker lacks.
 fn lines(explanation: &Explanation) -> Vec<String> {
-    let Explanation { task, state, waits_for, workers } = explanation;
+    let Explanation { task, owner, state, waits_for, workers } = explanation;
     let mut lines = vec![match state {
-        TaskState::Waiting | TaskState::Ready => format!("task {task} is {state} and not running"),
-        TaskState::Running if workers.is_empty() => format!("task {task} is running"),
+        TaskState::Waiting | TaskState::Ready => format!("task {task} of {owner} is {state} and not running"),
+        TaskState::Running if workers.is_empty() => format!("task {task} of {owner} is running"),
         TaskState::Running => {
             let names: Vec<&str> = workers.iter().map(|worker| worker.worker.as_str()).collect();
-            format!("task {task} is running on {}", names.join(" and on "))
+            format!("task {task} of {owner} is running on {}", names.join(" and on "))
         }
-        ended => format!("task {task} has ended: {ended}"),
+        ended => format!("task {task} of {owner} has ended: {ended}"),
     }];
     if let Some(what) = waits_for {
         lines.push(format!("  it waits: {what}"));
@@ -103,12 +103,13 @@ mod tests {
         };
         let explanation = Explanation {
             task: TaskId::new(5, 0),
+            owner: "anna".parse().expect("a name"),
             state: TaskState::Ready,
             waits_for: None,
             workers: vec![lack("a", &["slots: 4 of 4 taken"], false), lack("b", &["label: zone=a"], true)],
         };
         let shown = lines(&explanation);
-        assert_eq!(shown[0], "task 5.0 is ready and not running");
+        assert_eq!(shown[0], "task 5.0 of anna is ready and not running");
         assert_eq!(shown[1], "  a cannot take it now: slots: 4 of 4 taken");
         assert_eq!(shown[2], "  b can never take it: label: zone=a");
         let short = "for a worker: a cannot take it now (slots: 4 of 4 taken), b can never take it (label: zone=a)";
@@ -118,6 +119,6 @@ mod tests {
         assert!(lines(&alone)[1].contains("octaskly worker"));
         let (state, waits_for) = (TaskState::Running, Some("its inputs".to_owned()));
         let running = Explanation { state, waits_for, workers: vec![lack("a", &[], false)], ..alone };
-        assert_eq!(lines(&running), ["task 5.0 is running on a", "  it waits: its inputs"]);
+        assert_eq!(lines(&running), ["task 5.0 of anna is running on a", "  it waits: its inputs"]);
     }
 }

@@ -2,24 +2,22 @@
 
 use std::process::ExitCode;
 
-use super::{Context, last};
+use super::{Context, changes, last};
 use crate::cli::args::ForgetArgs;
 use crate::cli::error::CliError;
-use crate::cli::output::{Page, text};
 use crate::cli::resolve;
+use crate::model::TaskState;
 
 /// Removes them.
 pub(super) fn perform(args: &ForgetArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let typed = resolve::selection(&args.ids)?;
+    let typed = changes::of_everyone(resolve::selection(&args.ids)?, args.everyone)?;
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
         let selector = last::meant(session.client(), typed).await?;
-        let affected = session.client().forget(selector).await?;
-        if !context.quiet() {
-            let mut page = Page::begin();
-            page.line(format!("forgot {}", text::count(affected, "job")))?;
-            page.end()?;
-        }
+        let ended = vec![TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
+        changes::confirm(session.client(), &selector, "Forget", ended, |_| true).await?;
+        let changed = session.client().forget(selector).await?;
+        changes::tell(&session, &changed, "job", "forgot 0 jobs", |jobs| format!("forgot {jobs}"))?;
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })

@@ -167,6 +167,6 @@ fn narrowed(of: &Selector, job: JobId) -> Selector {
             let of_job = |part: &&Part| matches!(part, Part::Task(task) if task.job == job);
             Selector::These(parts.iter().filter(of_job).copied().collect())
         }
-        Selector::All | Selector::Last => Selector::job(job),
+        Selector::All | Selector::Everyone | Selector::Last => Selector::job(job),
     }
 }

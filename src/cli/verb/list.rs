@@ -19,7 +19,8 @@ pub(super) fn perform(args: &ListArgs, context: &Context) -> Result<ExitCode, Cl
     if states.is_empty() && !args.all {
         states = vec![TaskState::Waiting, TaskState::Ready, TaskState::Running];
     }
-    let filter = JobFilter { only: None, states, limit: resolve::limit(args.limit.as_ref())?, before: None };
+    let (owner, limit) = (resolve::owner(args.owner.as_ref())?, resolve::limit(args.limit.as_ref())?);
+    let filter = JobFilter { only: None, states, owner, limit, before: None };
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
         let jobs = session.client().jobs(filter).await?;
@@ -34,6 +35,7 @@ pub(super) fn table(jobs: &[JobView], now: Timestamp) -> Table {
     let mut table = Table::new(&[
         Column::Right("ID"),
         Column::GivesWay("NAME"),
+        Column::Left("OWNER"),
         Column::Left("STATE"),
         Column::Left("TASKS"),
         Column::Left("SUBMITTED"),
@@ -44,6 +46,7 @@ pub(super) fn table(jobs: &[JobView], now: Timestamp) -> Table {
         table.row([
             job.job.to_string(),
             job.name.clone(),
+            job.owner_name.to_string(),
             job.state.to_string(),
             progress(&job.tasks),
             text::ago(job.submitted_at, now),

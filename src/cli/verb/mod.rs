@@ -8,6 +8,7 @@ mod approve;
 mod bench;
 mod bring;
 mod cancel;
+mod changes;
 mod clients;
 mod cluster;
 mod completions;

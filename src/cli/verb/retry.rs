@@ -2,39 +2,35 @@
 
 use std::process::ExitCode;
 
-use super::{Context, last};
+use super::{Context, changes, last};
 use crate::cli::args::RetryArgs;
 use crate::cli::error::CliError;
-use crate::cli::output::{Page, say, text};
+use crate::cli::output::say;
 use crate::cli::resolve;
 use crate::client::{Client, ClientError};
 use crate::model::TaskState;
-use crate::model::requests::TaskFilter;
+use crate::model::requests::{JobFilter, OwnerFilter, TaskFilter};
 use crate::model::selector::Selector;
-use crate::model::views::Explanation;
+use crate::model::views::{Explanation, JobView};
 
 /// Queues them.
 pub(super) fn perform(args: &RetryArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let typed = resolve::selection(&args.ids)?;
+    let typed = changes::of_everyone(resolve::selection(&args.ids)?, args.everyone)?;
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
         let selector = last::meant(session.client(), typed).await?;
-        let affected = session.client().retry(selector.clone(), args.failed).await?;
-        if affected > 0
+        let to_do = |job: &JobView| job.tasks.failed > 0 || (job.tasks.cancelled > 0 && !args.failed);
+        changes::confirm(session.client(), &selector, "Retry tasks of", Vec::new(), to_do).await?;
+        let changed = session.client().retry(selector.clone(), args.failed).await?;
+        if changed.affected > 0
             // What was asked for is done: that this cannot be told is no failure of it.
             && let Ok(Some(stuck)) = nobody_can(session.client(), selector).await
         {
             let hint = "it waits for a worker that can (`octaskly worker` starts one)";
             say::warning(context.quiet(), &stuck, Some(hint));
         }
-        if !context.quiet() {
-            let mut page = Page::begin();
-            page.line(match affected {
-                0 => "nothing to retry: none of it has failed".to_owned(),
-                tasks => format!("queued {} again", text::count(tasks, "task")),
-            })?;
-            page.end()?;
-        }
+        let nothing = "nothing to retry: none of it has failed";
+        changes::tell(&session, &changed, "task", nothing, |tasks| format!("queued {tasks} again"))?;
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })
@@ -43,7 +39,18 @@ pub(super) fn perform(args: &RetryArgs, context: &Context) -> Result<ExitCode, C
 /// Says so when no connected worker could ever run the first of the tasks that wait now; of jobs of one command that
 /// is all of them, and a million of them are not asked about.
 async fn nobody_can(client: &Client, of: Selector) -> Result<Option<String>, ClientError> {
-    let waiting = TaskFilter { of, states: vec![TaskState::Waiting, TaskState::Ready], after: None, limit: 1 };
+    let states = vec![TaskState::Waiting, TaskState::Ready];
+    let of = match of {
+        // To list tasks it means everything that an admin sees.
+        Selector::All => {
+            let (owner, states) = (Some(OwnerFilter::Me), states.clone());
+            let own = client.jobs(JobFilter { owner, states, limit: 1, ..JobFilter::default() }).await?;
+            let Some(job) = own.first() else { return Ok(None) };
+            Selector::job(job.job)
+        }
+        other => other,
+    };
+    let waiting = TaskFilter { of, states, after: None, limit: 1 };
     let Some(first) = client.tasks(waiting).await?.into_iter().next() else { return Ok(None) };
     let explained = client.explain(Selector::task(first.task)).await?;
     Ok(explained.iter().find_map(stuck))
@@ -51,7 +58,7 @@ async fn nobody_can(client: &Client, of: Selector) -> Result<Option<String>, Cli
 
 /// The same of one explanation.
 fn stuck(explanation: &Explanation) -> Option<String> {
-    let Explanation { task, state, waits_for, workers } = explanation;
+    let Explanation { task, state, waits_for, workers, .. } = explanation;
     let is_queued = matches!(state, TaskState::Waiting | TaskState::Ready);
     if !is_queued || !workers.iter().all(|worker| worker.never) || (workers.is_empty() && waits_for.is_some()) {
         return None;

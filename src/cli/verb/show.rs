@@ -178,13 +178,21 @@ fn job_lines(job: &JobView, now: Timestamp, task_timeout: Millis) -> Vec<String>
     for (name, value) in job.spec.iter().flat_map(|spec| describe::spec(spec.spec(), task_timeout)) {
         field(name, value);
     }
-    field("owner", job.owner.short());
+    field("owner", job.owner_name.to_string());
     field("submitted", instant(job.submitted_at, now));
     if let Some(at) = job.started_at {
         field("started", instant(at, now));
     }
     if let Some(at) = job.ended_at {
         field("ended", instant(at, now));
+    }
+    // The result of a single task says it already.
+    if let (None, Some(why)) = (&job.outcome, &job.cancelling) {
+        let what = Outcome::Cancelled(why.clone()).to_string();
+        field("cancelled", what.strip_prefix("was cancelled ").unwrap_or(&what).to_owned());
+    }
+    if let Some(act) = &job.retried {
+        field("retried", format!("by {}, {}", act.by.name, instant(act.at, now)));
     }
     lines
 }

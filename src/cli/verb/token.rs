@@ -14,7 +14,7 @@ use crate::cli::output::{Page, json, say, text};
 use crate::cli::resolve::{self, TokenPlan};
 use crate::cli::session::Session;
 use crate::model::trust::{TokenState, TokenView};
-use crate::model::{Role, Timestamp};
+use crate::model::{NodeName, Role, Timestamp};
 use crate::node::{Clock, addresses};
 
 /// Addresses that the hints name beside the likeliest one.
@@ -33,13 +33,13 @@ fn create(args: &TokenCreateArgs, context: &Context) -> Result<ExitCode, CliErro
     let plan = resolve::token(args)?;
     context.as_client(async {
         let session = context.connect(&args.connect).await?;
-        let made = session.client().create_token(plan.role, plan.uses, plan.lifetime).await?;
+        let made = session.client().create_token(plan.role, plan.name.clone(), plan.uses, plan.lifetime).await?;
         let mut page = Page::begin();
         page.line(&made.token)?;
         page.end()?;
         if !context.quiet() {
             let places = Places::of_dispatcher(&session).await?;
-            for line in usage(plan, &made.token, &made.id.to_string(), &places) {
+            for line in usage(&plan, &made.token, &made.id.to_string(), &places) {
                 say::note(false, &line);
             }
         }
@@ -103,11 +103,13 @@ impl Places {
 }
 
 /// What to do with a new token, a line each.
-fn usage(plan: TokenPlan, token: &str, id: &str, places: &Places) -> Vec<String> {
-    let TokenPlan { role, uses, lifetime } = plan;
-    let whom = match uses {
-        1 => format!("one {role}"),
-        many => format!("{many} {role}s"),
+fn usage(plan: &TokenPlan, token: &str, id: &str, places: &Places) -> Vec<String> {
+    let TokenPlan { role, name, uses, lifetime } = plan;
+    let whom = match (uses, name) {
+        (1, None) => format!("one {role}"),
+        (1, Some(name)) => format!("one {role}, called {name},"),
+        (many, None) => format!("{many} {role}s"),
+        (many, Some(name)) => format!("{many} {role}s, called {name}, {} and so on,", name.numbered(2)),
     };
     let mut lines = vec![format!("token {id} enrols {whom} within {lifetime} and is not shown again")];
     if let Some(first) = places.addresses.first() {
@@ -122,7 +124,7 @@ fn usage(plan: TokenPlan, token: &str, id: &str, places: &Places) -> Vec<String>
     if !others.is_empty() {
         lines.push(format!("this dispatcher is also at {}", others.join(" and ")));
     }
-    if role != Role::Worker {
+    if *role != Role::Worker {
         lines.push("later commands there need neither --dispatcher nor --token".to_owned());
     }
     if !places.from_elsewhere {
@@ -133,8 +135,9 @@ fn usage(plan: TokenPlan, token: &str, id: &str, places: &Places) -> Vec<String>
 
 fn table(tokens: &[TokenView], now: Timestamp) -> Table {
     let mut table = Table::new(&[
-        Column::GivesWay("ID"),
+        Column::Left("ID"),
         Column::Left("ROLE"),
+        Column::GivesWay("NAME"),
         Column::Left("STATE"),
         Column::Left("USED"),
         Column::Left("EXPIRES"),
@@ -144,6 +147,7 @@ fn table(tokens: &[TokenView], now: Timestamp) -> Table {
         table.row([
             token.id.to_string(),
             token.role.to_string(),
+            token.name.as_ref().map_or_else(|| "-".to_owned(), NodeName::to_string),
             state(token.state).to_owned(),
             format!("{}/{}", token.used, token.uses),
             text::rfc3339(token.expires_at),
@@ -170,9 +174,9 @@ mod tests {
     use crate::model::Millis;
 
     fn said(role: Role, uses: u32, addresses: &[&str], from_elsewhere: bool) -> Vec<String> {
-        let plan = TokenPlan { role, uses, lifetime: Millis::from_secs(86_400) };
+        let plan = TokenPlan { role, name: None, uses, lifetime: Millis::from_secs(86_400) };
         let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
-        usage(plan, "okt1-a-b", "aebagbaf", &Places { addresses, from_elsewhere })
+        usage(&plan, "okt1-a-b", "aebagbaf", &Places { addresses, from_elsewhere })
     }
 
     #[test]
@@ -201,7 +205,7 @@ mod tests {
     fn the_list_of_tokens_fits_eighty_columns() {
         let lines = table(&[sample_token()], Timestamp::from_millis(61_000)).lines(Some(80));
         assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:#?}");
-        let words: Vec<_> = lines[1].split_whitespace().take(4).collect();
-        assert_eq!(words, ["aebagbaf", "worker", "valid", "1/2"]);
+        let words: Vec<_> = lines[1].split_whitespace().take(5).collect();
+        assert_eq!(words, ["aebagbaf", "worker", "lab", "valid", "1/2"]);
     }
 }

@@ -237,11 +237,13 @@ mod tests {
             state: TaskState::Running,
             tasks: TaskTotals::default(),
             owner: NodeId([0; 32]),
+            owner_name: "anna".parse().expect("a name"),
             submitted_at: Timestamp(0),
             started_at: None,
             ended_at: None,
             outcome: None,
             cancelling: None,
+            retried: None,
             spec: None,
         };
         for most in [4, 5] {

@@ -116,10 +116,22 @@ impl DispatcherEngine {
 
     /// Writes a key's role and name down.
     pub(super) fn enrol(&mut self, now: Timestamp, node: NodeId, role: Role, name: NodeName) {
-        let known = self.registry.get(node).filter(|known| known.role == role);
-        let (draining, place) = known.map_or((false, None), |known| (known.draining, known.place));
+        let before = self.registry.get(node).filter(|known| known.role == role).cloned();
+        let (enrolled_at, revoked_at) = (now, None);
         self.outbox.record(Record::NodeEnrolled { node, role, name: name.clone(), at: now });
-        self.registry.enrol(EnrolledNode { node, role, name, draining, place, enrolled_at: now, revoked_at: None });
+        self.registry.enrol(match before {
+            Some(before) => EnrolledNode { name, enrolled_at, ..before },
+            None => EnrolledNode {
+                node,
+                role,
+                name,
+                draining: false,
+                drain_act: None,
+                place: None,
+                enrolled_at,
+                revoked_at,
+            },
+        });
         self.resolve_doubt(now);
     }
 
@@ -172,7 +184,11 @@ impl DispatcherEngine {
         self.check_links_of(arrival.node)?;
         let is_new = matches!(entry, Entry::New(..));
         if let Entry::New(role, proof) = entry {
-            let name = self.registry.name_for(arrival.node, role, |_| false);
+            let wanted = match &proof {
+                Proof::Access => self.config.user.as_ref(),
+                Proof::Token(hash) => self.tokens.name(hash),
+            };
+            let name = self.registry.name_for(arrival.node, role, wanted, |_| false);
             self.enrol(now, arrival.node, role, name);
             self.note_proof(arrival.node, &proof);
         }
@@ -269,9 +285,22 @@ impl DispatcherEngine {
 
     /// The name the worker is to have, unless it may not have it.
     fn free_name(&self, now: Timestamp, arrival: &Arrival<'_>, profile: &WorkerProfile) -> Result<NodeName, Refusal> {
-        let Some(name) = profile.name.clone() else {
-            let reserved = |name: &NodeName| self.lobby.named(name).is_some_and(|joiner| joiner.node != arrival.node);
-            return Ok(self.registry.name_for(arrival.node, Role::Worker, reserved));
+        // A token's name is for the one worker that it enrols.
+        let given = match arrival.vouched {
+            Some(Voucher::Token(hash)) if self.registry.get(arrival.node).is_none() => self.tokens.name(&hash),
+            _ => None,
+        };
+        let name = match (given, &profile.name) {
+            (Some(given), Some(asked)) if given != asked => {
+                return Err(refusals::token_for_another_name(given, asked));
+            }
+            (Some(given), _) => given.clone(),
+            (None, Some(asked)) => asked.clone(),
+            (None, None) => {
+                let reserved =
+                    |name: &NodeName| self.lobby.named(name).is_some_and(|joiner| joiner.node != arrival.node);
+                return Ok(self.registry.name_for(arrival.node, Role::Worker, None, reserved));
+            }
         };
         let holder = self.registry.named(Role::Worker, &name).filter(|holder| *holder != arrival.node);
         if holder.is_none() {

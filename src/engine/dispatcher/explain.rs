@@ -2,12 +2,12 @@
 //!
 //! Says what the other rooms decided, in words; decides nothing.
 
-use super::DispatcherEngine;
 use super::job::Job;
 use super::placement::ClassId;
 use super::requests::Target;
 use super::roster::Worker;
 use super::task::{Live, Stage};
+use super::{DispatcherEngine, Whose};
 use crate::model::limits::MAX_ROWS;
 use crate::model::requests::Failure;
 use crate::model::selector::Part;
@@ -17,7 +17,7 @@ use crate::model::{LinkId, TaskState};
 impl DispatcherEngine {
     /// Explains tasks; a whole job by its first task that does not run, or, when there is none, by the first that does.
     pub(super) fn explain(&self, link: LinkId, parts: &[Part]) -> Result<Vec<Explanation>, Failure> {
-        let targets = self.targets(link, parts)?;
+        let targets = self.targets(link, parts, Whose::Allowed)?;
         let explained = targets.into_iter().map(|target| match target {
             Target::Job(id) => {
                 let job = self.jobs.at(id);
@@ -38,6 +38,7 @@ impl DispatcherEngine {
         let class = open.then(|| class_of(job, position)).flatten();
         Explanation {
             task: job.task_id(position),
+            owner: self.registry.client_name(job.submitted.owner.key_no()),
             state,
             waits_for: open.then(|| self.waits_for(job, position)).flatten(),
             workers: class.map(|class| self.lacks(class)).unwrap_or_default(),
@@ -52,6 +53,7 @@ impl DispatcherEngine {
         let is_staged = job.spec().inputs.is_empty() || live.iter().any(|attempt| attempt.started_at.is_some());
         Explanation {
             task: job.task_id(position),
+            owner: self.registry.client_name(job.submitted.owner.key_no()),
             state: TaskState::Running,
             waits_for: (!is_staged).then(|| "its inputs to be there, so that it can start".to_owned()),
             workers,
@@ -94,7 +96,7 @@ impl DispatcherEngine {
         let mut list = Vec::new();
         for (key, worker) in self.roster.iter().filter(|(_, worker)| worker.link().is_some()) {
             let (mut lacks, never) = self.placement.lacks(class, key);
-            lacks.extend(closed(worker));
+            lacks.extend(self.closed(worker));
             if lacks.is_empty() {
                 return Vec::new();
             }
@@ -102,20 +104,20 @@ impl DispatcherEngine {
         }
         list
     }
-}
 
-/// Why a connected worker gets nothing new.
-fn closed(worker: &Worker) -> Option<String> {
-    let state = if worker.stopping {
-        "stopping"
-    } else if worker.draining {
-        "draining"
-    } else if worker.suspect {
-        "suspect"
-    } else {
-        return worker.shortage.map(|shortage| format!("{shortage}: it tries again by itself"));
-    };
-    Some(format!("state: {state}"))
+    /// Why a connected worker gets nothing new.
+    fn closed(&self, worker: &Worker) -> Option<String> {
+        if worker.stopping {
+            Some("state: stopping".to_owned())
+        } else if worker.draining {
+            let by = self.drain_act(worker.node).map(|act| format!(", drained by {}", act.by.name));
+            Some(format!("state: draining{}", by.unwrap_or_default()))
+        } else if worker.suspect {
+            Some("state: suspect".to_owned())
+        } else {
+            worker.shortage.map(|shortage| format!("{shortage}: it tries again by itself"))
+        }
+    }
 }
 
 /// The first task of a job that does not run and has not ended.

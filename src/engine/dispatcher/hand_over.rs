@@ -143,7 +143,7 @@ impl DispatcherEngine {
     fn unwanted(&mut self, link: LinkId, key: WorkerKey, attempt: FencedAttempt) {
         // One that is arriving names it among what it holds, and is told then.
         if self.roster.at(key).order_link().is_some() {
-            let why = Cancellation::Requested(Some("it is not wanted here any more".to_owned()));
+            let why = Cancellation::requested(Some("it is not wanted here any more".to_owned()));
             let cancel = CancelAttempt { id: attempt.id, fence: attempt.fence, grace: KILL_GRACE, why };
             self.outbox.cancel(link, cancel, true);
         }

@@ -7,7 +7,7 @@ use super::{DispatcherEngine, Notice};
 use crate::model::limits::MAX_SPEC_BYTES_IN_MEMORY;
 use crate::model::records::Record;
 use crate::model::requests::{Failure, FailureCode};
-use crate::model::{JobId, Millis, Timestamp};
+use crate::model::{Actor, JobId, Millis, Timestamp};
 
 /// How long an ended job stays in memory, so that `wait` and `retry` right after its end find it.
 pub(super) const KEPT: Millis = Millis::from_secs(60);
@@ -80,17 +80,17 @@ impl DispatcherEngine {
         self.enter(now);
         let ended = |id: &&JobId| self.jobs.get(**id).is_none_or(|job| job.ended_at.is_some());
         let expired: Vec<JobId> = jobs.iter().filter(ended).copied().collect();
-        expired.iter().for_each(|id| self.forget(*id));
+        expired.iter().for_each(|id| self.forget(now, *id, None));
         if !expired.is_empty() {
             self.outbox.notice(Notice::JobsExpired { jobs: expired });
         }
         self.settle(now);
     }
 
-    /// Removes a job for good; it has ended.
-    pub(super) fn forget(&mut self, id: JobId) {
+    /// Removes a job for good, which has ended, because somebody asked for it or it was kept for long enough.
+    pub(super) fn forget(&mut self, now: Timestamp, id: JobId, by: Option<Actor>) {
         self.drop_job(id);
-        self.outbox.record(Record::JobForgotten { job: id });
+        self.outbox.record(Record::JobForgotten { job: id, by, at: now });
         self.outbox.notice(Notice::JobForgotten { job: id });
     }
 }

@@ -121,27 +121,32 @@ pub enum Call {
         /// Why.
         why: Unrepeatable,
     },
-    /// End jobs and tasks; [`Reply::Done`] after sync counts the tasks.
+    /// End jobs and tasks; [`Reply::Changed`] after sync.
     Cancel {
         /// Which.
         parts: Vec<Part>,
-        /// Why.
+        /// Whose of these.
+        whose: Whose,
+        /// Why: requested or interrupted. Who asks is filled in.
         why: Cancellation,
     },
-    /// Queue failed and cancelled tasks again; [`Reply::Done`] after sync counts them.
+    /// Queue failed and cancelled tasks again; [`Reply::Changed`] after sync.
     Retry {
         /// Which.
         parts: Vec<Part>,
+        /// Whose of these.
+        whose: Whose,
         /// Only failed ones.
         failed_only: bool,
         /// The ended ones among the jobs, as the store has them; ignored where the engine knows the job.
         recalled: Vec<RestoredJob>,
     },
-    /// Remove ended jobs; [`Reply::Done`] after sync counts them. The shell
-    /// passes on only what its asker may see.
+    /// Remove ended jobs; [`Reply::Changed`] after sync.
     Forget {
-        /// Which.
-        jobs: Vec<JobId>,
+        /// Which, each with its owner as the store has it.
+        jobs: Vec<(JobId, NodeId)>,
+        /// Whose of these.
+        whose: Whose,
     },
     /// Why tasks do not run. A whole job is explained by its first task that does not.
     Explain(Vec<Part>),
@@ -164,17 +169,15 @@ pub enum Call {
     },
     /// Clients and admins by name.
     Clients,
-    /// Keep a token; [`Reply::Done`] after sync (the shell made the secret and shows it).
-    CreateToken {
-        /// BLAKE3 of its secret.
-        hash: Digest,
-        /// What its bearer becomes.
-        role: Role,
-        /// How many keys it enrols.
-        uses: u32,
-        /// For how long.
-        lifetime: Millis,
+    /// Give a client or admin another name; [`Reply::Done`] after sync.
+    RenameClient {
+        /// What it is called.
+        from: NodeName,
+        /// What it is to be called.
+        to: NodeName,
     },
+    /// Keep a token; [`Reply::Done`] after sync (the shell made the secret and shows it).
+    CreateToken(WantedToken),
     /// Tokens, newest first.
     Tokens,
     /// Take a token back; [`Reply::Done`] after sync.
@@ -186,6 +189,32 @@ pub enum Call {
         /// Whether it is to drain.
         draining: bool,
     },
+}
+
+/// Whose jobs a call means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The asker's own, also when an admin asks: `all`.
+    Own,
+    /// Those that the asker may touch: named by their numbers.
+    Allowed,
+    /// Everybody's, which only an admin may mean: `all --everyone`.
+    Everyone,
+}
+
+/// A token to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedToken {
+    /// BLAKE3 of its secret.
+    pub hash: Digest,
+    /// What its bearer becomes.
+    pub role: Role,
+    /// What its bearer is called; `None`: a name is made up.
+    pub name: Option<NodeName>,
+    /// How many keys it enrols.
+    pub uses: u32,
+    /// For how long.
+    pub lifetime: Millis,
 }
 
 /// Something to say on a link.

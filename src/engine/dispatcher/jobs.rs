@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::job::Job;
-use crate::model::{JobId, JobState, Timestamp};
+use crate::model::{JobId, JobState, NodeId, Timestamp};
 
 /// All jobs in memory.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     /// Boxed: a job is large, and a map moves its values about.
     jobs: BTreeMap<JobId, Box<Job>>,
-    by_idempotency_key: BTreeMap<String, JobId>,
+    by_idempotency_key: BTreeMap<(NodeId, String), JobId>,
     /// How many have not ended.
     active: u64,
     /// Bytes of all their specs as they were encoded.
@@ -28,10 +28,15 @@ pub(super) struct Jobs {
     pub(super) away: BTreeSet<JobId>,
 }
 
+/// What no two jobs share.
+fn key_of(job: &Job) -> (NodeId, String) {
+    (job.submitted.owner, job.submitted.idempotency_key.clone())
+}
+
 impl Jobs {
     /// Adds a job that has not ended.
     pub(super) fn add(&mut self, job: Job) {
-        self.by_idempotency_key.insert(job.submitted.idempotency_key.clone(), job.id());
+        self.by_idempotency_key.insert(key_of(&job), job.id());
         self.spec_bytes += job.spec_bytes();
         let before = self.jobs.insert(job.id(), Box::new(job));
         assert!(before.is_none(), "two jobs of one number");
@@ -43,8 +48,9 @@ impl Jobs {
         let job = self.jobs.remove(&id)?;
         assert!(job.ended_at.is_some(), "job {id} left before it ended");
         self.spec_bytes -= job.spec_bytes();
-        if self.by_idempotency_key.get(&job.submitted.idempotency_key) == Some(&id) {
-            self.by_idempotency_key.remove(&job.submitted.idempotency_key);
+        let key = key_of(&job);
+        if self.by_idempotency_key.get(&key) == Some(&id) {
+            self.by_idempotency_key.remove(&key);
         }
         Some(job)
     }
@@ -69,9 +75,9 @@ impl Jobs {
         self.spec_bytes
     }
 
-    /// The job that was accepted with this key.
-    pub(super) fn by_key(&self, key: &str) -> Option<&Job> {
-        self.by_idempotency_key.get(key).and_then(|id| self.get(*id))
+    /// The job of this owner that was accepted with this key.
+    pub(super) fn by_key(&self, owner: NodeId, key: &str) -> Option<&Job> {
+        self.by_idempotency_key.get(&(owner, key.to_owned())).and_then(|id| self.get(*id))
     }
 
     /// A job that may not be here.
@@ -118,7 +124,7 @@ impl Jobs {
         let bytes: u64 = self.jobs.values().map(|job| job.spec_bytes()).sum();
         assert_eq!(self.spec_bytes, bytes, "the bytes of specs are miscounted");
         for (key, id) in &self.by_idempotency_key {
-            assert_eq!(self.at(*id).submitted.idempotency_key, *key, "a key leads to another job");
+            assert_eq!(key_of(self.at(*id)), *key, "a key leads to another job");
         }
         for (id, waiting) in &self.dependents {
             assert!(self.at(*id).ended_at.is_none(), "jobs wait for one that has ended");

@@ -88,7 +88,7 @@ impl DispatcherEngine {
     /// The name under which a node may wait, unless it may not.
     fn joiners_name(&self, now: Timestamp, node: NodeId, asked: Option<&NodeName>) -> Result<NodeName, Refusal> {
         let taken = |name: &NodeName| self.lobby.named(name).is_some_and(|joiner| joiner.node != node);
-        let name = asked.cloned().unwrap_or_else(|| self.registry.name_for(node, Role::Worker, taken));
+        let name = asked.cloned().unwrap_or_else(|| self.registry.name_for(node, Role::Worker, None, taken));
         if taken(&name) {
             return Err(refusals::name_of_joiner(&name));
         }

@@ -8,13 +8,14 @@
 use super::refusals::with_article;
 use super::requests::failure;
 use super::tokens::TokenTime;
-use super::{Call, CloseReason, DispatcherEngine, Grounds, LossCause, Notice, Outbound, Peer};
+use super::{Call, CloseReason, DispatcherEngine, Grounds, LossCause, Notice, Outbound, Peer, WantedToken, Whose};
 use crate::model::limits::{MAX_ROWS, MAX_TOKEN_LIFETIME, MAX_TOKEN_USES, MAX_TOKENS, MIN_TOKEN_LIFETIME};
 use crate::model::messages::DispatcherMessage;
-use crate::model::records::{EnrolledNode, Record};
+use crate::model::node::ME;
+use crate::model::records::{Act, EnrolledNode, Record};
 use crate::model::requests::{Failure, FailureCode, NodeKind, Reply};
 use crate::model::trust::{ClientView, Token, TokenId};
-use crate::model::{Digest, LinkId, Millis, NodeId, NodeName, Role, Timestamp};
+use crate::model::{LinkId, Millis, NodeId, NodeName, Role, Timestamp};
 
 /// What only admins may do, for the one who may not; `None` for what every client may ask.
 fn privilege(call: &Call) -> Option<&'static str> {
@@ -22,17 +23,18 @@ fn privilege(call: &Call) -> Option<&'static str> {
         Call::Approve { .. } => Some("approve workers"),
         Call::Revoke { .. } => Some("revoke workers and clients"),
         Call::Clients => Some("list clients"),
-        Call::CreateToken { .. } => Some("create tokens"),
+        Call::RenameClient { .. } => Some("rename clients"),
+        Call::CreateToken(_) => Some("create tokens"),
         Call::Tokens => Some("list tokens"),
         Call::RevokeToken(_) => Some("revoke tokens"),
         Call::Drain { .. } => Some("drain and resume workers"),
+        Call::Cancel { whose, .. } | Call::Retry { whose, .. } | Call::Forget { whose, .. } => {
+            (*whose == Whose::Everyone).then_some("act on the jobs of everyone")
+        }
         Call::Submit { .. }
         | Call::Watch(_)
         | Call::Attach { .. }
         | Call::Unrepeatable { .. }
-        | Call::Cancel { .. }
-        | Call::Retry { .. }
-        | Call::Forget { .. }
         | Call::Explain(_)
         | Call::Workers
         | Call::Status => None,
@@ -45,6 +47,15 @@ fn done(affected: u64) -> Reply {
 
 fn conflict(text: String, hint: &str) -> Failure {
     Failure { code: FailureCode::Conflict, text, hint: Some(hint.to_owned()) }
+}
+
+/// Refuses the word by which a client means itself.
+fn check_client_name(name: &NodeName) -> Result<(), Failure> {
+    if name.as_str() != ME {
+        return Ok(());
+    }
+    let text = format!("no client may be called {ME}: in `list --owner {ME}` it means the one that asks");
+    Err(Failure { code: FailureCode::Invalid, text, hint: Some("choose another name".to_owned()) })
 }
 
 fn no_worker(name: &NodeName) -> Failure {
@@ -99,10 +110,7 @@ impl DispatcherEngine {
             let hint = "another admin may revoke it";
             return Err(conflict(format!("{name} is the key that asks for this"), hint));
         }
-        let by = match self.registry.get(asker) {
-            Some(EnrolledNode { name, .. }) => name.clone(),
-            None => unreachable!("an admin asks who is not enrolled"),
-        };
+        let by = self.actor(link).name;
         self.outbox.record(Record::NodeRevoked { node, at: now });
         if let Some(key) = self.roster.find(node) {
             self.lose_worker(now, key, LossCause::Revoked);
@@ -190,14 +198,8 @@ impl DispatcherEngine {
     }
 
     /// Keeps a new token.
-    pub(super) fn create_token(
-        &mut self,
-        now: Timestamp,
-        hash: Digest,
-        role: Role,
-        uses: u32,
-        lifetime: Millis,
-    ) -> Result<Reply, Failure> {
+    pub(super) fn create_token(&mut self, now: Timestamp, wanted: WantedToken) -> Result<Reply, Failure> {
+        let WantedToken { hash, role, name, uses, lifetime } = wanted;
         let invalid = |text: String| Err(failure(FailureCode::Invalid, text));
         if role == Role::Dispatcher {
             return invalid("a token makes workers, clients and admins, not dispatchers".to_owned());
@@ -208,6 +210,7 @@ impl DispatcherEngine {
         if !(MIN_TOKEN_LIFETIME..=MAX_TOKEN_LIFETIME).contains(&lifetime) {
             return invalid(format!("a token lives {MIN_TOKEN_LIFETIME} to {MAX_TOKEN_LIFETIME}, not {lifetime}"));
         }
+        self.check_token_name(role, name.as_ref(), uses)?;
         let id = TokenId::of(&hash);
         if self.tokens.find(id).is_some() {
             return Err(conflict(format!("there is a token {id} already"), "try again"));
@@ -223,11 +226,54 @@ impl DispatcherEngine {
         }
         let (created_at, expires_at) = (now, now + lifetime);
         let expires_uptime = Millis(self.uptime.at(now).0.saturating_add(lifetime.0));
+        let (used_by, revoked) = (Vec::new(), false);
         let token =
-            Token { hash, role, uses, used_by: Vec::new(), created_at, expires_at, expires_uptime, revoked: false };
+            Token { hash, role, name: name.clone(), uses, used_by, created_at, expires_at, expires_uptime, revoked };
         self.outbox.record(Record::TokenChanged(token.clone()));
         self.tokens.add(token);
-        self.outbox.notice(Notice::TokenCreated { id, role, uses });
+        self.outbox.notice(Notice::TokenCreated { id, role, name, uses });
+        Ok(done(1))
+    }
+
+    /// Refuses a name that the token's bearer could not get.
+    fn check_token_name(&self, role: Role, name: Option<&NodeName>, uses: u32) -> Result<(), Failure> {
+        let Some(name) = name else { return Ok(()) };
+        if role != Role::Worker {
+            return check_client_name(name);
+        }
+        if uses > 1 {
+            let text = format!("{uses} workers cannot all be called {name}");
+            let hint = Some("make a token for each of them, or leave --name out".to_owned());
+            return Err(Failure { code: FailureCode::Invalid, text, hint });
+        }
+        match self.registry.named(Role::Worker, name) {
+            Some(_) => Err(conflict(
+                format!("a worker is called {name} already"),
+                &format!("choose another name, or free this one: octaskly revoke {name} --worker"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives a client another name. Its jobs name its key, so they show the new name at once.
+    pub(super) fn rename(&mut self, link: LinkId, from: &NodeName, to: &NodeName) -> Result<Reply, Failure> {
+        let Some(node) = self.registry.named(Role::Client, from) else {
+            let hint = Some("`octaskly clients` lists them".to_owned());
+            return Err(Failure { code: FailureCode::NotFound, text: format!("no client is called {from}"), hint });
+        };
+        if from == to {
+            return Ok(done(0));
+        }
+        check_client_name(to)?;
+        if self.registry.named(Role::Client, to).is_some() {
+            return Err(conflict(format!("another client is called {to}"), "choose another name"));
+        }
+        let Some(known) = self.registry.get(node).cloned() else { unreachable!("a name leads to no key") };
+        let by = self.actor(link).name;
+        let (role, at) = (known.role, known.enrolled_at);
+        self.outbox.record(Record::NodeEnrolled { node, role, name: to.clone(), at });
+        self.registry.enrol(EnrolledNode { name: to.clone(), ..known });
+        self.outbox.notice(Notice::ClientRenamed { node, from: from.clone(), to: to.clone(), by });
         Ok(done(1))
     }
 
@@ -265,14 +311,21 @@ impl DispatcherEngine {
     }
 
     /// Gives a worker no new work, or some again. What it runs goes on.
-    pub(super) fn drain(&mut self, name: &NodeName, draining: bool) -> Result<Reply, Failure> {
+    pub(super) fn drain(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        name: &NodeName,
+        draining: bool,
+    ) -> Result<Reply, Failure> {
         let node = self.registry.named(Role::Worker, name).ok_or_else(|| no_worker(name))?;
         if self.registry.get(node).is_some_and(|worker| worker.draining == draining) {
             return Ok(done(0));
         }
-        self.outbox.record(Record::WorkerDraining { node, draining });
-        self.registry.set_draining(node, draining);
-        self.outbox.notice(Notice::WorkerDraining { worker: name.clone(), draining });
+        let act = Act { by: self.actor(link), at: now };
+        self.outbox.record(Record::WorkerDraining { node, draining, act: act.clone() });
+        self.outbox.notice(Notice::WorkerDraining { worker: name.clone(), draining, by: act.by.name.clone() });
+        self.registry.set_draining(node, draining, act);
         if let Some(key) = self.roster.find(node) {
             let worker = self.roster.at_mut(key);
             worker.draining = draining;

@@ -58,11 +58,13 @@ mod whereabouts;
 
 use std::collections::BTreeMap;
 
-pub use interface::{Call, CloseReason, DispatcherEffects, Inbound, LinkChange, LostInput, Outbound, ProvedHandOver};
+pub use interface::{
+    Call, CloseReason, DispatcherEffects, Inbound, LinkChange, LostInput, Outbound, ProvedHandOver, WantedToken, Whose,
+};
 use links::Peer;
-pub use notice::{Grounds, LossCause, Notice};
+pub use notice::{Change, Grounds, LossCause, Notice};
 pub use refusals::client_not_enrolled;
-pub use submit::{check_submission, disk_is_full};
+pub use submit::{check_repeated, check_submission, disk_is_full};
 use timers::Timer;
 pub use version::negotiate;
 
@@ -70,7 +72,7 @@ use crate::model::limits::{
     BACKLOG, HEARTBEAT_INTERVAL, LOST_AFTER, MAX_WORKERS, RESTART_GRACE, SUSPECT_AFTER, TASK_RETRIES, TASK_TIMEOUT,
 };
 use crate::model::records::{BatchNo, DiskSpace, Record};
-use crate::model::{Epoch, JobId, LinkId, Millis, NodeId, TaskId, Timestamp, Uptime};
+use crate::model::{Epoch, JobId, LinkId, Millis, NodeId, NodeName, TaskId, Timestamp, Uptime};
 
 /// What a dispatcher is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +81,8 @@ pub struct DispatcherConfig {
     pub node: NodeId,
     /// Its software version.
     pub software: String,
+    /// What new clients are called that are this user's on this machine (default `client-N`).
+    pub user: Option<NodeName>,
     /// Workers connected at once (`--max-workers`, default 10).
     pub max_workers: u32,
     /// The time limit of tasks that name none (`--task-timeout`, default 300 s); workers enforce it.
@@ -105,6 +109,7 @@ impl Default for DispatcherConfig {
         Self {
             node: NodeId([0; 32]),
             software: String::new(),
+            user: None,
             max_workers: MAX_WORKERS,
             task_timeout: TASK_TIMEOUT,
             task_retries: TASK_RETRIES,

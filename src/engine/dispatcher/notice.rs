@@ -4,7 +4,8 @@ use crate::model::handshake::Refusal;
 use crate::model::records::DiskSpace;
 use crate::model::trust::TokenId;
 use crate::model::{
-    AttemptId, AttemptNo, Capacity, JobId, JobState, LinkId, Millis, NodeId, NodeName, Outcome, Role, TaskId,
+    AttemptId, AttemptNo, Capacity, IntervalSet, JobId, JobState, LinkId, Millis, NodeId, NodeName, Outcome, Role,
+    TaskId,
 };
 
 /// A fact worth a log line or a metric. Losing one changes nothing but
@@ -103,6 +104,32 @@ pub enum Notice {
         worker: NodeName,
         /// Whether it drains.
         draining: bool,
+        /// Who said so.
+        by: NodeName,
+    },
+    /// A client or admin has another name.
+    ClientRenamed {
+        /// Which key.
+        node: NodeId,
+        /// What it was called.
+        from: NodeName,
+        /// What it is called.
+        to: NodeName,
+        /// Who did it.
+        by: NodeName,
+    },
+    /// A client or admin had jobs changed.
+    JobsChanged {
+        /// Who.
+        by: NodeName,
+        /// How.
+        change: Change,
+        /// Which.
+        jobs: IntervalSet,
+        /// How many of their tasks that concerned; of forgotten jobs, how many jobs.
+        affected: u64,
+        /// Why, when they said so.
+        reason: Option<String>,
     },
     /// A token was made.
     TokenCreated {
@@ -110,6 +137,8 @@ pub enum Notice {
         id: TokenId,
         /// What its bearer becomes.
         role: Role,
+        /// What its bearer is called, when that was said.
+        name: Option<NodeName>,
         /// How many keys it enrols.
         uses: u32,
     },
@@ -234,6 +263,17 @@ pub enum Notice {
         /// That long.
         gap: Millis,
     },
+}
+
+/// What a client may have done to jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Their tasks were ended.
+    Cancelled,
+    /// Their tasks were queued again.
+    Retried,
+    /// They were removed.
+    Forgotten,
 }
 
 /// How it is known that a worker is lost.

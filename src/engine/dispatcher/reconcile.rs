@@ -76,7 +76,7 @@ impl DispatcherEngine {
         self.promote(key);
         missing.into_iter().for_each(|attempt| self.ask_for(key, attempt));
         for attempt in strays.into_keys() {
-            let why = Cancellation::Requested(Some("it is not wanted here any more".to_owned()));
+            let why = Cancellation::requested(Some("it is not wanted here any more".to_owned()));
             let cancel = CancelAttempt { id: attempt.id, fence: attempt.fence, grace: KILL_GRACE, why };
             self.outbox.cancel(link, cancel, true);
         }

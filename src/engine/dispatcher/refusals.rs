@@ -138,6 +138,13 @@ pub(super) fn token_for_another_role(token: &Token, wants: Role) -> Refusal {
     refusal(RefusalCode::WrongRole, text, Some(another_token(wants)))
 }
 
+/// A token for a worker of one name, brought by a worker that asks for another one.
+pub(super) fn token_for_another_name(given: &NodeName, asked: &NodeName) -> Refusal {
+    let text = format!("this token is for a worker called {given}, not {asked}");
+    let hint = format!("start it with --name {given}, or without --name");
+    refusal(RefusalCode::BadCredential, text, Some(&hint))
+}
+
 fn bad_token(text: String, role: Role) -> Refusal {
     refusal(RefusalCode::BadCredential, text, Some(another_token(role)))
 }

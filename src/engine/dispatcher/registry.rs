@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::limits::{MAX_REVOKED, REVOKED_SHOWN};
-use crate::model::records::EnrolledNode;
-use crate::model::{Digest, NodeId, NodeName, Role, Timestamp};
+use crate::model::node::ME;
+use crate::model::records::{Act, EnrolledNode};
+use crate::model::{Actor, Digest, KeyNo, NodeId, NodeName, Role, Timestamp};
 
 /// The enrolled keys, and the revoked ones.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct Registry {
     revoked: BTreeMap<NodeId, EnrolledNode>,
     /// The same in the order in which they were revoked.
     revocations: BTreeSet<(Timestamp, NodeId)>,
+    /// What clients are called, the revoked ones too.
+    client_names: BTreeMap<KeyNo, NodeName>,
 }
 
 fn key(role: Role, name: &NodeName) -> (bool, NodeName) {
@@ -53,6 +56,16 @@ impl Registry {
         self.revoked.get(&node).map(|revoked| revoked.role)
     }
 
+    /// What a client is called, or was called when it was revoked.
+    pub(super) fn client_name(&self, key: KeyNo) -> NodeName {
+        self.client_names.get(&key).cloned().unwrap_or_else(|| NodeName::of_forgotten(key))
+    }
+
+    /// Who did something, under the name it has now.
+    pub(super) fn actor(&self, key: KeyNo) -> Actor {
+        Actor { key, name: self.client_name(key) }
+    }
+
     /// Which key has this name in this role.
     pub(super) fn named(&self, role: Role, name: &NodeName) -> Option<NodeId> {
         self.by_name.get(&key(role, name)).copied()
@@ -78,15 +91,26 @@ impl Registry {
         })
     }
 
-    /// The name that a node of this role gets when it asks for none: the one
-    /// it has, else the smallest free number that is not `reserved`.
-    pub(super) fn name_for(&self, node: NodeId, role: Role, reserved: impl Fn(&NodeName) -> bool) -> NodeName {
+    /// The name that a node of this role gets when it asks for none: the one it has, else `wanted` (with the smallest
+    /// number from 2 that makes it free), else the smallest free number that is not `reserved`.
+    pub(super) fn name_for(
+        &self,
+        node: NodeId,
+        role: Role,
+        wanted: Option<&NodeName>,
+        reserved: impl Fn(&NodeName) -> bool,
+    ) -> NodeName {
         if let Some(enrolled) = self.nodes.get(&node) {
             return enrolled.name.clone();
         }
         let word = if role == Role::Worker { "worker" } else { "client" };
-        let mut numbered = (1u64..).filter_map(|n| format!("{word}-{n}").parse::<NodeName>().ok());
-        match numbered.find(|name| self.named(role, name).is_none() && !reserved(name)) {
+        let numbered = |n: u64| match wanted {
+            Some(wanted) if n == 1 => Some(wanted.clone()),
+            Some(wanted) => Some(wanted.numbered(n)),
+            None => format!("{word}-{n}").parse().ok(),
+        };
+        let is_free = |name: &NodeName| self.named(role, name).is_none() && !reserved(name) && name.as_str() != ME;
+        match (1u64..).filter_map(numbered).find(is_free) {
             Some(name) => name,
             None => unreachable!("there are more numbers than nodes"),
         }
@@ -100,6 +124,7 @@ impl Registry {
             self.drop_key(former);
         }
         self.by_name.insert(key(enrolled.role, &enrolled.name), enrolled.node);
+        self.note_client(&enrolled);
         self.nodes.insert(enrolled.node, enrolled);
     }
 
@@ -110,10 +135,17 @@ impl Registry {
         enrolled
     }
 
-    /// Whether a worker is to be given new work.
-    pub(super) fn set_draining(&mut self, node: NodeId, draining: bool) {
+    /// Whether a worker is to be given new work, and who says so.
+    pub(super) fn set_draining(&mut self, node: NodeId, draining: bool, act: Act) {
         let Some(enrolled) = self.nodes.get_mut(&node) else { unreachable!("a stranger drains") };
         enrolled.draining = draining;
+        enrolled.drain_act = Some(act);
+    }
+
+    fn note_client(&mut self, node: &EnrolledNode) {
+        if node.role != Role::Worker {
+            self.client_names.insert(node.node.key_no(), node.name.clone());
+        }
     }
 
     /// Where a worker's key was locked when it joined.
@@ -124,11 +156,13 @@ impl Registry {
 
     fn keep_out(&mut self, node: EnrolledNode, at: Timestamp) {
         self.revocations.insert((at, node.node));
+        self.note_client(&node);
         self.revoked.insert(node.node, EnrolledNode { revoked_at: Some(at), ..node });
         if self.revoked.len() > MAX_REVOKED
             && let Some((_, oldest)) = self.revocations.pop_first()
         {
             self.revoked.remove(&oldest);
+            self.client_names.remove(&oldest.key_no());
         }
     }
 
@@ -146,6 +180,9 @@ impl Registry {
             assert_eq!(self.named(enrolled.role, &enrolled.name), Some(*node), "a name leads to another key");
             assert!(enrolled.revoked_at.is_none(), "a revoked key is enrolled");
             assert!(enrolled.role == Role::Worker || !enrolled.draining, "{} drains and is no worker", enrolled.name);
+        }
+        for known in self.nodes.values().chain(self.revoked.values()).filter(|known| known.role != Role::Worker) {
+            assert_eq!(self.client_name(known.node.key_no()), known.name, "a client is known by another name");
         }
         assert!(self.revoked.len() <= MAX_REVOKED, "more revoked keys are kept than may be");
         assert_eq!(self.revoked.len(), self.revocations.len(), "revoked keys and revocations are not as many");

@@ -1,19 +1,19 @@
 //! What clients ask, and whether they may.
 //!
-//! Invariant: an admin may touch every job, a client its own; a request that
-//! names a job of somebody else by its number fails as a whole, a range leaves
-//! them out. Absent: selectors (the shell resolves them) and listings (the
+//! Invariant: an admin may touch every job, a client its own; `all` means the
+//! asker's own for both. A request that names a job of another owner by its
+//! number fails as a whole, a range leaves it out. Absent: selectors (the shell resolves them) and listings (the
 //! store's).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::watch::WatcherId;
-use super::{Call, DispatcherEngine, Peer};
+use super::{Call, Change, DispatcherEngine, Notice, Peer, Whose};
 use crate::model::limits::MAX_REASON_BYTES;
 use crate::model::outcome::Cancellation;
-use crate::model::requests::{Failure, FailureCode, Reply};
+use crate::model::requests::{Changes, Failure, FailureCode, Reply};
 use crate::model::selector::{Part, whole_jobs};
-use crate::model::{JobId, LinkId, NodeId, RequestId, Role, TaskId, Timestamp};
+use crate::model::{Actor, JobId, LinkId, NodeId, RequestId, Role, TaskId, Timestamp};
 
 /// What a part means here. Whole jobs come first, each kind in order of its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,25 @@ pub(super) enum Target {
     Job(JobId),
     /// One of its tasks, by position.
     Task(JobId, u64),
+}
+
+/// What a request has changed so far.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    /// Tasks; of forgotten jobs, these.
+    affected: u64,
+    /// The jobs and their owners.
+    owners: BTreeMap<JobId, NodeId>,
+}
+
+impl Touched {
+    /// Counts what was changed of a job of `owner`, if that was anything.
+    pub(super) fn add(&mut self, job: JobId, owner: NodeId, affected: u64) {
+        if affected > 0 {
+            self.affected += affected;
+            self.owners.insert(job, owner);
+        }
+    }
 }
 
 /// A failure with nothing to be done about it.
@@ -47,23 +66,24 @@ impl DispatcherEngine {
                 self.attach(WatcherId { link, request }, job, client, takes_over).map(|reply| (reply, false))
             }
             Call::Unrepeatable { id, why } => self.make_unrepeatable(link, id, why).map(|reply| (reply, false)),
-            Call::Cancel { parts, why } => self.cancel(now, link, &parts, &why).map(|reply| (reply, true)),
-            Call::Retry { parts, failed_only, recalled } => {
-                self.retry(now, link, &parts, failed_only, recalled).map(|reply| (reply, true))
+            Call::Cancel { parts, whose, why } => {
+                self.cancel(now, link, (&parts, whose), why).map(|reply| (reply, true))
             }
-            Call::Forget { jobs } => self.forget_jobs(link, &jobs).map(|reply| (reply, true)),
+            Call::Retry { parts, whose, failed_only, recalled } => {
+                self.retry(now, link, (&parts, whose), failed_only, recalled).map(|reply| (reply, true))
+            }
+            Call::Forget { jobs, whose } => self.forget_jobs(now, link, &jobs, whose).map(|reply| (reply, true)),
             Call::Explain(parts) => self.explain(link, &parts).map(|list| (Reply::Explained(list), false)),
             Call::Workers => Ok((Reply::Workers(self.workers(now)), false)),
             Call::Status => Ok((Reply::Status(self.status(now)), false)),
             Call::Approve { link } => self.approve(now, link).map(|reply| (reply, true)),
             Call::Revoke { name, kind } => self.revoke(now, link, &name, kind).map(|reply| (reply, true)),
             Call::Clients => Ok((self.clients(now), false)),
-            Call::CreateToken { hash, role, uses, lifetime } => {
-                self.create_token(now, hash, role, uses, lifetime).map(|reply| (reply, true))
-            }
+            Call::RenameClient { from, to } => self.rename(link, &from, &to).map(|reply| (reply, true)),
+            Call::CreateToken(wanted) => self.create_token(now, wanted).map(|reply| (reply, true)),
             Call::Tokens => Ok((self.list_tokens(now), false)),
             Call::RevokeToken(id) => self.revoke_token(id).map(|reply| (reply, true)),
-            Call::Drain { name, draining } => self.drain(&name, draining).map(|reply| (reply, true)),
+            Call::Drain { name, draining } => self.drain(now, link, &name, draining).map(|reply| (reply, true)),
         };
         match answered {
             Ok((reply, true)) => self.outbox.reply_after_sync(link, request, reply),
@@ -78,6 +98,16 @@ impl DispatcherEngine {
             Some(Peer::Client { node, role, .. }) => (*node, *role),
             _ => unreachable!("a request came on a link that is no client's"),
         }
+    }
+
+    /// The same as it is noted down.
+    pub(super) fn actor(&self, link: LinkId) -> Actor {
+        self.registry.actor(self.asker(link).0.key_no())
+    }
+
+    /// Whether the asker means a job of this owner, and may touch it.
+    fn means(&self, link: LinkId, owner: NodeId, whose: Whose) -> bool {
+        self.may_touch(link, owner) && (whose != Whose::Own || self.asker(link).0 == owner)
     }
 
     /// Whether the asker may touch a job of this owner.
@@ -95,7 +125,7 @@ impl DispatcherEngine {
     }
 
     /// What parts mean among the jobs in memory, each once; what is not here has ended and is left out.
-    pub(super) fn targets(&self, link: LinkId, parts: &[Part]) -> Result<BTreeSet<Target>, Failure> {
+    pub(super) fn targets(&self, link: LinkId, parts: &[Part], whose: Whose) -> Result<BTreeSet<Target>, Failure> {
         let mut targets = BTreeSet::new();
         for part in parts {
             match part {
@@ -105,9 +135,9 @@ impl DispatcherEngine {
             }
         }
         for (first, last) in whole_jobs(parts).ranges() {
-            let mine =
-                self.jobs.range(JobId(first), JobId(last)).filter(|job| self.may_touch(link, job.submitted.owner));
-            targets.extend(mine.map(|job| Target::Job(job.id())));
+            let jobs = self.jobs.range(JobId(first), JobId(last));
+            let meant = jobs.filter(|job| self.means(link, job.submitted.owner, whose));
+            targets.extend(meant.map(|job| Target::Job(job.id())));
         }
         Ok(targets)
     }
@@ -121,35 +151,79 @@ impl DispatcherEngine {
         }
     }
 
-    fn cancel(&mut self, now: Timestamp, link: LinkId, parts: &[Part], why: &Cancellation) -> Result<Reply, Failure> {
-        if matches!(why, Cancellation::Requested(Some(reason)) if reason.len() > MAX_REASON_BYTES) {
+    fn cancel(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        (parts, whose): (&[Part], Whose),
+        why: Cancellation,
+    ) -> Result<Reply, Failure> {
+        let reason = why.reason().map(str::to_owned);
+        if reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON_BYTES) {
             let text = format!("the reason has more than {MAX_REASON_BYTES} bytes");
             return Err(failure(FailureCode::Invalid, text));
         }
-        let mut affected = 0;
-        for target in self.targets(link, parts)? {
-            affected += match target {
-                Target::Job(job) => self.cancel_job(now, job, why),
-                Target::Task(job, position) => u64::from(self.cancel_task(now, job, position, why)),
+        let why = match why {
+            // Whoever asks does not say who that is.
+            Cancellation::Requested { reason, .. } => Cancellation::Requested { by: Some(self.actor(link)), reason },
+            Cancellation::Interrupted => why,
+            Cancellation::ClientGone | Cancellation::MaxFails | Cancellation::Superseded => {
+                return Err(failure(FailureCode::Invalid, "no client cancels for this reason".to_owned()));
+            }
+        };
+        let mut touched = Touched::default();
+        for target in self.targets(link, parts, whose)? {
+            let (job, affected) = match target {
+                Target::Job(job) => (job, self.cancel_job(now, job, &why)),
+                Target::Task(job, position) => (job, u64::from(self.cancel_task(now, job, position, &why))),
             };
+            touched.add(job, self.jobs.at(job).submitted.owner, affected);
         }
-        Ok(Reply::Done { affected })
+        Ok(self.changed(link, Change::Cancelled, &touched, reason))
     }
 
-    fn forget_jobs(&mut self, link: LinkId, jobs: &[JobId]) -> Result<Reply, Failure> {
-        for id in jobs {
-            self.check_owner(link, *id)?;
-            if self.jobs.get(*id).is_some_and(|job| job.ended_at.is_none()) {
+    fn forget_jobs(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        jobs: &[(JobId, NodeId)],
+        whose: Whose,
+    ) -> Result<Reply, Failure> {
+        let mut touched = Touched::default();
+        for (id, owner) in jobs {
+            let known = self.jobs.get(*id);
+            let owner = known.map_or(*owner, |job| job.submitted.owner);
+            if !self.means(link, owner, whose) {
+                return Err(forbidden(*id));
+            }
+            if known.is_some_and(|job| job.ended_at.is_none()) {
                 let text = format!("job {id} has not ended");
                 let hint = Some(format!("octaskly cancel {id}"));
                 return Err(Failure { code: FailureCode::Conflict, text, hint });
             }
+            touched.owners.insert(*id, owner);
         }
-        let distinct: BTreeSet<JobId> = jobs.iter().copied().collect();
-        for id in &distinct {
-            self.forget(*id);
+        touched.affected = touched.owners.len() as u64;
+        let by = self.actor(link);
+        for id in touched.owners.keys() {
+            self.forget(now, *id, Some(by.clone()));
         }
-        Ok(Reply::Done { affected: distinct.len() as u64 })
+        Ok(self.changed(link, Change::Forgotten, &touched, None))
+    }
+
+    /// Tells the asker and the log what was changed.
+    pub(super) fn changed(&mut self, link: LinkId, change: Change, touched: &Touched, reason: Option<String>) -> Reply {
+        let mut changes = Changes { affected: touched.affected, ..Changes::default() };
+        for owner in touched.owners.values() {
+            let owners = vec![(self.registry.client_name(owner.key_no()), 1)];
+            changes.add(Changes { jobs: 1, owners, ..Changes::default() });
+        }
+        if changes.affected > 0 {
+            let (by, affected) = (self.actor(link).name, changes.affected);
+            let jobs = touched.owners.keys().map(|job| job.0).collect();
+            self.outbox.notice(Notice::JobsChanged { by, change, jobs, affected, reason });
+        }
+        Reply::Changed(changes)
     }
 }
 

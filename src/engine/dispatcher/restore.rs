@@ -54,6 +54,7 @@ pub(super) fn job(restored: &RestoredJob) -> Job {
         job.end_rest(restored.rest);
     }
     job.cancelling.clone_from(&restored.cancelling);
+    job.retried.clone_from(&restored.retried);
     job.started_at = restored.started_at;
     job
 }

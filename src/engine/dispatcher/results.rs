@@ -98,6 +98,9 @@ impl DispatcherEngine {
         if self.is_futile(id.task, &report.outcome) {
             return self.lose_attempt(now, key, id.task, &Loss::Futile(report));
         }
+        if let Outcome::Cancelled(why) = &mut report.outcome {
+            self.set_right(id, key, why);
+        }
         self.end_others(now, id.task, Some(key));
         let Some((position, mut counts, attempt)) = self.take_attempt(id.task) else {
             unreachable!("{id} was live a moment ago")
@@ -120,6 +123,20 @@ impl DispatcherEngine {
             Verdict::Again(wait) => self.hold_back(now, id.task.job, position, counts, now + wait, Some(key)),
         }
         self.follow_up(now, id.task.job);
+    }
+
+    /// Says of a reported cancellation who asked for it: as it was ordered here, or, when that was before the last
+    /// start, the client that the worker names, under the name that it has here.
+    fn set_right(&self, id: AttemptId, key: WorkerKey, why: &mut Cancellation) {
+        let live = self.jobs.get(id.task.job).and_then(|job| {
+            let position = job.spec().items.position_of(id.task.index)?;
+            job.attempt_on(position, key)
+        });
+        if let Some(ordered) = live.and_then(|attempt| attempt.ending.as_ref()) {
+            why.clone_from(ordered);
+        } else if let Cancellation::Requested { by: Some(by), .. } = why {
+            by.name = self.registry.client_name(by.key);
+        }
     }
 
     /// Decides whether a task is tried again.

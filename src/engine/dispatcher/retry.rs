@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 
 use super::placement::Requirement;
-use super::requests::{Target, failure, forbidden};
-use super::{DispatcherEngine, restore};
-use crate::model::records::{Record, RestoredJob, TaskCounts};
+use super::requests::{Target, Touched, failure, forbidden};
+use super::{Change, DispatcherEngine, Whose, restore};
+use crate::model::records::{Act, Record, RestoredJob, TaskCounts};
 use crate::model::requests::{Failure, FailureCode, Reply};
 use crate::model::selector::Part;
 use crate::model::{JobId, LinkId, TaskState, Timestamp};
@@ -20,7 +20,7 @@ impl DispatcherEngine {
         &mut self,
         now: Timestamp,
         link: LinkId,
-        parts: &[Part],
+        (parts, whose): (&[Part], Whose),
         failed_only: bool,
         recalled: Vec<RestoredJob>,
     ) -> Result<Reply, Failure> {
@@ -34,23 +34,29 @@ impl DispatcherEngine {
         if let Some(job) = recalled.iter().find(|job| !self.may_touch(link, job.submitted.owner)) {
             return Err(forbidden(job.submitted.job));
         }
-        self.check_parts(link, parts)?;
+        self.check_parts(link, parts, whose)?;
         for job in recalled {
             self.recall(now, job);
         }
-        let mut affected = 0;
-        for target in self.targets(link, parts)? {
-            affected += match target {
-                Target::Job(id) => self.retry_job(now, id, failed_only),
-                Target::Task(id, position) => self.retry_task(now, id, position, failed_only),
+        let act = Act { by: self.actor(link), at: now };
+        let mut touched = Touched::default();
+        for target in self.targets(link, parts, whose)? {
+            let (id, affected) = match target {
+                Target::Job(id) => (id, self.retry_job(now, id, failed_only)),
+                Target::Task(id, position) => (id, self.retry_task(now, id, position, failed_only)),
             };
+            if affected > 0 {
+                self.jobs.at_mut(id).retried = Some(act.clone());
+                self.outbox.record(Record::JobRetried { job: id, act: act.clone() });
+            }
+            touched.add(id, self.jobs.at(id).submitted.owner, affected);
         }
-        Ok(Reply::Done { affected })
+        Ok(self.changed(link, Change::Retried, &touched, None))
     }
 
     /// Refuses before anything has changed.
-    fn check_parts(&self, link: LinkId, parts: &[Part]) -> Result<(), Failure> {
-        for target in self.targets(link, parts)? {
+    fn check_parts(&self, link: LinkId, parts: &[Part], whose: Whose) -> Result<(), Failure> {
+        for target in self.targets(link, parts, whose)? {
             let (Target::Job(id) | Target::Task(id, _)) = target;
             let job = self.jobs.at(id);
             if job.cancelling.is_some() && job.ended_at.is_none() {

@@ -1,6 +1,6 @@
 //! Taking jobs in.
 //!
-//! Invariant: one idempotency key makes one job, and a job that was refused
+//! Invariant: one idempotency key of an owner makes one job, and a job that was refused
 //! leaves no trace. Absent: when an acceptance is told (after sync).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,6 +121,21 @@ fn files_fault(spec: &JobSpec) -> Option<String> {
     spec.outputs.iter().find(|output| !is_path(output)).map(|output| format!("{output:?} is no path of an output"))
 }
 
+/// Refuses a submission whose owner has used its key before, for job `before`, unless it asks for the same.
+///
+/// # Errors
+/// When it is another job: nothing is queued for it, and nobody is to believe so.
+pub fn check_repeated(submission: &Submission, before: JobId, spec: &JobSpec) -> Result<(), Failure> {
+    let wanted = submission.spec.spec();
+    if wanted == spec {
+        return Ok(());
+    }
+    let what = if wanted.command == spec.command { "other options or inputs" } else { "another command" };
+    let text = format!("idempotency key {:?} belongs to job {before}, which has {what}", submission.idempotency_key);
+    let hint = Some(format!("choose another key, or see what it is with: octaskly show {before}"));
+    Err(Failure { code: FailureCode::Conflict, text, hint })
+}
+
 /// What is said to whoever brings new work while the disk is full.
 #[must_use]
 pub fn disk_is_full() -> Failure {
@@ -145,10 +160,8 @@ impl DispatcherEngine {
     ) -> Result<Reply, Failure> {
         let link = asked.link;
         let (owner, _) = self.asker(link);
-        if let Some(job) = self.jobs.by_key(&submission.idempotency_key) {
-            if job.submitted.owner != owner {
-                return Err(failure(FailureCode::Conflict, "this idempotency key is in use".to_owned()));
-            }
+        if let Some(job) = self.jobs.by_key(owner, &submission.idempotency_key) {
+            check_repeated(submission, job.id(), job.spec())?;
             let (job, requirement) = (job.id(), Requirement::of(job.spec()));
             self.submitted_by(job, asked);
             let class = self.placement.join_class(&requirement);

@@ -10,7 +10,7 @@ use super::refusals;
 use crate::model::handshake::Refusal;
 use crate::model::limits::{MAX_TOKENS, TOKEN_REMEMBERED};
 use crate::model::trust::{Token, TokenId, TokenState, TokenView};
-use crate::model::{Digest, Millis, NodeId, Role, Timestamp};
+use crate::model::{Digest, Millis, NodeId, NodeName, Role, Timestamp};
 
 /// All of them, by the hash of their secret.
 #[derive(Debug, Default)]
@@ -72,6 +72,11 @@ impl Tokens {
             TokenState::Expired => Err(refusals::token_expired(token)),
             TokenState::Revoked => Err(refusals::token_revoked(token)),
         }
+    }
+
+    /// What the bearer of this token is called, when that was said.
+    pub(super) fn name(&self, hash: &Digest) -> Option<&NodeName> {
+        self.tokens.get(hash).and_then(|token| token.name.as_ref())
     }
 
     /// Notes that `node` was enrolled with a token that it may redeem. Says
@@ -153,6 +158,7 @@ fn view(token: &Token, time: TokenTime) -> TokenView {
     TokenView {
         id: token.id(),
         role: token.role,
+        name: token.name.clone(),
         uses: token.uses,
         used: u32::try_from(token.used_by.len()).unwrap_or(u32::MAX),
         created_at: token.created_at,

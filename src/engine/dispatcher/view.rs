@@ -10,6 +10,7 @@ use super::placement::Traits;
 use super::roster::{Presence, Worker};
 use super::task::Hold;
 use crate::model::files::FileTraffic;
+use crate::model::records::Act;
 use crate::model::views::{StatusView, TaskTotals, Usage, WorkerState, WorkerView};
 use crate::model::{Demand, Epoch, NodeId, NodeName, Role, TaskId, Timestamp};
 
@@ -99,6 +100,12 @@ impl DispatcherEngine {
         Usage { total: u64::from(slots), used: self.running_on(worker).count() as u64 }
     }
 
+    /// Who drained or resumed a worker last, under the name that they have now.
+    pub(super) fn drain_act(&self, node: NodeId) -> Option<Act> {
+        let act = self.registry.get(node)?.drain_act.as_ref()?;
+        Some(Act { by: self.registry.actor(act.by.key), at: act.at })
+    }
+
     fn view_worker(&self, worker: &Worker) -> WorkerView {
         let capacity = worker.profile.as_ref().map(|profile| profile.capacity.clone()).unwrap_or_default();
         let mut used = Demand::default();
@@ -124,6 +131,8 @@ impl DispatcherEngine {
             labels: labels.unwrap_or_default(),
             tasks_done: worker.tasks_done,
             shortage: worker.shortage,
+            is_drained: worker.draining,
+            drain_act: self.drain_act(worker.node),
             outputs_to_copy: None,
             traffic: FileTraffic::default(),
         }
@@ -146,6 +155,8 @@ fn view_idle(name: &NodeName, node: NodeId, state: WorkerState) -> WorkerView {
         labels: BTreeMap::new(),
         tasks_done: 0,
         shortage: None,
+        is_drained: false,
+        drain_act: None,
         outputs_to_copy: None,
         traffic: FileTraffic::default(),
     }

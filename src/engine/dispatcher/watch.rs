@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::job::Job;
+use super::registry::Registry;
 use super::timers::Timer;
 use super::{DispatcherEngine, Peer};
 use crate::model::requests::{Failure, FailureCode, Reply};
@@ -45,18 +46,20 @@ pub(super) struct Watchers {
 }
 
 /// A job as its watchers are told of it.
-fn view(job: &Job) -> JobView {
+fn view(job: &Job, registry: &Registry) -> JobView {
     JobView {
         job: job.id(),
         name: job.spec().title(),
         state: job.state(),
         tasks: job.shown_totals(),
         owner: job.submitted.owner,
+        owner_name: registry.client_name(job.submitted.owner.key_no()),
         submitted_at: job.submitted.at,
         started_at: job.started_at,
         ended_at: job.ended_at,
         outcome: job.outcome.clone(),
         cancelling: job.cancelling.clone(),
+        retried: job.retried.clone(),
         spec: None,
     }
 }
@@ -75,7 +78,7 @@ impl DispatcherEngine {
         for job in jobs {
             let job = self.jobs.at_mut(*job);
             let ended = job.ended_at.is_some();
-            let new = watcher.jobs.insert(job.id(), ended.then(|| view(job))).is_none();
+            let new = watcher.jobs.insert(job.id(), ended.then(|| view(job, &self.registry))).is_none();
             if new && !ended {
                 watcher.open += 1;
                 job.watchers.insert(id);
@@ -119,7 +122,7 @@ impl DispatcherEngine {
             let Some(watcher) = self.watchers.watchers.get_mut(&watcher_id) else {
                 unreachable!("a job has a watcher that is gone")
             };
-            let before = watcher.jobs.insert(id, Some(view(job)));
+            let before = watcher.jobs.insert(id, Some(view(job, &self.registry)));
             assert!(matches!(before, Some(None)), "a job ended twice for a watcher");
             watcher.open -= 1;
             self.watchers.stale.insert(watcher_id);
@@ -147,7 +150,7 @@ impl DispatcherEngine {
             let finished = watcher.open == 0;
             let seen = |(job, ended): (&JobId, &Option<JobView>)| match ended {
                 Some(view) => view.clone(),
-                None => view(self.jobs.at(*job)),
+                None => view(self.jobs.at(*job), &self.registry),
             };
             let views = watcher.jobs.iter().map(seen).collect();
             self.outbox.reply_after_sync(id.link, id.request, Reply::Progress(views));

@@ -87,7 +87,7 @@ fn bulk(ended: &EndedAttempt) -> usize {
         Outcome::TransferFailed(reason)
         | Outcome::OutputMissing(reason)
         | Outcome::InputLost(reason)
-        | Outcome::Cancelled(Cancellation::Requested(Some(reason))) => reason.len(),
+        | Outcome::Cancelled(Cancellation::Requested { reason: Some(reason), .. }) => reason.len(),
         _ => 0,
     };
     output + reason

@@ -7,10 +7,10 @@
 use super::joining::Proved;
 use super::requests::{Trouble, put};
 use super::shell::{Asker, Shell};
-use crate::engine::dispatcher::Call;
+use crate::engine::dispatcher::{Call, WantedToken};
 use crate::model::requests::{FailureCode, Reply};
 use crate::model::trust::TokenId;
-use crate::model::{Millis, NodeName, Role};
+use crate::model::{Digest, NodeName, Role};
 use crate::trust::code::{ApprovalCode, CodeError};
 use crate::trust::token::TokenText;
 
@@ -37,14 +37,12 @@ pub(super) async fn approve(shell: &Shell, asker: &Asker, name: NodeName, typed:
 pub(super) async fn create_token(
     shell: &Shell,
     asker: &Asker,
-    role: Role,
-    uses: u32,
-    lifetime: Millis,
+    wanted: impl FnOnce(Digest) -> WantedToken,
 ) -> Result<Reply, Trouble> {
     let token = TokenText::generate(shell.access.dispatcher)
         .map_err(|error| Trouble::refused(FailureCode::Internal, format!("the dispatcher failed to {error}"), None))?;
     let hash = token.hash();
-    match put(shell, asker, Call::CreateToken { hash, role, uses, lifetime }).await? {
+    match put(shell, asker, Call::CreateToken(wanted(hash))).await? {
         Reply::Done { .. } => Ok(Reply::TokenCreated { token: token.reveal(), id: TokenId::of(&hash) }),
         other => Ok(other),
     }

@@ -1,5 +1,5 @@
-//! Requests about many jobs at once, cut into pieces of bounded size: retry,
-//! forget and explain.
+//! Requests about many jobs at once, cut into pieces of bounded size: cancel,
+//! retry, forget and explain.
 //!
 //! The one invariant: no more than one piece is in memory, whatever `all`
 //! amounts to, and every job of a retry or a forget comes in one of the pieces;
@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::requests::{Trouble, put, resolve};
 use super::shell::{Asker, Shell};
-use crate::engine::dispatcher::Call;
+use crate::engine::dispatcher::{Call, Whose};
 use crate::model::limits::{MAX_ROWS, MAX_SPEC_BYTES};
+use crate::model::outcome::Cancellation;
 use crate::model::records::RestoredJob;
-use crate::model::requests::{JobFilter, Reply, TaskFilter};
-use crate::model::selector::{Part, Selector};
-use crate::model::views::TaskView;
-use crate::model::{JobId, TaskState};
+use crate::model::requests::{Changes, FailureCode, JobFilter, Reply, TaskFilter};
+use crate::model::selector::{Part, Selector, whole_jobs};
+use crate::model::views::Explanation;
+use crate::model::{JobId, NodeId, TaskState};
 use crate::store::{Reader, StoreError, Viewer};
 
 /// Jobs in one piece of a retry: each comes with its spec.
@@ -27,11 +28,45 @@ const RETRY_BYTES_AT_ONCE: usize = MAX_SPEC_BYTES;
 const ACTIVE: [TaskState; 3] = [TaskState::Waiting, TaskState::Ready, TaskState::Running];
 const TERMINAL: [TaskState; 3] = [TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
 
-/// Queues failed and cancelled tasks of `parts` again, in order of their jobs.
-pub(super) async fn retry(shell: &Shell, asker: &Asker, parts: Vec<Part>, failed_only: bool) -> Result<Reply, Trouble> {
-    let viewer = asker.viewer();
+/// What a request to change jobs means.
+struct Meant {
+    parts: Vec<Part>,
+    whose: Whose,
+    /// As whom its jobs are looked up.
+    viewer: Viewer,
+    /// Numbers in its ranges under which there is no job to see.
+    absent: u64,
+}
+
+impl Meant {
+    /// `all` means the asker's own jobs, an admin's too; the engine refuses `--everyone` to all others.
+    async fn of(shell: &Shell, asker: &Asker, what: Selector) -> Result<Self, Trouble> {
+        let (whose, viewer) = match what {
+            Selector::All => (Whose::Own, Viewer { sees_all: false, ..asker.viewer() }),
+            Selector::Everyone => (Whose::Everyone, asker.viewer()),
+            Selector::Last | Selector::These(_) => (Whose::Allowed, asker.viewer()),
+        };
+        let named = if let Selector::These(parts) = &what { whole_jobs(parts).len() } else { 0 };
+        let parts = resolve(shell, viewer, what).await?;
+        let absent = named.saturating_sub(whole_jobs(&parts).len());
+        Ok(Self { parts, whose, viewer, absent })
+    }
+}
+
+/// Ends jobs and tasks.
+pub(super) async fn cancel(shell: &Shell, asker: &Asker, what: Selector, why: Cancellation) -> Result<Reply, Trouble> {
+    let Meant { parts, whose, absent, .. } = Meant::of(shell, asker, what).await?;
+    match put(shell, asker, Call::Cancel { parts, whose, why }).await? {
+        Reply::Changed(changes) => Ok(Reply::Changed(Changes { absent, ..changes })),
+        other => Ok(other),
+    }
+}
+
+/// Queues failed and cancelled tasks again, in order of their jobs.
+pub(super) async fn retry(shell: &Shell, asker: &Asker, what: Selector, failed_only: bool) -> Result<Reply, Trouble> {
+    let Meant { parts, whose, viewer, absent } = Meant::of(shell, asker, what).await?;
     let mut walk = Walk::over(parts);
-    let mut affected = 0;
+    let mut changes = Changes { absent, ..Changes::default() };
     loop {
         let read = move |reader: &Reader| {
             let piece = walk.next(reader, viewer, RETRY_AT_ONCE)?;
@@ -40,56 +75,54 @@ pub(super) async fn retry(shell: &Shell, asker: &Asker, parts: Vec<Part>, failed
         };
         let (gone_on, parts, recalled) = shell.history.read(read).await?;
         walk = gone_on;
-        if parts.is_empty() {
-            return Ok(Reply::Done { affected });
-        }
-        match put(shell, asker, Call::Retry { parts, failed_only, recalled }).await? {
-            Reply::Done { affected: more } => affected += more,
+        // An empty piece is put as well: the engine refuses a client that may not ask.
+        let is_last = parts.is_empty();
+        match put(shell, asker, Call::Retry { parts, whose, failed_only, recalled }).await? {
+            Reply::Changed(more) => changes.add(more),
             other => return Ok(other),
+        }
+        if is_last {
+            return Ok(Reply::Changed(changes));
         }
     }
 }
 
-/// Removes ended jobs. Asked for everything, it leaves alone what has not ended.
+/// Removes ended jobs. Asked for all, it leaves alone what has not ended.
 pub(super) async fn forget(shell: &Shell, asker: &Asker, what: Selector) -> Result<Reply, Trouble> {
-    let viewer = asker.viewer();
-    let states = if what == Selector::All { TERMINAL.to_vec() } else { Vec::new() };
-    let parts = resolve(shell, viewer, what).await?;
+    let states = if let Selector::All | Selector::Everyone = what { TERMINAL.to_vec() } else { Vec::new() };
+    let Meant { parts, whose, viewer, absent } = Meant::of(shell, asker, what).await?;
     if let Some(task) = parts.iter().find_map(|part| if let Part::Task(task) = part { Some(*task) } else { None }) {
         return Err(Trouble::refused(
-            crate::model::requests::FailureCode::Invalid,
+            FailureCode::Invalid,
             format!("{task} is a task; only whole jobs are forgotten"),
             Some(&format!("octaskly forget {}", task.job)),
         ));
     }
     let filter = JobFilter { only: Some(Selector::These(parts)), states, limit: MAX_ROWS, ..JobFilter::default() };
-    let mut affected = 0;
+    let mut changes = Changes { absent, ..Changes::default() };
     loop {
         let filter = filter.clone();
         let found = shell.history.read_fresh(move |reader| reader.jobs(&filter, viewer)).await?;
-        let jobs: Vec<JobId> = found.iter().map(|job| job.job).collect();
+        let jobs: Vec<(JobId, NodeId)> = found.iter().map(|job| (job.job, job.owner)).collect();
         let is_last = jobs.len() < MAX_ROWS as usize;
-        if jobs.is_empty() {
-            return Ok(Reply::Done { affected });
-        }
-        match put(shell, asker, Call::Forget { jobs }).await? {
-            Reply::Done { affected: more } => affected += more,
+        match put(shell, asker, Call::Forget { jobs, whose }).await? {
+            Reply::Changed(more) => changes.add(more),
             other => return Ok(other),
         }
         if is_last {
-            return Ok(Reply::Done { affected });
+            return Ok(Reply::Changed(changes));
         }
     }
 }
 
-/// What of `parts` has not ended, for the engine, and one task each of what has.
+/// What of `parts` has not ended, for the engine, and of what has, how one task each ended.
 /// Asked for everything, what has ended is of no interest.
 pub(super) fn split(
     reader: &Reader,
     viewer: Viewer,
     parts: &[Part],
     everything: bool,
-) -> Result<(Vec<Part>, Vec<TaskView>), StoreError> {
+) -> Result<(Vec<Part>, Vec<Explanation>), StoreError> {
     let mut active = Vec::new();
     let mut ended = Vec::new();
     for part in parts {
@@ -103,7 +136,14 @@ pub(super) fn split(
                 continue;
             }
             let of = Selector::These(vec![narrowed]);
-            ended.extend(reader.tasks(&TaskFilter { of, states: Vec::new(), after: None, limit: 1 }, viewer)?);
+            let tasks = reader.tasks(&TaskFilter { of, states: Vec::new(), after: None, limit: 1 }, viewer)?;
+            ended.extend(tasks.into_iter().map(|task| Explanation {
+                task: task.task,
+                owner: job.owner_name.clone(),
+                state: task.state,
+                waits_for: None,
+                workers: Vec::new(),
+            }));
         }
         if active.len() + ended.len() > MAX_ROWS as usize {
             break;

@@ -9,14 +9,17 @@ use std::fmt::{self, Write as _};
 
 use tracing::{debug, info, warn};
 
-use crate::engine::dispatcher::{Grounds, LossCause, Notice};
+use crate::engine::dispatcher::{Change, Grounds, LossCause, Notice};
 use crate::model::limits::MAX_TITLE;
 use crate::model::records::DiskSpace;
 use crate::model::selector::Selector;
-use crate::model::{Capacity, Millis, NodeName, Outcome, TaskId, Timestamp};
+use crate::model::{Capacity, IntervalSet, Millis, NodeName, Outcome, TaskId, Timestamp};
 
 /// Task lines told at `info` within one second; the rest of that second is told at `debug`.
 const TASK_LINES: u32 = 4;
+
+/// Ranges of job numbers that one line names.
+const RANGES_TOLD: usize = 10;
 
 /// Writes the notices down.
 #[derive(Debug, Default)]
@@ -33,6 +36,25 @@ fn tell_of_disk(disk: DiskSpace) {
             warn!("The disk is full: no new work is taken or started; what runs ends and is recorded")
         }
         DiskSpace::Nothing => warn!("The disk is full and its reserve is used up: results wait on their workers"),
+    }
+}
+
+/// What a client had done to jobs.
+fn tell_of_change(by: &NodeName, change: Change, jobs: &IntervalSet, affected: u64, reason: Option<&str>) {
+    let ranges = jobs.ranges().take(RANGES_TOLD).map(|(first, last)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    });
+    let mut named: Vec<String> = ranges.collect();
+    if jobs.ranges().nth(RANGES_TOLD).is_some() {
+        named.push("…".to_owned());
+    }
+    let (jobs, named) = (if jobs.len() == 1 { "job" } else { "jobs" }, named.join(","));
+    let why = reason.map(|reason| format!(": {}", one_line(&reason))).unwrap_or_default();
+    match change {
+        Change::Cancelled => info!("Cancelled {affected} tasks of {jobs} {named}, as {by} asked{why}"),
+        Change::Retried => info!("Queued {affected} tasks of {jobs} {named} again, as {by} asked"),
+        Change::Forgotten => info!("Forgot {jobs} {named}, as {by} asked"),
     }
 }
 
@@ -58,6 +80,7 @@ impl Chronicle {
             Notice::NodeEnrolled { .. }
             | Notice::NodeRevoked { .. }
             | Notice::WorkerDraining { .. }
+            | Notice::ClientRenamed { .. }
             | Notice::TokenCreated { .. }
             | Notice::TokenRevoked { .. } => self.tell_of_trust(notice),
             Notice::DiskChanged { disk } => tell_of_disk(*disk),
@@ -87,6 +110,9 @@ impl Chronicle {
             Notice::JobsExpired { jobs } => {
                 info!("Removed {} finished jobs whose --retention is over: {}", jobs.len(), Selector::jobs(jobs));
             }
+            Notice::JobsChanged { by, change, jobs, affected, reason } => {
+                tell_of_change(by, *change, jobs, *affected, reason.as_deref());
+            }
             Notice::AttemptOver { .. } => {}
             Notice::AttemptReclaimed { id, worker } => {
                 info!("Task {id} runs on {worker}, as the power loss had made the dispatcher forget");
@@ -110,9 +136,19 @@ impl Chronicle {
             Notice::NodeRevoked { node, name, role, by } => {
                 warn!("Revoked {role} {name} ({}), as {by} asked", node.short());
             }
-            Notice::WorkerDraining { worker, draining: true } => info!("Worker {worker} drains: it gets no new work"),
-            Notice::WorkerDraining { worker, draining: false } => info!("Worker {worker} gets work again"),
-            Notice::TokenCreated { id, role, uses } => info!("Token {id} was made for {uses} of role {role}"),
+            Notice::WorkerDraining { worker, draining: true, by } => {
+                info!("Worker {worker} drained by {by}: it gets no new work");
+            }
+            Notice::WorkerDraining { worker, draining: false, by } => {
+                info!("Worker {worker} resumed by {by}: it gets work again");
+            }
+            Notice::ClientRenamed { node, from, to, by } => {
+                info!("Client {from} ({}) renamed to {to} by {by}", node.short());
+            }
+            Notice::TokenCreated { id, role, name, uses } => {
+                let name = name.as_ref().map(|name| format!(", called {name}")).unwrap_or_default();
+                info!("Token {id} was made for {uses} of role {role}{name}");
+            }
             Notice::TokenRevoked { id } => info!("Token {id} was revoked"),
             _ => {}
         }
@@ -212,7 +248,7 @@ mod tests {
     #[test]
     fn a_peer_cannot_write_lines_of_its_own_into_the_log() {
         let cancelled =
-            Outcome::Cancelled(Cancellation::Requested(Some("x\n2026-01-01 INFO Worker b joined\u{1b}[2J".into())));
+            Outcome::Cancelled(Cancellation::requested(Some("x\n2026-01-01 INFO Worker b joined\u{1b}[2J".into())));
         assert_eq!(one_line(&cancelled), "was cancelled: x 2026-01-01 INFO Worker b joined [2J");
         let long = one_line(&"x".repeat(100_000));
         assert_eq!((long.chars().count(), long.ends_with('…')), (MAX_TITLE + 1, true));

@@ -238,6 +238,8 @@ mod tests {
             labels: BTreeMap::new(),
             tasks_done: 0,
             shortage: None,
+            is_drained: false,
+            drain_act: None,
             outputs_to_copy: None,
             traffic: FileTraffic::default(),
         }

@@ -13,16 +13,19 @@ use super::event::Question;
 use super::outlet::Outlet;
 use super::shell::{Asker, Shell};
 use super::{administration, bulk, examine, files, logs, relay};
-use crate::engine::dispatcher::{Call, check_submission, disk_is_full};
+use crate::engine::dispatcher::{Call, WantedToken, check_repeated, check_submission, disk_is_full};
 use crate::model::limits::{MAX_FRAME, MAX_ROWS};
 use crate::model::records::DiskSpace;
-use crate::model::requests::{Failure, FailureCode, JobFilter, Reply, Request, Submission, TaskFilter};
+use crate::model::requests::{Failure, FailureCode, JobFilter, OwnerFilter, Reply, Request, Submission, TaskFilter};
 use crate::model::selector::{Part, Selector};
-use crate::model::views::{Explanation, JobView};
-use crate::model::{JobId, NodeId};
+use crate::model::views::JobView;
+use crate::model::{JobId, NodeName, Role, SealedSpec};
 use crate::store::{Reader, StoreError, Viewer};
 use crate::transport::{FrameRecv, FrameSend, TransportError};
 use crate::wire::WireError;
+
+/// Owners that an error names.
+const OWNERS_NAMED: usize = 20;
 
 /// Why a request ends without what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -139,16 +142,10 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
     let viewer = asker.viewer();
     match request {
         Request::Submit(submission) => submit(shell, asker, submission).await,
-        Request::Cancel { what, why } => {
-            let parts = resolve(shell, viewer, what).await?;
-            put(shell, asker, Call::Cancel { parts, why }).await
-        }
-        Request::Retry { what, failed_only } => {
-            let parts = resolve(shell, viewer, what).await?;
-            bulk::retry(shell, asker, parts, failed_only).await
-        }
+        Request::Cancel { what, why } => bulk::cancel(shell, asker, what, why).await,
+        Request::Retry { what, failed_only } => bulk::retry(shell, asker, what, failed_only).await,
         Request::Forget(what) => bulk::forget(shell, asker, what).await,
-        Request::Jobs(filter) => jobs(shell, viewer, filter).await,
+        Request::Jobs(filter) => jobs(shell, asker, filter).await,
         Request::Tasks(filter) => tasks(shell, viewer, filter).await,
         Request::Explain(what) => explain(shell, asker, what).await,
         Request::Blobs(blobs) => files::blobs(shell, asker, blobs).await,
@@ -180,9 +177,10 @@ async fn answer(shell: &Shell, asker: &Asker, request: Request) -> Result<Reply,
             other => Ok(other),
         },
         Request::Approve { name, code } => administration::approve(shell, asker, name, &code).await,
-        Request::CreateToken { role, uses, lifetime } => {
-            administration::create_token(shell, asker, role, uses, lifetime).await
+        Request::CreateToken { role, name, uses, lifetime } => {
+            administration::create_token(shell, asker, |hash| WantedToken { hash, role, name, uses, lifetime }).await
         }
+        Request::RenameClient { from, to } => put(shell, asker, Call::RenameClient { from, to }).await,
         Request::Revoke { name, kind } => put(shell, asker, Call::Revoke { name, kind }).await,
         Request::Clients => put(shell, asker, Call::Clients).await,
         Request::Tokens => put(shell, asker, Call::Tokens).await,
@@ -212,7 +210,7 @@ async fn submit(shell: &Shell, asker: &Asker, submission: Submission) -> Result<
     check_submission(&submission).map_err(Trouble::Refused)?;
     files::check_inputs(shell, asker, submission.spec.spec()).await?;
     let node = asker.node;
-    let key = submission.idempotency_key.clone();
+    let sent = submission.clone();
     let after: Vec<JobId> = submission.spec.spec().after.iter().map(|dependency| dependency.job).collect();
     let look_up = move |reader: &Reader| {
         let mut ended = BTreeMap::new();
@@ -221,37 +219,58 @@ async fn submit(shell: &Shell, asker: &Asker, submission: Submission) -> Result<
                 ended.insert(job, state);
             }
         }
-        let earlier = match reader.job_by_key(&key)? {
-            Some(job) => Some((job, is_own(reader, node, job)?)),
+        let earlier = match reader.job_by_key(node, &sent.idempotency_key)? {
+            Some(job) => reader.spec(job)?.map(|spec| Box::new((job, answer_again(&sent, job, &spec)))),
             None => None,
         };
         Ok((earlier, ended))
     };
     let (earlier, ended_dependencies) = shell.history.read(look_up).await?;
-    let earlier = earlier.map(|(job, is_own)| Box::new((job, answer_again(job, is_own))));
     let call = Call::Submit { submission, ended_dependencies };
     put(shell, asker, Question { call, earlier }).await
 }
 
-fn is_own(reader: &Reader, node: NodeId, job: JobId) -> Result<bool, StoreError> {
-    let found = reader.resolve(&Selector::job(job), Viewer { node, sees_all: false })?;
-    Ok(found.missing.is_empty())
-}
-
-/// To a submission whose key was used before.
-fn answer_again(job: JobId, is_own: bool) -> Reply {
-    if is_own {
-        return Reply::Submitted { job, unplaceable: None };
+/// To a submission whose key its owner has used before, for a job that has ended.
+fn answer_again(submission: &Submission, job: JobId, spec: &SealedSpec) -> Reply {
+    match check_repeated(submission, job, spec.spec()) {
+        Ok(()) => Reply::Submitted { job, unplaceable: None },
+        Err(failure) => Reply::Failed(failure),
     }
-    let text = "this idempotency key is in use".to_owned();
-    Reply::Failed(Failure { code: FailureCode::Conflict, text, hint: None })
 }
 
-async fn jobs(shell: &Shell, viewer: Viewer, filter: JobFilter) -> Result<Reply, Trouble> {
+async fn jobs(shell: &Shell, asker: &Asker, filter: JobFilter) -> Result<Reply, Trouble> {
+    let viewer = asker.viewer();
     if let Some(only) = &filter.only {
         resolve(shell, viewer, only.clone()).await?;
     }
+    if let Some(OwnerFilter::Named(name)) = &filter.owner {
+        check_owner(shell, asker, name.clone()).await?;
+    }
     Ok(Reply::Jobs(shell.history.read_fresh(move |reader| reader.jobs(&filter, viewer)).await?))
+}
+
+/// Refuses a name that no client has, and to a client every name but its own.
+async fn check_owner(shell: &Shell, asker: &Asker, name: NodeName) -> Result<(), Trouble> {
+    let (node, wanted) = (asker.node, name.clone());
+    let read = move |reader: &Reader| {
+        let is_own = reader.client_name(node)?.as_ref() == Some(&wanted);
+        Ok((is_own, reader.is_client(&wanted)?, reader.owners(OWNERS_NAMED)?))
+    };
+    let (is_own, is_client, owners) = shell.history.read_fresh(read).await?;
+    if asker.role != Role::Admin && !is_own {
+        let text = "only an admin may list the jobs of others".to_owned();
+        return Err(Trouble::refused(FailureCode::Forbidden, text, Some("without --owner it lists your own")));
+    }
+    if is_client {
+        return Ok(());
+    }
+    let owners: Vec<String> = owners.iter().map(NodeName::to_string).collect();
+    let hint = match &owners[..] {
+        [] => "nobody has submitted a job yet".to_owned(),
+        owners if owners.len() == OWNERS_NAMED => format!("owners are {} and others", owners.join(", ")),
+        owners => format!("owners are {}", owners.join(", ")),
+    };
+    Err(Trouble::refused(FailureCode::NotFound, format!("no client is called {name}"), Some(&hint)))
 }
 
 async fn tasks(shell: &Shell, viewer: Viewer, filter: TaskFilter) -> Result<Reply, Trouble> {
@@ -270,7 +289,7 @@ pub(super) async fn resolve(shell: &Shell, viewer: Viewer, what: Selector) -> Re
     let is_last = what == Selector::Last;
     let found = shell.history.read_fresh(move |reader| reader.resolve(&what, viewer)).await?;
     if let Some(missing) = found.missing.first() {
-        return Err(not_found(missing));
+        return Err(not_found(shell, viewer, *missing).await?);
     }
     if is_last && found.parts.is_empty() {
         return Err(Trouble::refused(FailureCode::NotFound, "you have submitted no job yet", None));
@@ -278,13 +297,23 @@ pub(super) async fn resolve(shell: &Shell, viewer: Viewer, what: Selector) -> Re
     Ok(found.parts)
 }
 
-fn not_found(part: &Part) -> Trouble {
-    let text = match part {
-        Part::Jobs(first, last) if first == last => format!("there is no job {first}"),
-        Part::Jobs(first, last) => format!("there are no jobs {first}-{last}"),
-        Part::Task(task) => format!("there is no task {task}"),
+/// That there is no such thing, and where it was removed lately, by whom.
+async fn not_found(shell: &Shell, viewer: Viewer, part: Part) -> Result<Trouble, Trouble> {
+    let (what, job) = match part {
+        Part::Jobs(first, last) if first == last => (format!("there is no job {first}"), Some(first)),
+        Part::Jobs(first, last) => (format!("there are no jobs {first}-{last}"), None),
+        Part::Task(task) => (format!("there is no task {task}"), Some(task.job)),
     };
-    Trouble::refused(FailureCode::NotFound, text, Some("octaskly list --all shows what there is"))
+    let removal = match job {
+        Some(job) => shell.history.read(move |reader| reader.removed(job, viewer)).await?,
+        None => None,
+    };
+    let text = match removal.map(|removal| removal.by) {
+        Some(Some(by)) => format!("{what} any more: {} forgot it", by.name),
+        Some(None) => format!("{what} any more: it was kept for as long as ended jobs are"),
+        None => what,
+    };
+    Ok(Trouble::refused(FailureCode::NotFound, text, Some("octaskly list --all shows what there is")))
 }
 
 /// Explains what has not ended by the engine, and states of the rest how they ended.
@@ -293,11 +322,7 @@ async fn explain(shell: &Shell, asker: &Asker, what: Selector) -> Result<Reply, 
     let everything = what == Selector::All;
     let parts = resolve(shell, viewer, what).await?;
     let split = move |reader: &Reader| bulk::split(reader, viewer, &parts, everything);
-    let (active, ended) = shell.history.read(split).await?;
-    let mut explained: Vec<Explanation> = ended
-        .into_iter()
-        .map(|task| Explanation { task: task.task, state: task.state, waits_for: None, workers: Vec::new() })
-        .collect();
+    let (active, mut explained) = shell.history.read(split).await?;
     if !active.is_empty() {
         match put(shell, asker, Call::Explain(active)).await? {
             Reply::Explained(more) => explained.extend(more),
@@ -348,7 +373,7 @@ async fn standing(
     let mut found = shell.history.read_fresh(move |reader| reader.jobs(&filter, viewer)).await?;
     let there: BTreeSet<JobId> = found.iter().map(|job| job.job).collect();
     if let Some(missing) = wanted.difference(&there).next() {
-        return Err(not_found(&Part::Jobs(*missing, *missing)));
+        return Err(not_found(shell, viewer, Part::Jobs(*missing, *missing)).await?);
     }
     for job in &mut found {
         // News is about states; a spec may be megabytes.

@@ -17,7 +17,7 @@ use crate::blob::BlobStore;
 use crate::engine::dispatcher::{DispatcherConfig, DispatcherEngine};
 use crate::model::limits::{BACKLOG, HEARTBEAT_INTERVAL, SUSPECT_AFTER};
 use crate::model::selector::{Part, Selector};
-use crate::model::{JobId, Millis, NodeId};
+use crate::model::{JobId, Millis, NodeId, NodeName};
 use crate::node::{Clock, NodeError, addresses};
 use crate::store::{self, Repair, Store, StoreError, Viewer};
 use crate::transport::{Alpn, Endpoint};
@@ -114,6 +114,7 @@ fn config(options: &DispatcherOptions, node: NodeId) -> DispatcherConfig {
     DispatcherConfig {
         node,
         software: env!("CARGO_PKG_VERSION").to_owned(),
+        user: user_name(),
         max_workers: options.max_workers,
         task_timeout: options.task_timeout,
         task_retries: options.task_retries,
@@ -124,6 +125,12 @@ fn config(options: &DispatcherOptions, node: NodeId) -> DispatcherConfig {
         restart_grace: lost_after,
         backlog: BACKLOG,
     }
+}
+
+/// What this process's user is called, as near as a client can be called that.
+fn user_name() -> Option<NodeName> {
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten()?;
+    NodeName::nearest(&user.name)
 }
 
 /// Removes logs of jobs that the store does not have: a crash came between forgetting a job and its logs.

@@ -244,7 +244,7 @@ fn a_forgotten_job_takes_along_what_was_put_off() {
     }
     desk.write(&records);
     assert_eq!(rows(&desk, "SELECT count(*) FROM sweeps"), 1);
-    desk.write(&[Record::JobForgotten { job: JobId(1) }]);
+    desk.write(&[Record::JobForgotten { job: JobId(1), by: None, at: Timestamp(0) }]);
     while desk.records.is_untidy() {
         desk.tidy();
     }

@@ -24,7 +24,7 @@ pub(crate) use trust::{Client, Token, client_state};
 use super::text::rfc3339;
 use crate::model::files::FileTraffic;
 use crate::model::obstacle::Shortage;
-use crate::model::outcome::Cause;
+use crate::model::outcome::{Cancellation, Cause};
 use crate::model::views::{
     Explanation, JobView, StatusView, TaskTotals, TaskView, Usage, WorkerLack, WorkerState, WorkerView,
 };
@@ -36,11 +36,14 @@ use crate::node::hardware::Hardware;
 pub(crate) struct Job<'a> {
     id: u64,
     name: &'a str,
+    owner: &'a str,
     state: TaskState,
     tasks: Tasks,
     submitted_at: String,
     started_at: Option<String>,
     ended_at: Option<String>,
+    cancelled_by: Option<&'a str>,
+    retried_by: Option<&'a str>,
 }
 
 /// The tasks of a job, counted by state.
@@ -60,13 +63,21 @@ impl<'a> From<&'a JobView> for Job<'a> {
         Self {
             id: view.job.0,
             name: &view.name,
+            owner: view.owner_name.as_str(),
             state: view.state,
             tasks: Tasks::from(view.tasks),
             submitted_at: rfc3339(view.submitted_at),
             started_at: instant(view.started_at),
             ended_at: instant(view.ended_at),
+            cancelled_by: view.cancelling.as_ref().and_then(canceller),
+            retried_by: view.retried.as_ref().map(|act| act.by.name.as_str()),
         }
     }
+}
+
+/// Who asked for a cancellation.
+fn canceller(why: &Cancellation) -> Option<&str> {
+    why.by().map(|by| by.name.as_str())
 }
 
 impl From<TaskTotals> for Tasks {
@@ -91,6 +102,7 @@ pub(crate) struct Task<'a> {
     exit_code: Option<i32>,
     signal: Option<i32>,
     cause: Option<Cause>,
+    cancelled_by: Option<&'a str>,
     submitted_at: String,
     started_at: Option<String>,
     ended_at: Option<String>,
@@ -121,6 +133,10 @@ impl<'a> From<&'a TaskView> for Task<'a> {
             exit_code,
             signal,
             cause: view.outcome.as_ref().and_then(Outcome::cause),
+            cancelled_by: match &view.outcome {
+                Some(Outcome::Cancelled(why)) => canceller(why),
+                _ => None,
+            },
             submitted_at: rfc3339(view.submitted_at),
             started_at: instant(last.and_then(|attempt| attempt.started_at)),
             ended_at: instant(view.ended_at),
@@ -147,6 +163,8 @@ pub(crate) struct Worker<'a> {
     tasks_done: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     shortage: Option<Shortage>,
+    drained_by: Option<&'a str>,
+    resumed_by: Option<&'a str>,
     bytes: FileTraffic,
 }
 
@@ -160,6 +178,7 @@ struct Amount {
 impl<'a> From<&'a WorkerView> for Worker<'a> {
     fn from(view: &'a WorkerView) -> Self {
         let whole = |usage: Usage| Amount { total: usage.total.into(), used: usage.used.into() };
+        let by = view.drain_act.as_ref().map(|act| act.by.name.as_str());
         let megabytes = |usage: Usage| Amount { total: (usage.total >> 20).into(), used: (usage.used >> 20).into() };
         Self {
             name: view.name.as_str(),
@@ -173,6 +192,8 @@ impl<'a> From<&'a WorkerView> for Worker<'a> {
             version: &view.version,
             tasks_done: view.tasks_done,
             shortage: view.shortage,
+            drained_by: by.filter(|_| view.is_drained),
+            resumed_by: by.filter(|_| !view.is_drained),
             bytes: view.traffic,
         }
     }
@@ -242,6 +263,7 @@ impl<'a> From<&'a StatusView> for Status<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct Explained<'a> {
     task: String,
+    owner: &'a str,
     state: TaskState,
     waits_for: Option<&'a str>,
     workers: Vec<Lack<'a>>,
@@ -259,6 +281,7 @@ impl<'a> From<&'a Explanation> for Explained<'a> {
         let lack = |lack: &'a WorkerLack| Lack { worker: lack.worker.as_str(), lacks: &lack.lacks, never: lack.never };
         Self {
             task: view.task.to_string(),
+            owner: view.owner.as_str(),
             state: view.state,
             waits_for: view.waits_for.as_deref(),
             workers: view.workers.iter().map(lack).collect(),
@@ -330,11 +353,13 @@ pub(crate) mod tests {
             state: TaskState::Running,
             tasks: TaskTotals { total: 3, running: 1, succeeded: 1, failed: 1, ..TaskTotals::default() },
             owner: NodeId([1; 32]),
+            owner_name: "anna".parse().expect("a name"),
             submitted_at: Timestamp::from_millis(1_000),
             started_at: Some(Timestamp::from_millis(2_000)),
             ended_at: None,
             outcome: None,
             cancelling: None,
+            retried: None,
             spec: None,
         }
     }
@@ -389,6 +414,8 @@ pub(crate) mod tests {
             labels: BTreeMap::from([("os".to_owned(), "linux".to_owned())]),
             tasks_done: 9,
             shortage: None,
+            is_drained: false,
+            drain_act: None,
             outputs_to_copy: None,
             traffic: FileTraffic::default(),
         }
@@ -403,6 +430,7 @@ pub(crate) mod tests {
         let expected = json!({
             "id": 5,
             "name": "night run",
+            "owner": "anna",
             "state": "running",
             "tasks": {
                 "total": 3, "waiting": 0, "ready": 0, "running": 1, "succeeded": 1, "failed": 1, "cancelled": 0
@@ -410,6 +438,8 @@ pub(crate) mod tests {
             "submitted_at": "1970-01-01T00:00:01.000Z",
             "started_at": "1970-01-01T00:00:02.000Z",
             "ended_at": null,
+            "cancelled_by": null,
+            "retried_by": null,
         });
         assert_eq!(shown(&Job::from(&sample_job())), expected);
     }
@@ -426,6 +456,7 @@ pub(crate) mod tests {
             "exit_code": 7,
             "signal": null,
             "cause": "exit",
+            "cancelled_by": null,
             "submitted_at": "1970-01-01T00:00:01.000Z",
             "started_at": "1970-01-01T00:00:02.100Z",
             "ended_at": "1970-01-01T00:00:03.300Z",
@@ -469,6 +500,8 @@ pub(crate) mod tests {
             "address": "127.0.0.1:40000",
             "version": "1.0.0",
             "tasks_done": 9,
+            "drained_by": null,
+            "resumed_by": null,
             "bytes": {"sent_direct": 0, "received_direct": 0, "received_relay": 0, "received_dispatcher": 0},
         });
         assert_eq!(shown(&Worker::from(&sample_worker())), expected);

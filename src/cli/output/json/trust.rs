@@ -34,6 +34,7 @@ impl<'a> From<&'a ClientView> for Client<'a> {
 pub(crate) struct Token {
     id: String,
     role: String,
+    name: Option<String>,
     uses: u32,
     used: u32,
     created_at: String,
@@ -46,6 +47,7 @@ impl From<&TokenView> for Token {
         Self {
             id: view.id.to_string(),
             role: view.role.to_string(),
+            name: view.name.as_ref().map(ToString::to_string),
             uses: view.uses,
             used: view.used,
             created_at: rfc3339(view.created_at),
@@ -85,6 +87,7 @@ pub(crate) mod tests {
         TokenView {
             id: TokenId([1, 2, 3, 4, 5]),
             role: Role::Worker,
+            name: Some("lab".parse().expect("a name")),
             uses: 2,
             used: 1,
             created_at: Timestamp::from_millis(1_000),
@@ -113,6 +116,7 @@ pub(crate) mod tests {
         let expected = json!({
             "id": "aebagbaf",
             "role": "worker",
+            "name": "lab",
             "uses": 2,
             "used": 1,
             "created_at": "1970-01-01T00:00:01.000Z",

@@ -200,7 +200,7 @@ impl Run {
             Err(error) if is_taken(&error) => return Err(error),
             Err(error) => {
                 // Nobody will see what the task still does.
-                let why = Cancellation::Requested(Some("its client could not go on".to_owned()));
+                let why = Cancellation::requested(Some("its client could not go on".to_owned()));
                 let _ = tokio::time::timeout(PATIENCE, parting::cancel(&handle, job, why)).await;
                 // An embedded cluster takes what it has with it.
                 let is_kept = matches!(error, CliError::Files(_)) && !self.is_embedded;

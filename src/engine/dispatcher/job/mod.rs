@@ -18,7 +18,7 @@ use super::placement::{ClassId, Turn, WorkerKey};
 use super::task::{Attempt, Hold, Live, Stage, Task};
 use super::watch::WatcherId;
 use crate::model::outcome::Cancellation;
-use crate::model::records::{SubmittedJob, TaskCounts};
+use crate::model::records::{Act, SubmittedJob, TaskCounts};
 use crate::model::views::TaskTotals;
 use crate::model::{IntervalSet, JobId, JobSpec, JobState, Millis, Outcome, TaskId, TaskState, Timestamp};
 
@@ -75,6 +75,8 @@ pub(super) struct Job {
     pub(super) crowded: bool,
     /// Set when it is to end as a whole.
     pub(super) cancelling: Option<Cancellation>,
+    /// Who had tasks of it done again last.
+    pub(super) retried: Option<Act>,
     /// The client of a `run`.
     pub(super) attendance: Attendance,
     /// The greatest attempt number of any task.
@@ -132,6 +134,7 @@ impl Job {
             in_doubt: false,
             crowded: false,
             cancelling: None,
+            retried: None,
             attendance: Attendance::default(),
             last_attempt: 0,
             started_at: None,

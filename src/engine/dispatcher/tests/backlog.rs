@@ -198,7 +198,7 @@ fn a_cancelled_task_that_waits_on_a_worker_ends_when_the_worker_says_so() {
     let id = scene.submit(array(3));
     assert_eq!(scene.cancel(vec![Part::Task(task(id, 3))]), 1);
     assert!(scene.workers["a"].told_to_end(task(id, 3)));
-    scene.ends("a", task(id, 3), Outcome::Cancelled(Cancellation::Requested(None)));
+    scene.ends("a", task(id, 3), Outcome::Cancelled(Cancellation::requested(None)));
     assert_eq!(scene.state(task(id, 3)), TaskState::Cancelled);
 }
 

@@ -137,18 +137,27 @@ impl Chaos {
         }
         let one = vec![Part::Task(task(id, 1 + self.dice.roll(3)))];
         match self.dice.roll(6) {
-            0 => _ = self.scene.answer("admin", Call::Cancel { parts: job(id), why: Cancellation::Interrupted }),
-            1 => _ = self.scene.answer("admin", Call::Cancel { parts: one, why: Cancellation::Interrupted }),
+            0 => {
+                _ = self.scene.answer(
+                    "admin",
+                    Call::Cancel { parts: job(id), whose: Whose::Allowed, why: Cancellation::Interrupted },
+                )
+            }
+            1 => {
+                _ = self
+                    .scene
+                    .answer("admin", Call::Cancel { parts: one, whose: Whose::Allowed, why: Cancellation::Interrupted })
+            }
             2 | 3 => {
                 let parts = if self.dice.one_in(2) { job(id) } else { one };
                 let recalled = self.scene.ledger.recall(id).filter(|_| self.scene.ended(id).is_some());
                 let (failed_only, recalled) = (self.dice.one_in(2), recalled.into_iter().collect());
-                _ = self.scene.answer("admin", Call::Retry { parts, failed_only, recalled });
+                _ = self.scene.answer("admin", Call::Retry { parts, whose: Whose::Allowed, failed_only, recalled });
             }
             4 => _ = self.scene.ask("admin", Call::Watch(vec![id])),
             _ => {
                 _ = self.scene.answer("admin", Call::Explain(job(id)));
-                _ = self.scene.answer("admin", Call::Forget { jobs: vec![id] });
+                _ = self.scene.answer("admin", Call::Forget { jobs: vec![(id, key("admin"))], whose: Whose::Own });
             }
         }
     }

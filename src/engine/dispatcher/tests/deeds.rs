@@ -109,10 +109,8 @@ impl Scene {
 
     /// How many tasks a cancel concerned.
     pub(super) fn cancel(&mut self, parts: Vec<Part>) -> u64 {
-        match self.answer("admin", Call::Cancel { parts, why: Cancellation::Requested(None) }) {
-            Reply::Done { affected } => affected,
-            other => panic!("not cancelled: {other:?}"),
-        }
+        self.changed("admin", Call::Cancel { parts, whose: Whose::Allowed, why: Cancellation::requested(None) })
+            .affected
     }
 
     /// How many tasks are done again.
@@ -123,9 +121,14 @@ impl Scene {
         };
         let recalled: BTreeSet<JobId> = parts.iter().map(unknown).collect();
         let recalled = recalled.into_iter().filter_map(|job| self.ledger.recall(job)).collect();
-        match self.answer("admin", Call::Retry { parts, failed_only, recalled }) {
-            Reply::Done { affected } => affected,
-            other => panic!("not done again: {other:?}"),
+        self.changed("admin", Call::Retry { parts, whose: Whose::Allowed, failed_only, recalled }).affected
+    }
+
+    /// What a cancel, retry or forget changed.
+    pub(super) fn changed(&mut self, who: &'static str, call: Call) -> Changes {
+        match self.answer(who, call) {
+            Reply::Changed(changes) => changes,
+            other => panic!("nothing was changed: {other:?}"),
         }
     }
 

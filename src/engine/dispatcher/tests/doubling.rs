@@ -208,6 +208,6 @@ fn a_cancel_reaches_both_attempts_and_the_first_answer_ends_the_task() {
     let (mut scene, task) = doubled();
     scene.cancel(job(task.job));
     assert!(scene.workers["b"].told_to_end(task));
-    scene.ends("b", task, Outcome::Cancelled(Cancellation::Requested(None)));
+    scene.ends("b", task, Outcome::Cancelled(Cancellation::requested(None)));
     assert_eq!(scene.ended(task.job), Some(TaskState::Cancelled));
 }

@@ -34,7 +34,7 @@ fn a_cancelled_array_is_one_record_and_ends_when_what_runs_has_ended() {
     assert_eq!(scene.ended(id), None);
     for index in [1, 2] {
         assert!(scene.workers["a"].told_to_end(task(id, index)));
-        scene.ends("a", task(id, index), Outcome::Cancelled(Cancellation::Requested(None)));
+        scene.ends("a", task(id, index), Outcome::Cancelled(Cancellation::requested(None)));
     }
     assert_eq!(scene.ended(id), Some(TaskState::Cancelled));
 }
@@ -83,7 +83,8 @@ fn what_is_cancelled_while_its_worker_is_away_ends_with_that_worker() {
     scene.loses_its_link("a");
     scene.cancel(job(id));
     scene.pass(secs(61));
-    assert_eq!(scene.outcome(task(id, 0)), Some(Outcome::Cancelled(Cancellation::Requested(None))));
+    let by = Some(super::owners::actor("admin", "client-1"));
+    assert_eq!(scene.outcome(task(id, 0)), Some(Outcome::Cancelled(Cancellation::Requested { by, reason: None })));
     assert_eq!(scene.ended(id), Some(TaskState::Cancelled));
 }
 
@@ -102,7 +103,8 @@ fn cancelling_twice_concerns_nothing_the_second_time() {
 fn a_task_that_the_job_does_not_have_cannot_be_cancelled() {
     let mut scene = Scene::new();
     let id = scene.submit(array(3));
-    let cancel = Call::Cancel { parts: vec![Part::Task(task(id, 4))], why: Cancellation::Interrupted };
+    let cancel =
+        Call::Cancel { parts: vec![Part::Task(task(id, 4))], whose: Whose::Allowed, why: Cancellation::Interrupted };
     assert_eq!(scene.failure("admin", cancel), FailureCode::NotFound);
 }
 

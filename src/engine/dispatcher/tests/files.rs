@@ -282,7 +282,7 @@ fn a_making_that_fails_fails_those_that_wait_for_it() {
     scene.gives_up("a", task(next, 1));
     let remake = scene.remakes_of(task(first, 1))[0];
     scene.cancel(job(remake));
-    scene.ends("a", task(remake, 1), Outcome::Cancelled(Cancellation::Requested(None)));
+    scene.ends("a", task(remake, 1), Outcome::Cancelled(Cancellation::requested(None)));
     let Some(Outcome::TransferFailed(text)) = scene.outcome(task(next, 1)) else { panic!("it failed") };
     assert!(text.contains(&format!("octaskly retry {}", task(first, 1))), "{text}");
     assert_eq!(scene.ended(first), Some(TaskState::Succeeded));
@@ -332,7 +332,7 @@ fn an_attempt_that_did_not_hear_that_its_input_is_remade_has_it_made_anew_after_
         let remakes = scene.remakes_of(task(first, 1));
         assert_eq!(remakes.len(), failed);
         scene.cancel(job(remakes[failed - 1]));
-        scene.ends("a", task(remakes[failed - 1], 1), Outcome::Cancelled(Cancellation::Requested(None)));
+        scene.ends("a", task(remakes[failed - 1], 1), Outcome::Cancelled(Cancellation::requested(None)));
         assert_eq!(scene.on("a"), [task(next, 1)]);
     }
 }

@@ -183,7 +183,7 @@ fn a_cancel_that_the_giver_could_not_heed_is_passed_on_to_the_receiver() {
     assert!(scene.workers["a"].told_to_end(task(id, 2)) && !scene.workers["b"].told_to_end(task(id, 2)));
     scene.proves("b", "a", &granted);
     assert!(scene.workers["b"].told_to_end(task(id, 2)));
-    scene.ends("b", task(id, 2), Outcome::Cancelled(Cancellation::Requested(None)));
+    scene.ends("b", task(id, 2), Outcome::Cancelled(Cancellation::requested(None)));
     assert_eq!(scene.state(task(id, 2)), TaskState::Cancelled);
 }
 

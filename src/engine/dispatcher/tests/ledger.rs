@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::model::outcome::Cancellation;
 use crate::model::records::{
-    EnrolledNode, PowerLoss, Record, RestoredAttempt, RestoredJob, RestoredState, RestoredTask, SubmittedJob,
+    Act, EnrolledNode, PowerLoss, Record, RestoredAttempt, RestoredJob, RestoredState, RestoredTask, SubmittedJob,
     TaskCounts,
 };
 use crate::model::trust::Token;
@@ -36,6 +36,7 @@ struct Job {
     rows: BTreeMap<u64, Row>,
     cancelling: Option<Cancellation>,
     reopened: bool,
+    retried: Option<Act>,
     ended: Option<TaskState>,
     started_at: Option<Timestamp>,
     last_attempt: u32,
@@ -92,14 +93,16 @@ impl Ledger {
                     rows: BTreeMap::new(),
                     cancelling: None,
                     reopened: false,
+                    retried: None,
                     ended: None,
                     started_at: None,
                     last_attempt: 0,
                 };
-                let key = &submitted.idempotency_key;
+                let key = |job: &SubmittedJob| (job.owner, job.idempotency_key.clone());
                 assert!(
-                    !self.jobs.values().any(|job| job.submitted.idempotency_key == *key),
-                    "two jobs of key {key:?}"
+                    !self.jobs.values().any(|job| key(&job.submitted) == key(submitted)),
+                    "two jobs of key {:?}",
+                    submitted.idempotency_key
                 );
                 let before = self.jobs.insert(submitted.job, job);
                 assert!(before.is_none(), "two jobs of one number");
@@ -196,25 +199,28 @@ impl Ledger {
                 let job = self.job(*job);
                 (job.ended, job.cancelling, job.reopened) = (None, None, true);
             }
-            Record::JobForgotten { job } => {
+            Record::JobRetried { job, act } => self.job(*job).retried = Some(act.clone()),
+            Record::JobForgotten { job, .. } => {
                 self.jobs.remove(job);
             }
             Record::NodeEnrolled { node, role, name, at } => {
                 let before = self.nodes.get(node);
                 assert!(before.is_none_or(|known| known.revoked_at.is_none()), "a revoked node is enrolled");
-                let draining = before.is_some_and(|known| known.draining);
-                let place = before.and_then(|known| known.place);
+                let (draining, drain_act, place) =
+                    before.map_or((false, None, None), |known| (known.draining, known.drain_act.clone(), known.place));
                 let others = |known: &EnrolledNode| known.role != *role || known.name != *name;
                 self.nodes.retain(|_, known| known.revoked_at.is_some() || others(known));
                 let (node, role, name) = (*node, *role, name.clone());
                 let (enrolled_at, revoked_at) = (*at, None);
-                self.nodes.insert(node, EnrolledNode { node, role, name, draining, place, enrolled_at, revoked_at });
+                let enrolled = EnrolledNode { node, role, name, draining, drain_act, place, enrolled_at, revoked_at };
+                self.nodes.insert(node, enrolled);
             }
             Record::WorkerPlaced { node, place } => {
                 self.nodes.get_mut(node).expect("an enrolled node is placed").place = Some(*place);
             }
-            Record::WorkerDraining { node, draining } => {
-                self.nodes.get_mut(node).expect("an enrolled node drains").draining = *draining;
+            Record::WorkerDraining { node, draining, act } => {
+                let known = self.nodes.get_mut(node).expect("an enrolled node drains");
+                (known.draining, known.drain_act) = (*draining, Some(act.clone()));
             }
             Record::NodeRevoked { node, at } => {
                 let known = self.nodes.get_mut(node).expect("an enrolled node is revoked");
@@ -293,6 +299,7 @@ impl Ledger {
             submitted: Arc::clone(&job.submitted),
             cancelling: job.cancelling.clone(),
             reopened: job.reopened,
+            retried: job.retried.clone(),
             started_at: job.started_at,
             last_attempt: AttemptNo(job.last_attempt),
             rest: job.rest,

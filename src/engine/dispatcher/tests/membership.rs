@@ -174,7 +174,7 @@ fn a_client_may_do_none_of_what_is_admins() {
         Call::Approve { link: LinkId(1) },
         Call::Revoke { name: who.clone(), kind: None },
         Call::Clients,
-        Call::CreateToken { hash, role: Role::Worker, uses: 1, lifetime: secs(60) },
+        Call::CreateToken(WantedToken { hash, role: Role::Worker, name: None, uses: 1, lifetime: secs(60) }),
         Call::Tokens,
         Call::RevokeToken(TokenId([1; 5])),
         Call::Drain { name: who, draining: true },

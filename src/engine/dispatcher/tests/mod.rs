@@ -19,6 +19,7 @@ mod leases;
 mod ledger;
 mod links;
 mod membership;
+mod owners;
 mod placement;
 mod power_loss;
 mod queue;
@@ -32,7 +33,9 @@ mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Call, CloseReason, DispatcherConfig, DispatcherEngine, Inbound, LinkChange, Notice, Outbound};
+use super::{
+    Call, CloseReason, DispatcherConfig, DispatcherEngine, Inbound, LinkChange, Notice, Outbound, WantedToken, Whose,
+};
 use crate::model::handshake::{Answer, Credential, Hello, Intent, Refusal, RefusalCode};
 use crate::model::limits::{PROTOCOL_OLDEST, PROTOCOL_VERSION};
 use crate::model::messages::{
@@ -43,7 +46,7 @@ use crate::model::node::WorkerProfile;
 use crate::model::offload::GrantedAttempt;
 use crate::model::outcome::{Cancellation, OutputSummary};
 use crate::model::records::{DiskSpace, Record, TaskCounts};
-use crate::model::requests::{FailureCode, Reply, Submission};
+use crate::model::requests::{Changes, FailureCode, Reply, Submission};
 use crate::model::selector::Part;
 use crate::model::spec::{CommandLine, Isolation};
 use crate::model::trust::Voucher;

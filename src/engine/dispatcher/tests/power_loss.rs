@@ -210,7 +210,7 @@ fn what_is_not_in_doubt_is_not_reclaimed() {
     scene.reconnects("a");
     assert_eq!(scene.on("a").len(), 2);
     let at = scene.now;
-    disk.write(&Record::JobCancelling { job: cancelled, why: Cancellation::Requested(None), at });
+    disk.write(&Record::JobCancelling { job: cancelled, why: Cancellation::requested(None), at });
     scene.loses_power_with(disk);
     scene.comes_back("a");
     assert!(scene.workers["a"].told_to_end(task(once, 0)), "its order was synced before it was sent");

@@ -185,7 +185,7 @@ fn only_so_many_ended_jobs_are_kept_in_memory() {
         engine.handle_message(now, link, Inbound::Request { request: RequestId(100_000 + n), call: submit });
     }
     let all = vec![Part::Jobs(JobId(0), JobId(u64::MAX))];
-    let cancel = Call::Cancel { parts: all, why: Cancellation::Interrupted };
+    let cancel = Call::Cancel { parts: all, whose: Whose::Allowed, why: Cancellation::Interrupted };
     engine.handle_message(now, link, Inbound::Request { request: RequestId(1_000_000), call: cancel });
     assert!(!engine.knows(first), "it ended first");
     assert_eq!(engine.jobs.iter().count(), 10_000);
@@ -258,7 +258,7 @@ fn the_queue_is_full_when_its_specs_fill_the_memory_and_ended_jobs_leave_early_f
     assert!(matches!(scene.answer("admin", submit(18)), Reply::Submitted { .. }));
     assert!(!scene.engine.knows(taken[0]), "it left early");
     let recalled = scene.ledger.recall(taken[0]).into_iter().collect();
-    let retry = Call::Retry { parts: job(taken[0]), failed_only: false, recalled };
+    let retry = Call::Retry { parts: job(taken[0]), whose: Whose::Allowed, failed_only: false, recalled };
     assert_eq!(scene.failure("admin", retry), FailureCode::Full);
     scene.dispatcher_restarts();
     assert!(scene.engine.knows(taken[1]), "what was taken is not refused later");

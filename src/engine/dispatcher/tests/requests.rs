@@ -51,8 +51,6 @@ fn the_same_idempotency_key_never_makes_a_second_job() {
         |submission: &Submission| Call::Submit { submission: submission.clone(), ended_dependencies: BTreeMap::new() };
     let first = scene.answer("admin", submit(&submission));
     assert_eq!(scene.answer("admin", submit(&submission)), first);
-    scene.client("eve", Role::Client);
-    assert_eq!(scene.failure("eve", submit(&submission)), FailureCode::Conflict);
 }
 
 #[test]
@@ -92,9 +90,13 @@ fn a_job_that_makes_no_sense_is_refused_and_leaves_no_trace() {
 fn a_reason_that_every_task_would_repeat_is_short() {
     let mut scene = Scene::new();
     let id = scene.submit(array(3));
-    let cancel = |bytes| Call::Cancel { parts: job(id), why: Cancellation::Requested(Some("x".repeat(bytes))) };
+    let cancel = |bytes| Call::Cancel {
+        parts: job(id),
+        whose: Whose::Allowed,
+        why: Cancellation::requested(Some("x".repeat(bytes))),
+    };
     assert_eq!(scene.failure("admin", cancel(MAX_REASON_BYTES + 1)), FailureCode::Invalid);
-    assert_eq!(scene.answer("admin", cancel(MAX_REASON_BYTES)), Reply::Done { affected: 3 });
+    assert_eq!(scene.changed("admin", cancel(MAX_REASON_BYTES)).affected, 3);
 }
 
 #[test]
@@ -122,19 +124,22 @@ fn a_client_touches_only_its_own_jobs_and_an_admin_everybodys() {
     let mut scene = Scene::new();
     scene.client("eve", Role::Client);
     let (mine, theirs) = (scene.submit_as("eve", single()), scene.submit(single()));
-    let cancel = |parts: Vec<Part>| Call::Cancel { parts, why: Cancellation::Interrupted };
-    let retry = |parts: Vec<Part>| Call::Retry { parts, failed_only: false, recalled: Vec::new() };
+    let cancel = |parts: Vec<Part>| Call::Cancel { parts, whose: Whose::Allowed, why: Cancellation::Interrupted };
+    let retry =
+        |parts: Vec<Part>| Call::Retry { parts, whose: Whose::Allowed, failed_only: false, recalled: Vec::new() };
     assert_eq!(scene.failure("eve", cancel(job(theirs))), FailureCode::Forbidden);
     assert_eq!(scene.failure("eve", cancel(vec![Part::Task(task(theirs, 0))])), FailureCode::Forbidden);
     assert_eq!(scene.failure("eve", retry(job(theirs))), FailureCode::Forbidden);
     assert_eq!(scene.failure("eve", Call::Watch(vec![theirs])), FailureCode::Forbidden);
     assert_eq!(scene.failure("eve", Call::Explain(job(theirs))), FailureCode::Forbidden);
-    assert_eq!(scene.failure("eve", Call::Forget { jobs: vec![theirs] }), FailureCode::Forbidden);
+    let forget = Call::Forget { jobs: vec![(theirs, key("admin"))], whose: Whose::Allowed };
+    assert_eq!(scene.failure("eve", forget), FailureCode::Forbidden);
     let all = vec![Part::Jobs(JobId(0), JobId(u64::MAX))];
-    assert_eq!(scene.answer("eve", cancel(all)), Reply::Done { affected: 1 }, "a range means its own");
+    assert_eq!(scene.changed("eve", cancel(all)).affected, 1, "a range means its own");
     assert_eq!(scene.ended(mine), Some(TaskState::Cancelled));
     assert_eq!(scene.ended(theirs), None);
-    assert_eq!(scene.answer("admin", retry(job(mine))), Reply::Done { affected: 1 });
+    let changes = scene.changed("admin", retry(job(mine)));
+    assert_eq!((changes.affected, changes.owners), (1, vec![(name("client-2"), 1)]), "and it is told whose it was");
 }
 
 #[test]
@@ -145,7 +150,7 @@ fn a_recalled_job_of_somebody_else_cannot_be_done_again() {
     scene.cancel(job(theirs));
     scene.pass(secs(100));
     let recalled = scene.ledger.recall(theirs).into_iter().collect();
-    let retry = Call::Retry { parts: job(theirs), failed_only: false, recalled };
+    let retry = Call::Retry { parts: job(theirs), whose: Whose::Allowed, failed_only: false, recalled };
     assert_eq!(scene.failure("eve", retry), FailureCode::Forbidden);
     assert!(!scene.engine.knows(theirs));
 }
@@ -167,10 +172,14 @@ fn only_ended_jobs_are_forgotten() {
     let mut scene = Scene::new();
     let (active, ended) = (scene.submit(single()), scene.submit(single()));
     scene.cancel(job(ended));
-    let both = Call::Forget { jobs: vec![ended, active] };
+    let forget = |jobs: &[JobId]| {
+        let jobs = jobs.iter().map(|job| (*job, key("admin"))).collect();
+        Call::Forget { jobs, whose: Whose::Allowed }
+    };
+    let both = forget(&[ended, active]);
     assert_eq!(scene.failure("admin", both), FailureCode::Conflict);
     assert!(scene.ledger.has(ended), "all or nothing");
-    assert_eq!(scene.answer("admin", Call::Forget { jobs: vec![ended, ended] }), Reply::Done { affected: 1 });
+    assert_eq!(scene.changed("admin", forget(&[ended, ended])).affected, 1);
     assert!(!scene.ledger.has(ended) && !scene.engine.knows(ended));
     assert_eq!(scene.noticed(|notice| matches!(notice, Notice::JobForgotten { .. })), 1);
 }
@@ -262,9 +271,9 @@ fn a_job_is_one_target_in_however_many_ranges_it_is_named() {
     let mut scene = Scene::new();
     let jobs: Vec<JobId> = (0..3).map(|_| scene.submit(single())).collect();
     let parts = vec![Part::Jobs(JobId(0), JobId(u64::MAX)); 10_000];
-    let targets = scene.engine.targets(scene.clients["admin"], &parts).expect("they are the admin's");
+    let targets = scene.engine.targets(scene.clients["admin"], &parts, Whose::Allowed).expect("they are the admin's");
     assert_eq!(targets.len(), jobs.len());
     assert_eq!(scene.explained(parts.clone()).len(), jobs.len());
-    let cancel = Call::Cancel { parts, why: Cancellation::Interrupted };
-    assert_eq!(scene.answer("admin", cancel), Reply::Done { affected: 3 });
+    let cancel = Call::Cancel { parts, whose: Whose::Allowed, why: Cancellation::Interrupted };
+    assert_eq!(scene.changed("admin", cancel).affected, 3);
 }

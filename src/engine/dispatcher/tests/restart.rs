@@ -136,7 +136,7 @@ fn a_cancel_is_not_forgotten() {
     scene.dispatcher_restarts();
     scene.reconnects("a");
     assert!(scene.workers["a"].told_to_end(task(id, 1)));
-    scene.ends("a", task(id, 1), Outcome::Cancelled(Cancellation::Requested(None)));
+    scene.ends("a", task(id, 1), Outcome::Cancelled(Cancellation::requested(None)));
     assert_eq!(scene.ended(id), Some(TaskState::Cancelled));
 }
 

@@ -250,7 +250,7 @@ fn a_job_that_is_still_being_cancelled_cannot_be_done_again() {
     scene.worker("a", slots(1));
     let id = scene.submit(array(2));
     scene.cancel(job(id));
-    let retry = Call::Retry { parts: job(id), failed_only: false, recalled: Vec::new() };
+    let retry = Call::Retry { parts: job(id), whose: Whose::Allowed, failed_only: false, recalled: Vec::new() };
     assert_eq!(scene.failure("admin", retry), FailureCode::Conflict);
 }
 

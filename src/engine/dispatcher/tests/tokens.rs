@@ -14,7 +14,7 @@ fn secret(number: u64) -> Digest {
 impl Scene {
     pub(super) fn token(&mut self, number: u64, role: Role, uses: u32, lifetime: Millis) -> Digest {
         let hash = secret(number);
-        let reply = self.answer("admin", Call::CreateToken { hash, role, uses, lifetime });
+        let reply = self.answer("admin", Call::CreateToken(WantedToken { hash, role, name: None, uses, lifetime }));
         assert_eq!(reply, Reply::Done { affected: 1 });
         hash
     }
@@ -162,7 +162,7 @@ fn a_token_that_makes_no_sense_is_not_made() {
         (role, 1, Millis(999)),
         (role, 1, secs(366 * 24 * 3600)),
     ] {
-        let call = Call::CreateToken { hash, role, uses, lifetime };
+        let call = Call::CreateToken(WantedToken { hash, role, name: None, uses, lifetime });
         assert_eq!(scene.failure("admin", call), FailureCode::Invalid);
     }
     assert_eq!(scene.failure("admin", Call::RevokeToken(TokenId([9; 5]))), FailureCode::NotFound);
@@ -176,7 +176,13 @@ fn dead_tokens_make_room_for_new_ones_oldest_first_and_valid_ones_never_do() {
         scene.token(number, Role::Worker, 1, secs(3600));
         scene.now = scene.now + Millis(1);
     }
-    let call = Call::CreateToken { hash: secret(most), role: Role::Worker, uses: 1, lifetime: secs(60) };
+    let call = Call::CreateToken(WantedToken {
+        hash: secret(most),
+        role: Role::Worker,
+        name: None,
+        uses: 1,
+        lifetime: secs(60),
+    });
     assert_eq!(scene.failure("admin", call), FailureCode::Full);
     for number in [7, 5] {
         scene.answer("admin", Call::RevokeToken(TokenId::of(&secret(number))));
