@@ -121,6 +121,21 @@ pub(crate) struct LogsArgs {
     pub(crate) connect: ConnectArgs,
 }
 
+/// Options of `octaskly attach`.
+#[derive(Debug, Default, Args)]
+#[command(after_help = "Ends with the exit code of the command. Ctrl-C cancels a run; a submitted job goes on.")]
+pub(crate) struct AttachArgs {
+    /// A job or a task: 5, 5.3, last, last.3
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) id: OsString,
+    /// Put the task's id before each line of output
+    #[arg(long)]
+    pub(crate) tag: bool,
+    /// Where the dispatcher is.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
 /// Options of `octaskly wait`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct WaitArgs {

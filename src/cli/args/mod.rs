@@ -13,8 +13,9 @@ mod trust;
 
 pub(crate) use bench::{BenchArgs, BenchBoundsArgs, BenchTasksArgs, BenchTransferArgs, BenchVerb};
 pub(crate) use client::{
-    CancelArgs, CompletionsArgs, ConnectArgs, DoctorArgs, ExplainArgs, ForgetArgs, GetArgs, HwdetectArgs, JsonForm,
-    ListArgs, LogsArgs, ManArgs, PeersArgs, ProgressArgs, RetryArgs, ShowArgs, StatusArgs, WaitArgs, WorkersArgs,
+    AttachArgs, CancelArgs, CompletionsArgs, ConnectArgs, DoctorArgs, ExplainArgs, ForgetArgs, GetArgs, HwdetectArgs,
+    JsonForm, ListArgs, LogsArgs, ManArgs, PeersArgs, ProgressArgs, RetryArgs, ShowArgs, StatusArgs, WaitArgs,
+    WorkersArgs,
 };
 pub(crate) use node::{DispatcherArgs, NodeArgs, WorkerArgs};
 pub(crate) use task::{RunArgs, SubmitArgs, TaskArgs};
@@ -71,6 +72,8 @@ pub(crate) enum Verb {
     Run(RunArgs),
     /// Queue a command and return at once
     Submit(SubmitArgs),
+    /// Return to a run whose terminal or connection was lost
+    Attach(AttachArgs),
     /// List jobs that have not ended
     #[command(visible_alias = "ps")]
     List(ListArgs),

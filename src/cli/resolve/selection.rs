@@ -28,6 +28,11 @@ pub(crate) struct OfLast {
 }
 
 impl OfLast {
+    /// Whether it is one task.
+    pub(crate) fn is_one(&self) -> bool {
+        self.parts.len() + self.tasks.len() == 1
+    }
+
     /// What it selects when this is the last job.
     pub(crate) fn within(self, last: JobId) -> Selector {
         let tasks = self.tasks.into_iter().map(|index| Part::Task(TaskId::new(last.0, index)));

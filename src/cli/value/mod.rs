@@ -38,6 +38,9 @@ pub(crate) enum ValueError {
     /// Bytes that are no UTF-8 where text is needed.
     #[error("it is not text")]
     NotText,
+    /// Several jobs or tasks where one is needed.
+    #[error("it is not one job or task, as 5 or 5.3")]
+    NotOneJob,
     /// Empty where something is needed.
     #[error("it is empty")]
     Empty,
@@ -278,6 +281,7 @@ impl ValueError {
             Self::ItemElsewhere => "write {/} in the command, or a name: --in '{}=NAME'",
             Self::TooManyFiles => "name a directory or a quoted pattern instead: --in 'data/*'",
             Self::SameForAll | Self::SameForTwo(_) => "put {} or {#} into it: --out 'result-{#}.txt'",
+            Self::NotOneJob => "name one: 5, 5.3, last or last.3",
             Self::AllJobs => "name the jobs: 5, 1-3,7 or last",
             Self::TaskForJob => "name the job alone: 5 instead of 5.3",
         };

@@ -52,6 +52,13 @@ pub(super) fn perform(args: &LogsArgs, context: &Context) -> Result<ExitCode, Cl
     })
 }
 
+/// Prints the output of one task, what is there and what comes, until it has ended.
+pub(super) async fn until_the_end(session: &mut Session, task: TaskId, tag: bool) -> Result<(), CliError> {
+    let mut printer = Printer::new(None, tag, Some(task), session.is_quiet());
+    growing(session, &Selector::task(task), &mut printer, &mut Places::default()).await?;
+    printer.end()
+}
+
 /// The task selected, when it is only one: the stream of a single task does not name it.
 async fn only_task(client: &Client, selector: &Selector) -> Result<Option<TaskId>, ClientError> {
     let two = TaskFilter { of: selector.clone(), states: Vec::new(), after: None, limit: 2 };

@@ -138,6 +138,7 @@ pub(crate) fn perform(args: &LowArgs, environment: Environment) -> Result<ExitCo
         Verb::Dispatcher(args) => dispatcher::perform(args, &context),
         Verb::Worker(args) => worker::perform(args, &context),
         Verb::Run(args) => run::perform(args, &context).or_else(ours),
+        Verb::Attach(args) => run::attach(args, &context).or_else(ours),
         Verb::Submit(args) => submit::perform(args, &context),
         Verb::List(args) => list::perform(args, &context),
         Verb::Show(args) => show::perform(args, &context),

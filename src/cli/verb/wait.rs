@@ -104,7 +104,8 @@ impl Awaited {
         Ok(well)
     }
 
-    async fn until_tasks_ended(&self, session: &mut Session) -> Result<Vec<TaskView>, CliError> {
+    /// Waits for the single tasks; how they ended.
+    pub(super) async fn until_tasks_ended(&self, session: &mut Session) -> Result<Vec<TaskView>, CliError> {
         loop {
             match self.follow_tasks(session.client()).await {
                 Ok(tasks) => return Ok(tasks),

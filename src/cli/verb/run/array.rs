@@ -13,7 +13,7 @@ use crate::cli::job_log::JobLog;
 use crate::cli::output::meter::Meter;
 use crate::cli::output::say;
 use crate::cli::session::Session;
-use crate::client::{Client, ClientError};
+use crate::client::{Attacher, Client, ClientError};
 use crate::model::requests::TaskFilter;
 use crate::model::selector::{Part, Selector};
 use crate::model::views::{JobView, TaskView};
@@ -43,6 +43,7 @@ pub(super) struct Printing {
 pub(super) async fn until_the_end(
     session: &mut Session,
     job: JobId,
+    mut by: Option<Attacher>,
     numbers: Items,
     bringer: Option<&mut Bringer>,
     log: Option<&mut JobLog>,
@@ -52,11 +53,12 @@ pub(super) async fn until_the_end(
     let quiet = printing.quiet;
     let mut array = Array { bringer, log, output: Some(output), ..Array::new(job, numbers) };
     let mut meter = Meter::beside(quiet);
-    let mut by = session.attacher(false);
     loop {
         let client = session.client();
         let attended = async {
-            let mut attendance = client.attend(job, by).await?;
+            // A submitted job needs no client; whoever looks at it is none.
+            let Some(by) = &mut by else { return array.over_one_link(client, &mut meter).await };
+            let mut attendance = client.attend(job, *by).await?;
             // Who takes over later is not put out by a link of ours that breaks.
             by.takes_over = false;
             tokio::select! {

@@ -7,6 +7,7 @@
 //! stream itself (`live`), and reading (`source`).
 
 use std::collections::VecDeque;
+use std::io::IsTerminal as _;
 
 use super::source::{Reader, Source};
 use crate::cli::error::CliError;
@@ -46,6 +47,10 @@ pub(super) struct Input {
     said_end: bool,
     /// The worker has said how much it has, on the present stream.
     is_open: bool,
+    /// It goes on where another client stopped, until the worker has said where that is.
+    joins: bool,
+    /// Its end is the task's: not while a client that goes on for another one has brought nothing.
+    ends: bool,
 }
 
 impl Input {
@@ -62,12 +67,24 @@ impl Input {
             ended: false,
             said_end: false,
             is_open: false,
+            joins: false,
+            ends: true,
         }
+    }
+
+    /// The input of a client that goes on for another one. Where that one stopped, the task waits: an input with
+    /// nothing in it (a script's, `ssh -n`) does not end it, but Ctrl-D on a terminal does.
+    pub(super) fn joining(source: Source, name: String) -> Self {
+        // A file is what comes next, too, and not what another attempt begins with.
+        let source = if let Source::File(file, _) = source { Source::Stream(file) } else { source };
+        let ends = matches!(&source, Source::Stream(file) if file.is_terminal());
+        Self { joins: true, ends, ..Self::new(source, name) }
     }
 
     /// How many of its first bytes can be sent to another attempt.
     pub(super) fn resends(&self) -> u64 {
         match self.source {
+            _ if self.joins || self.start > 0 && !matches!(self.source, Source::File(..)) => 0,
             Source::Nothing | Source::File(..) => u64::MAX,
             Source::Stream(_) | Source::Fifo(_) => STDIN_KEPT,
         }
@@ -97,11 +114,14 @@ impl Input {
 
     /// The worker has `count` bytes of it.
     pub(super) fn acknowledged(&mut self, count: u64) {
-        let read = self.start + self.kept.len() as u64;
         if self.is_open {
             self.taken = count.clamp(self.taken, self.sent);
         } else {
             self.is_open = true;
+            if std::mem::take(&mut self.joins) {
+                self.start = count;
+            }
+            let read = self.start + self.kept.len() as u64;
             self.taken = count.clamp(self.start, read);
             self.sent = self.taken;
         }
@@ -126,6 +146,9 @@ impl Input {
                 self.sent += bytes.len() as u64;
                 return Next::Bytes(bytes);
             }
+            if self.ended && !self.ends {
+                return std::future::pending().await;
+            }
             if self.ended {
                 self.said_end = true;
                 return Next::End;
@@ -138,7 +161,10 @@ impl Input {
             }
             let Some(reader) = &mut self.reader else { continue };
             match reader.chunks.recv().await {
-                Some(Ok(bytes)) => self.kept.extend(bytes),
+                Some(Ok(bytes)) => {
+                    self.ends = true;
+                    self.kept.extend(bytes);
+                }
                 Some(Err(source)) => return self.failed(source),
                 None => self.ended = true,
             }

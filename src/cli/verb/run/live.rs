@@ -66,8 +66,14 @@ pub(super) struct Live<'a> {
 
 impl<'a> Live<'a> {
     /// The client of `task`, which holds `bound` bytes of each attempt's output.
-    pub(super) fn new(session: &'a mut Session, task: TaskId, input: Input, bound: u64, tag: bool) -> Self {
-        let by = session.attacher(false);
+    pub(super) fn new(
+        session: &'a mut Session,
+        task: TaskId,
+        by: Attacher,
+        input: Input,
+        bound: u64,
+        tag: bool,
+    ) -> Self {
         Self { session, task, by, input, output: Output::new(task, bound), tag }
     }
 

@@ -7,6 +7,7 @@
 //! (`array`).
 
 pub(super) mod array;
+mod attach;
 mod input;
 mod live;
 mod parting;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use array::Printing;
+pub(super) use attach::perform as attach;
 use input::Input;
 use live::Live;
 use parting::Parting;
@@ -30,6 +32,7 @@ use super::{Context, dry_run, ending, queue, wait};
 use crate::cli::args::RunArgs;
 use crate::cli::error::{CliError, KEPT_PER_ATTEMPT};
 use crate::cli::exit;
+use crate::cli::job_log::JobLog;
 use crate::cli::output::meter::{FileMeter, Moving};
 use crate::cli::output::{json, say};
 use crate::cli::resolve::{self, JobPlan};
@@ -39,9 +42,9 @@ use crate::model::limits::MAX_LOG_BYTES;
 use crate::model::outcome::{Cancellation, Unrepeatable};
 use crate::model::requests::{FailureCode, TaskFilter};
 use crate::model::selector::{Part, Selector};
-use crate::model::spec::{RetryPolicy, StdinSource};
+use crate::model::spec::{JobSpec, RetryPolicy, StdinSource};
 use crate::model::views::JobView;
-use crate::model::{JobId, Outcome, TaskId};
+use crate::model::{Items, JobId, Outcome, TaskId};
 use crate::node::{EndSignal, NodeError};
 
 /// How long a job that is of no use any more may take to be cancelled before we leave it behind.
@@ -123,6 +126,48 @@ struct Run {
     is_embedded: bool,
 }
 
+/// What has to be known of a job to be its client.
+struct Followed {
+    /// All of it but the job and `--quiet`.
+    parting: Parting,
+    is_single: bool,
+    /// Take over from another client.
+    takes_over: bool,
+    input: Input,
+    /// How much output of an attempt is held.
+    held: u64,
+    /// Which tasks there are.
+    numbers: Items,
+    /// What is brought back.
+    declared: Option<Declared>,
+    /// `--joblog`.
+    log: Option<JobLog>,
+    retry: RetryPolicy,
+    /// Why it may have to wait was said.
+    is_told: bool,
+    as_json: bool,
+}
+
+impl Followed {
+    fn of(spec: &JobSpec, input: Input, is_embedded: bool) -> Self {
+        let is_client = spec.client_grace().is_some() || is_embedded;
+        let is_brought = is_client && !spec.outputs.is_empty();
+        Self {
+            parting: Parting { job: JobId(0), grace: spec.client_grace(), is_client, is_embedded, quiet: false },
+            is_single: spec.items == Items::Single,
+            takes_over: false,
+            input,
+            held: spec.held_output(),
+            numbers: array::numbers(&spec.items),
+            declared: is_brought.then(|| Declared::new(spec.outputs.clone(), spec.items.clone())),
+            log: None,
+            retry: spec.retry.clone(),
+            is_told: false,
+            as_json: false,
+        }
+    }
+}
+
 impl Run {
     async fn until_its_end(
         &mut self,
@@ -130,15 +175,9 @@ impl Run {
         input: Input,
         interrupts: &mut Interrupts,
     ) -> Result<Ended, CliError> {
-        let as_json = plan.json.is_some();
-        let (single, grace) = (plan.is_single(), plan.spec.client_grace());
-        let retry = plan.spec.retry.clone();
-        let (held, numbers) = (plan.spec.held_output(), array::numbers(&plan.spec.items));
-        let mut log = plan.job_log.take();
-        let declared =
-            (!plan.spec.outputs.is_empty()).then(|| Declared::new(plan.spec.outputs.clone(), plan.spec.items.clone()));
-        let mut meter = FileMeter::new(Moving::Down, self.printing.quiet);
-        let mut bringer = declared.map(|declared| Bringer::new(Path::new("."), declared, meter.count()));
+        let mut followed = Followed::of(&plan.spec, input, self.is_embedded);
+        followed.as_json = plan.json.is_some();
+        followed.log = plan.job_log.take();
         // Until the job is submitted there is nothing to cancel.
         tokio::select! {
             brought = queue::bring(&mut self.session, &plan.luggage) => brought?,
@@ -153,11 +192,6 @@ impl Run {
                 signal
             } => return Ok(Ended::With(exit::of_signal(signal))),
         };
-        let job = submitted.job;
-        let parting = Parting { job, grace, is_embedded: self.is_embedded, quiet: self.printing.quiet };
-        if !self.is_embedded {
-            self.session.goes_on(parting.way_back());
-        }
         if let Some(why) = &submitted.unplaceable
             && !self.is_embedded
         {
@@ -167,11 +201,27 @@ impl Run {
                 Some("it waits for a worker that can (`octaskly worker` starts one); Ctrl-C cancels it"),
             );
         }
+        followed.is_told = submitted.unplaceable.is_some();
+        self.follow(submitted.job, followed, interrupts).await
+    }
+
+    /// Is the client of a job until its end, or until a signal.
+    async fn follow(&mut self, job: JobId, followed: Followed, interrupts: &mut Interrupts) -> Result<Ended, CliError> {
+        let Followed { parting, takes_over, is_single: single, .. } = followed;
+        let parting = Parting { job, quiet: self.printing.quiet, ..parting };
+        if !self.is_embedded {
+            self.session.goes_on(parting.way_back());
+        }
+        let Followed { input, held, numbers, declared, mut log, retry, is_told, as_json, .. } = followed;
+        let mut meter = FileMeter::new(Moving::Down, self.printing.quiet);
+        let mut bringer = declared.map(|declared| Bringer::new(Path::new("."), declared, meter.count()));
+        let by = parting.is_client.then(|| self.session.attacher(takes_over));
         let handle = self.session.handle();
         let printing = self.printing;
         let shown = async {
             if single {
-                let live = Live::new(&mut self.session, TaskId::new(job.0, 0), input, held, printing.tag);
+                let by = self.session.attacher(takes_over);
+                let live = Live::new(&mut self.session, TaskId::new(job.0, 0), by, input, held, printing.tag);
                 let missing = live.until_the_end().await?;
                 let view = one(wait::until_ended(&mut self.session, vec![job]).await?, job)?;
                 // What was cut short may have left half of a file, which must not replace a whole one.
@@ -181,10 +231,10 @@ impl Run {
                 }
                 Ok((view, missing))
             } else {
-                array::until_the_end(&mut self.session, job, numbers, bringer.as_mut(), log.as_mut(), printing).await
+                let (bringer, log) = (bringer.as_mut(), log.as_mut());
+                array::until_the_end(&mut self.session, job, by, numbers, bringer, log, printing).await
             }
         };
-        let is_told = submitted.unplaceable.is_some();
         let shown = tokio::select! {
             shown = shown => shown,
             signal = parting.interrupted(interrupts, &handle) => return Ok(Ended::Left(signal)),
@@ -196,8 +246,8 @@ impl Run {
                 parting.detach(EndSignal::HangUp);
                 return Ok(Ended::Left(EndSignal::HangUp));
             }
-            // The job is another client's now.
-            Err(error) if is_taken(&error) => return Err(error),
+            // The job is another client's now, or was never ours.
+            Err(error) if is_taken(&error) || !parting.is_client => return Err(error),
             Err(error) => {
                 // Nobody will see what the task still does.
                 let why = Cancellation::requested(Some("its client could not go on".to_owned()));

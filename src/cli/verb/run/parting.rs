@@ -31,6 +31,8 @@ pub(super) struct Parting {
     pub(super) job: JobId,
     /// How long the job goes on without a client; `None` is for ever.
     pub(super) grace: Option<Millis>,
+    /// Whether we are its client, whose Ctrl-C cancels it.
+    pub(super) is_client: bool,
     pub(super) is_embedded: bool,
     pub(super) quiet: bool,
 }
@@ -40,7 +42,7 @@ impl Parting {
     pub(super) async fn interrupted(&self, interrupts: &mut Interrupts, handle: &Handle) -> EndSignal {
         let Self { job, quiet, .. } = *self;
         let signal = interrupts.first().await;
-        if signal == EndSignal::HangUp && !self.is_embedded {
+        if !self.is_client || signal == EndSignal::HangUp && !self.is_embedded {
             self.detach(signal);
             return signal;
         }
