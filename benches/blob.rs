@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use octaskly::blob::{BlobStore, Source, Take, collect, hash_file, place};
+use octaskly::blob::{BlobStore, Hashed, Source, Take, collect, hash_file, place};
 use octaskly::model::files::{TreeEntry, TreeKind};
-use octaskly::model::{BlobRef, Content, RawString};
+use octaskly::model::{BlobRef, Content, FileMode, RawString};
 use octaskly::wire::manifest;
 
 fn main() {
@@ -35,7 +35,7 @@ impl Stage {
         let mut bytes = blake3::Hasher::new().finalize_xof();
         std::io::copy(&mut std::io::Read::take(&mut bytes, LARGE), &mut file).expect("is written");
         let store = BlobStore::open(&folder.path().join("store"), u64::MAX).expect("opens");
-        let blob = store.insert_file(&folder.path().join("large"), octaskly::blob::Take::Copy).expect("is kept").0;
+        let blob = store.insert_file(&folder.path().join("large"), octaskly::blob::Take::Copy).expect("is kept").blob;
         Self { folder, store, blob }
     }
 
@@ -97,11 +97,11 @@ fn send_and_receive_a_large_file(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 5)]
 fn place_a_large_file(bencher: Bencher<'_, '_>) {
     let stage = Stage::new();
-    let content = Content::File { blob: stage.blob, executable: false, modified_ns: None };
+    let content = Content::File { blob: stage.blob, mode: FileMode::FILE, modified_ns: None };
     bencher
         .counter(BytesCount::new(LARGE))
         .with_inputs(|| stage.emptied("task"))
-        .bench_local_values(|task| place(&stage.store, &task, b"input", &content).expect("is placed"));
+        .bench_local_values(|task| place(&stage.store, &task, &[("input".into(), content)]).expect("is placed"));
 }
 
 #[divan::bench(sample_count = 5)]
@@ -170,17 +170,18 @@ fn place_a_thousand_small_files(bencher: Bencher<'_, '_>) {
     let entries: Vec<_> = (0..FILES)
         .map(|file| {
             let name = file.to_string();
-            let (blob, executable) =
+            let Hashed { blob, mode, modified_ns } =
                 stage.store.insert_file(&from.join(&name), octaskly::blob::Take::Copy).expect("is kept");
-            TreeEntry { path: RawString::from(name), kind: TreeKind::File { blob, executable, modified_ns: None } }
+            TreeEntry { path: RawString::from(name), kind: TreeKind::File { blob, mode, modified_ns } }
         })
         .collect();
     let manifest = stage.store.insert_bytes(&manifest::encode(&entries).expect("encodes")).expect("is kept");
-    let content = Content::Tree { manifest, total_bytes: FILES * SMALL as u64 };
+    let (total_bytes, mode) = (FILES * SMALL as u64, FileMode::ALL);
+    let content = Content::Tree { manifest, total_bytes, mode, modified_ns: None };
     bencher
         .counter(ItemsCount::new(FILES))
         .with_inputs(|| stage.emptied("task"))
-        .bench_local_values(|task| place(&stage.store, &task, b"in", &content).expect("is placed"));
+        .bench_local_values(|task| place(&stage.store, &task, &[("in".into(), content)]).expect("is placed"));
 }
 
 #[divan::bench(sample_count = 10)]

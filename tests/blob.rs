@@ -11,12 +11,12 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, sym
 use std::path::{Path, PathBuf};
 
 use octaskly::blob::{
-    Accepted, BlobError, BlobStore, Collected, Delivery, Source, Take, What, collect, digest_of, hash_file, place,
-    scan_tree,
+    Accepted, BlobError, BlobStore, Collected, Delivery, Hashed, Source, Take, What, collect, digest_of, hash_file,
+    place, scan_tree,
 };
 use octaskly::model::files::{TreeEntry, TreeKind};
 use octaskly::model::limits::{MAX_INPUTS, MAX_MANIFEST_BYTES};
-use octaskly::model::{BlobRef, Content, RawString};
+use octaskly::model::{BlobRef, Content, FileMode, RawString};
 use octaskly::wire::manifest;
 
 /// A store, and a directory beside it for whatever the test is about.
@@ -74,22 +74,23 @@ impl Stage {
     }
 
     fn file(&self, bytes: &[u8], executable: bool) -> Content {
-        Content::File { blob: self.store.insert_bytes(bytes).unwrap(), executable, modified_ns: None }
+        let mode = if executable { FileMode::ALL } else { FileMode::FILE };
+        Content::File { blob: self.store.insert_bytes(bytes).unwrap(), mode, modified_ns: None }
     }
 
     fn tree(&self, entries: &[(&str, TreeKind)]) -> Content {
         let entries: Vec<_> =
             entries.iter().map(|(path, kind)| TreeEntry { path: (*path).into(), kind: kind.clone() }).collect();
         let manifest = self.store.insert_bytes(&manifest::encode(&entries).unwrap()).unwrap();
-        Content::Tree { manifest, total_bytes: 0 }
+        tree_of(manifest)
     }
 
     fn leaf(&self, bytes: &[u8]) -> TreeKind {
-        TreeKind::File { blob: self.store.insert_bytes(bytes).unwrap(), executable: false, modified_ns: None }
+        TreeKind::File { blob: self.store.insert_bytes(bytes).unwrap(), mode: FileMode::FILE, modified_ns: None }
     }
 
     fn place(&self, name: &str, content: &Content) -> Result<(), BlobError> {
-        place(&self.store, &self.dir(), name.as_bytes(), content)
+        place(&self.store, &self.dir(), &[(name.into(), *content)])
     }
 
     fn entries_of(&self, content: &Content) -> Vec<TreeEntry> {
@@ -128,16 +129,16 @@ fn noise(bytes: usize) -> Vec<u8> {
 const AWKWARD: &[&[u8]] =
     &[b"a b", b"'\"`$(x)", b"new\nline", b"\xff\xfe", b"-rf", b"*", b"[x]", "\u{202e}ü".as_bytes()];
 
-/// Entries without the times of their files: what a task made has none.
-fn undated(entries: &[TreeEntry]) -> Vec<TreeEntry> {
-    let undated = |entry: &TreeEntry| {
-        let mut entry = entry.clone();
-        if let TreeKind::File { modified_ns, .. } = &mut entry.kind {
-            *modified_ns = None;
-        }
-        entry
-    };
-    entries.iter().map(undated).collect()
+fn tree_of(manifest: BlobRef) -> Content {
+    Content::Tree { manifest, total_bytes: 0, mode: FileMode::ALL, modified_ns: None }
+}
+
+fn folder() -> TreeKind {
+    TreeKind::Directory { mode: FileMode::ALL, modified_ns: None }
+}
+
+fn usual(blob: BlobRef, mode: FileMode) -> Hashed {
+    Hashed { blob, mode, modified_ns: None }
 }
 
 #[test]
@@ -148,10 +149,10 @@ fn an_input_is_as_old_for_its_task_as_it_is_for_its_user() {
     fs::File::options().write(true).open(stage.dir().join("in/old")).unwrap().set_modified(long_ago).unwrap();
     let scanned = scan_tree(&stage.dir().join("in")).unwrap();
     for (blob, path) in &scanned.files {
-        assert_eq!(stage.store.insert_file(path, Take::Copy).unwrap().0, *blob);
+        assert_eq!(stage.store.insert_file(path, Take::Copy).unwrap().blob, *blob);
     }
     let manifest = stage.store.insert_bytes(&octaskly::wire::manifest::encode(&scanned.entries).unwrap()).unwrap();
-    stage.place("there", &Content::Tree { manifest, total_bytes: 1 }).unwrap();
+    stage.place("there", &tree_of(manifest)).unwrap();
     assert_eq!(fs::metadata(stage.dir().join("there/old")).unwrap().modified().unwrap(), long_ago);
 }
 
@@ -173,16 +174,14 @@ fn a_directory_travels_from_a_task_into_another_one() {
     let collected = stage.collect(&["./out/"]).unwrap();
     assert_eq!(names(&collected), ["out"]);
     let content = collected.outputs[0].content;
-    assert_eq!(stage.entries_of(&content), undated(&before.entries));
+    assert_eq!(stage.entries_of(&content), before.entries);
     assert!(!stage.dir().join("out/sub/large").exists(), "files are moved, not copied");
 
     stage.place("in/here", &content).unwrap();
     let after = scan_tree(&stage.dir().join("in/here")).unwrap();
-    assert_eq!((undated(&after.entries), after.total_bytes), (undated(&before.entries), before.total_bytes));
+    assert_eq!((after.entries, after.total_bytes), (before.entries, before.total_bytes));
     assert_eq!(content.total_bytes(), after.total_bytes);
-    let usual = usual_mode(&stage.dir());
-    assert_eq!(mode(&stage.dir().join("in/here/-rf")), usual);
-    assert_eq!(mode(&stage.dir().join("in/here/sub/tool")), usual | (usual & 0o444) >> 2);
+    assert_eq!(mode(&stage.dir().join("in/here/sub/tool")), 0o700);
 }
 
 #[test]
@@ -299,11 +298,11 @@ fn a_hundred_thousand_files_are_a_tree_but_not_single_outputs() {
     let refusal = stage.refusal("out/*/*");
     assert!(refusal.contains(&format!("more than {MAX_INPUTS} single outputs: name the directory")), "{refusal}");
     let scanned = scan_tree(&stage.dir().join("out")).unwrap();
-    assert_eq!((scanned.entries.len(), scanned.files.len()), (100_001, 1));
+    assert_eq!((scanned.entries.len(), scanned.files.len()), (100_101, 1));
     let collected = stage.collect(&["out"]).unwrap();
     let content = collected.outputs[0].content;
     stage.place("again", &content).unwrap();
-    assert_eq!(undated(&scan_tree(&stage.dir().join("again")).unwrap().entries), undated(&scanned.entries));
+    assert_eq!(scan_tree(&stage.dir().join("again")).unwrap().entries, scanned.entries);
 }
 
 #[test]
@@ -340,7 +339,7 @@ fn inputs_are_put_beneath_the_directory_and_nowhere_else() {
     for name in ["out/x", "out/deep/x"] {
         let error = stage.place(name, &file).unwrap_err();
         assert!(matches!(error, BlobError::ThroughLink { .. } | BlobError::Conflict { .. }), "{name}: {error}");
-        assert!(stage.place(name, &stage.tree(&[("y", TreeKind::Directory)])).is_err(), "{name}");
+        assert!(stage.place(name, &stage.tree(&[("y", folder())])).is_err(), "{name}");
     }
     assert!(matches!(stage.place("made", &file), Err(BlobError::Conflict { .. })));
     assert!(matches!(stage.place(".", &file), Err(BlobError::FileAsRoot)));
@@ -386,7 +385,7 @@ fn bytes_that_changed_in_the_store_never_reach_a_task() {
     assert!(matches!(stage.place("x", &file), Err(BlobError::Damaged { .. })));
     assert!(!stage.dir().join("x").exists(), "not even for a moment after");
     assert!(matches!(stage.place("x", &file), Err(BlobError::Missing { .. })), "and the blob is wanted again");
-    let no_manifest = Content::Tree { manifest: stage.file(b"OTM\x02", false).blob(), total_bytes: 0 };
+    let no_manifest = tree_of(stage.file(b"OTM\x01", false).blob());
     assert!(matches!(stage.place("x", &no_manifest), Err(BlobError::Manifest { .. })));
 }
 
@@ -395,8 +394,11 @@ fn a_client_sends_a_file_from_where_it_lies() {
     let stage = Stage::new();
     stage.write("large", noise(5_000_000));
     let path = stage.dir().join("large");
-    let octaskly::blob::Hashed { blob, executable, .. } = hash_file(&path).unwrap();
-    assert_eq!((blob, executable), (BlobRef { digest: digest_of(&noise(5_000_000)), bytes: 5_000_000 }, false));
+    let Hashed { blob, mode, .. } = hash_file(&path).unwrap();
+    assert_eq!(
+        (blob, mode.is_executable()),
+        (BlobRef { digest: digest_of(&noise(5_000_000)), bytes: 5_000_000 }, false)
+    );
     let mut source = Source::open(&path, blob).unwrap();
     for piece in stage.store.missing(blob).iter() {
         stage.store.accept(blob, piece, &source.encode(piece).unwrap()).unwrap();
@@ -440,7 +442,7 @@ fn a_scanned_directory_names_each_different_file_once_and_refuses_what_cannot_tr
     stage.write("empty", "");
     stage.link("b/up", "../a");
     let scanned = scan_tree(&stage.dir()).unwrap();
-    assert_eq!(paths(&scanned.entries), ["a", "b/c/same", "b/same", "b/up", "empty"]);
+    assert_eq!(paths(&scanned.entries), ["a", "b", "b/c", "b/c/same", "b/same", "b/up", "empty"]);
     assert_eq!((scanned.total_bytes, scanned.files.len()), (12, 1));
     let (blob, path) = scanned.files.iter().next().unwrap();
     assert!(Source::open(path, *blob).is_ok());
@@ -459,7 +461,7 @@ fn a_delivered_file_is_there_when_it_is_whole_and_not_before() {
     let blob = stage.store.insert_bytes(&data).unwrap();
     let destination = stage.folder.path().join("made/for it");
     let delivery = Delivery::new(&destination).unwrap();
-    let mut file = delivery.file(b"sub/result", blob, true).unwrap();
+    let mut file = delivery.file(b"sub/result", usual(blob, FileMode::ALL)).unwrap();
     assert_eq!(file.missing().len(), 3);
     let mut wrong = stage.store.encode(blob, 1).unwrap();
     wrong[500_000] ^= 1;
@@ -483,14 +485,17 @@ fn a_delivery_that_fails_leaves_what_was_there() {
     stage.write("old", "old");
     let delivery = Delivery::new(&stage.dir()).unwrap();
     let blob = stage.store.insert_bytes(b"new").unwrap();
-    drop(delivery.file(b"old", blob, false).unwrap());
-    assert!(matches!(delivery.file(b"old", blob, false).unwrap().finish(), Err(BlobError::Unfinished { .. })));
+    drop(delivery.file(b"old", usual(blob, FileMode::FILE)).unwrap());
+    assert!(matches!(
+        delivery.file(b"old", usual(blob, FileMode::FILE)).unwrap().finish(),
+        Err(BlobError::Unfinished { .. })
+    ));
     assert_eq!(fs::read(stage.dir().join("old")).unwrap(), b"old");
-    let mut file = delivery.file(b"old", blob, false).unwrap();
+    let mut file = delivery.file(b"old", usual(blob, FileMode::FILE)).unwrap();
     file.accept(0, &stage.store.encode(blob, 0).unwrap()).unwrap();
     file.finish().unwrap();
     assert_eq!(fs::read(stage.dir().join("old")).unwrap(), b"new");
-    delivery.file(b"empty", stage.store.insert_bytes(b"").unwrap(), false).unwrap().finish().unwrap();
+    delivery.file(b"empty", usual(stage.store.insert_bytes(b"").unwrap(), FileMode::FILE)).unwrap().finish().unwrap();
     let mut left: Vec<_> =
         fs::read_dir(stage.dir()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     left.sort();
@@ -508,24 +513,29 @@ fn no_delivered_name_or_link_leads_out_of_the_destination() {
     let delivery = Delivery::new(&stage.dir()).unwrap();
     let blob = stage.store.insert_bytes(b"x").unwrap();
     for name in ["", ".", "..", "../x", "/x", "a/../x", "a//x", "a\0"] {
-        assert!(matches!(delivery.file(name.as_bytes(), blob, false), Err(BlobError::Path { .. })), "{name:?}");
-        assert!(matches!(delivery.directory(name.as_bytes()), Err(BlobError::Path { .. })), "{name:?}");
+        assert!(
+            matches!(delivery.file(name.as_bytes(), usual(blob, FileMode::FILE)), Err(BlobError::Path { .. })),
+            "{name:?}"
+        );
+        assert!(matches!(delivery.directory(name.as_bytes(), FileMode::ALL), Err(BlobError::Path { .. })), "{name:?}");
         assert!(matches!(delivery.symlink(name.as_bytes(), b"x"), Err(BlobError::Path { .. })), "{name:?}");
     }
     for name in ["away/x", "away/y/z", "file/x", "folder"] {
-        assert!(delivery.file(name.as_bytes(), blob, false).is_err(), "{name}");
+        assert!(delivery.file(name.as_bytes(), usual(blob, FileMode::FILE)).is_err(), "{name}");
         assert!(delivery.symlink(name.as_bytes(), b"x").is_err(), "{name}");
     }
-    assert!(delivery.directory(b"away/x").is_err() && delivery.directory(b"file").is_err());
+    assert!(
+        delivery.directory(b"away/x", FileMode::ALL).is_err() && delivery.directory(b"file", FileMode::ALL).is_err()
+    );
     assert!(matches!(delivery.symlink(b"l", b"../x"), Err(BlobError::Link { .. })));
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
 
-    delivery.directory(b"folder/new").unwrap();
+    delivery.directory(b"folder/new", FileMode::ALL).unwrap();
     delivery.symlink(b"folder/l", b"../file").unwrap();
     delivery.symlink(b"folder/l", b"new").unwrap();
     assert_eq!(fs::read_link(stage.dir().join("folder/l")).unwrap(), Path::new("new"));
     // A file delivered at a link takes its place and leaves what it led to.
-    let mut file = delivery.file(b"away", blob, false).unwrap();
+    let mut file = delivery.file(b"away", usual(blob, FileMode::FILE)).unwrap();
     file.accept(0, &stage.store.encode(blob, 0).unwrap()).unwrap();
     file.finish().unwrap();
     assert!(fs::symlink_metadata(stage.dir().join("away")).unwrap().is_file() && outside.is_dir());
@@ -543,7 +553,8 @@ fn a_file_larger_than_memory_should_hold_passes_through_every_step() {
     let before = peak_memory();
     let blob = hash_file(&stage.dir().join("huge")).unwrap().blob;
     let mut source = Source::open(&stage.dir().join("huge"), blob).unwrap();
-    let mut delivery = Delivery::new(&stage.dir().join("to")).unwrap().file(b"huge", blob, false).unwrap();
+    let mut delivery =
+        Delivery::new(&stage.dir().join("to")).unwrap().file(b"huge", usual(blob, FileMode::FILE)).unwrap();
     for piece in 0..BYTES >> 20 {
         delivery.accept(piece, &source.encode(piece).unwrap()).unwrap();
     }

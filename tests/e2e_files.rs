@@ -16,6 +16,8 @@ mod harness;
 mod held;
 #[path = "e2e_files/hostile.rs"]
 mod hostile;
+#[path = "e2e_files/modes.rs"]
+mod modes;
 #[path = "e2e_files/remade.rs"]
 mod remade;
 #[path = "e2e_files/upset.rs"]

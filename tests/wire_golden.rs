@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
 
+use octaskly::model::FileMode;
 use octaskly::model::examination::{Examination, ExaminedNode, ExaminedPair, ProbedPeer, Reach, WorkerFindings};
 use octaskly::model::files::{
     BlobRef, BlobWish, Content, FailedSource, FileTraffic, InputSource, InputSpec, OutputFile, TaskFiles, Transfer,
@@ -746,11 +747,11 @@ fn blob(byte: u8) -> BlobRef {
 }
 
 fn file() -> Content {
-    Content::File { blob: blob(7), executable: true, modified_ns: Some(1_700_000_000_123_456_789) }
+    Content::File { blob: blob(7), mode: FileMode::of(0o750), modified_ns: Some(1_700_000_000_123_456_789) }
 }
 
 fn tree() -> Content {
-    Content::Tree { manifest: blob(8), total_bytes: 1 << 40 }
+    Content::Tree { manifest: blob(8), total_bytes: 1 << 40, mode: FileMode::of(0o2700), modified_ns: Some(-1) }
 }
 
 fn task_files() -> TaskFiles {

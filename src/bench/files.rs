@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use tokio::task::spawn_blocking;
 
 use super::{Bench, BenchError};
-use crate::blob::{Delivery, digest_of, hash_file, scan_tree};
+use crate::blob::{Delivery, Hashed, ScannedTree, digest_of, hash_file, scan_tree};
 use crate::client::files::{ByteCount, Luggage, Origin};
 use crate::model::files::{BlobRef, Content, InputSource, InputSpec};
 use crate::model::limits::BLOBS_A_STREAM;
 use crate::model::spec::{CommandLine, JobSpec};
-use crate::model::{RawString, SealedSpec, TaskId, ids};
+use crate::model::{FileMode, RawString, SealedSpec, TaskId, ids};
 use crate::wire::manifest;
 
 /// How large each of many files is: like most sources and logs.
@@ -115,7 +115,8 @@ impl Bench<'_> {
                 let delivery = Delivery::new(&destination).map_err(BenchError::Files)?;
                 let begin = |(number, blob): (usize, BlobRef)| {
                     let name = format!("{}", place * AT_ONCE + number);
-                    Ok((delivery.file(name.as_bytes(), blob, false).map_err(BenchError::Files)?, blob))
+                    let file = Hashed { blob, mode: FileMode::FILE, modified_ns: None };
+                    Ok((delivery.file(name.as_bytes(), file).map_err(BenchError::Files)?, blob))
                 };
                 some.into_iter().enumerate().map(begin).collect::<Result<Vec<_>, BenchError>>()
             })
@@ -133,15 +134,16 @@ fn read(shape: Shape, path: &Path) -> Result<(Content, Luggage), BenchError> {
         Shape::OneLarge => {
             let hashed = hash_file(path).map_err(BenchError::Files)?;
             luggage.insert(hashed.blob, Origin::File(path.to_owned()));
-            Content::File { blob: hashed.blob, executable: false, modified_ns: None }
+            hashed.into()
         }
         Shape::ManySmall => {
             let scanned = scan_tree(path).map_err(BenchError::Files)?;
-            luggage.extend(scanned.files.into_iter().map(|(blob, path)| (blob, Origin::File(path))));
-            let bytes = manifest::encode(&scanned.entries).map_err(BenchError::Manifest)?;
+            let ScannedTree { entries, mode, modified_ns, total_bytes, files } = scanned;
+            luggage.extend(files.into_iter().map(|(blob, path)| (blob, Origin::File(path))));
+            let bytes = manifest::encode(&entries).map_err(BenchError::Manifest)?;
             let manifest = BlobRef { digest: digest_of(&bytes), bytes: bytes.len() as u64 };
             luggage.insert(manifest, Origin::Bytes(bytes));
-            Content::Tree { manifest, total_bytes: scanned.total_bytes }
+            Content::Tree { manifest, total_bytes, mode, modified_ns }
         }
     };
     Ok((content, luggage))

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use super::error::What;
 use super::pattern::{Files, expand, is_beneath};
-use super::sys::{Folder, Listing, is_through_link};
-use super::walk::{shown_at, split, walk};
+use super::sys::{Folder, Listing, is_through_link, split};
+use super::walk::{Walked, shown_at, walk};
 use super::{BlobError, BlobStore, Take, has_glob};
 use crate::model::files::OutputFile;
 use crate::model::limits::{MAX_INPUTS, MAX_MANIFEST_ENTRIES};
@@ -151,17 +151,13 @@ impl Within<'_> {
         let (parent, name) = split(&output.path);
         if output.what == What::File {
             let folder = self.root.beneath(parent).map_err(BlobError::reading(&shown))?;
-            let (blob, executable) = store.take(&folder, name, &shown, how)?;
-            // Made by a task: it is as old as it is when it arrives.
-            return Ok(Content::File { blob, executable, modified_ns: None });
+            return Ok(store.take(&folder, name, &shown, how)?.into());
         }
         let folder = self.root.beneath(&output.path).map_err(BlobError::reading(&shown))?;
-        let walked = walk(&folder, &shown, &mut |folder, name, path| {
-            let (blob, executable) = store.take(folder, name, path, how)?;
-            Ok((blob, executable, None))
-        })?;
+        let walked = walk(&folder, &shown, &mut |folder, name, path| store.take(folder, name, path, how))?;
         let bytes = manifest::encode(&walked.entries).map_err(|source| BlobError::Manifest { path: shown, source })?;
-        Ok(Content::Tree { manifest: store.insert_bytes(&bytes)?, total_bytes: walked.total_bytes })
+        let Walked { total_bytes, mode, modified_ns, .. } = walked;
+        Ok(Content::Tree { manifest: store.insert_bytes(&bytes)?, total_bytes, mode, modified_ns })
     }
 
     fn look_at(&self, path: &[u8]) -> Result<Option<What>, BlobError> {

@@ -1,7 +1,8 @@
 //! Outputs, written beneath a directory of the user's as their pieces arrive.
 //!
 //! Invariant: a file is there with all its bytes or as it was before; what failed leaves nothing behind. No name leads
-//! out of the directory, and no link beneath it is followed. Absent: asking for pieces.
+//! out of the directory, and no link beneath it is followed. What was there before is never made more open, and nothing
+//! is more open while it arrives than it is at its end. Absent: asking for pieces.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,11 +14,11 @@ use data_encoding::HEXLOWER;
 use super::error::What;
 use super::pieces::{check_size, extent, pieces_of, verify};
 use super::source::hash_at;
-use super::sys::{Folder, Found, touch};
-use super::walk::{shown_at, split};
-use super::{Accepted, BlobError};
+use super::sys::{self, Folder, Found, split};
+use super::walk::shown_at;
+use super::{Accepted, BlobError, Hashed};
 use crate::model::paths::{check_link, check_path};
-use crate::model::{BlobRef, IntervalSet, RawString};
+use crate::model::{FileMode, IntervalSet, RawString};
 
 /// A directory into which outputs are written.
 #[derive(Debug)]
@@ -37,40 +38,55 @@ impl Delivery {
         Ok(Self { root, shown: destination.to_owned() })
     }
 
-    /// Begins to write a file at `name`, making the directories that it is in.
+    /// Begins to write a file at `name`, making the directories that it is in. Its permissions are those that `file` has,
+    /// that the umask leaves, and that the file has which it replaces.
     ///
     /// # Errors
     /// [`BlobError::Path`] when the name is no path beneath a directory, [`BlobError::Conflict`] when a directory is there or
     /// a file is in the way, [`BlobError::ThroughLink`] when a link is.
-    pub fn file(&self, name: &[u8], blob: BlobRef, executable: bool) -> Result<FileDelivery, BlobError> {
-        check_size(blob)?;
+    pub fn file(&self, name: &[u8], file: Hashed) -> Result<FileDelivery, BlobError> {
+        check_size(file.blob)?;
         let place = self.prepare(name)?;
         let draft = draft_name(&place.shown)?;
-        let file = place.folder.create(&draft, executable).map_err(BlobError::writing(&place.shown))?;
-        Ok(FileDelivery { place, draft: Some(draft), file, blob, have: IntervalSet::new() })
+        let mode = place.mode_left(file.mode)?;
+        let data = place.folder.create(&draft, mode).map_err(BlobError::writing(&place.shown))?;
+        Ok(FileDelivery { place, draft: Some(draft), data, file, have: IntervalSet::new() })
     }
 
-    /// Whether that very file is at `name` already; then it counts as written just now.
+    /// Whether a file with these bytes is at `name` already; then it gets the rest of what [`Delivery::file`] would give it.
     #[must_use]
-    pub fn has(&self, name: &[u8], blob: BlobRef, executable: bool) -> bool {
+    pub fn has(&self, name: &[u8], file: Hashed) -> bool {
         let Ok(place) = self.prepare(name) else { return false };
-        let is_alike = |there: Found| there.what == What::File && there.bytes == blob.bytes;
+        let is_alike = |there: Found| there.what == What::File && there.bytes == file.blob.bytes;
         if !place.folder.look_for(&place.name).is_ok_and(|there| there.is_some_and(is_alike)) {
             return false;
         }
-        let has = hash_at(&place.folder, &place.name, &place.shown)
-            .is_ok_and(|there| there.blob == blob && there.executable == executable);
-        // Where that cannot be said it is as old as it was.
-        has && place.folder.open_file(&place.name).and_then(|file| touch(&file)).is_ok()
+        // What cannot be read or changed is replaced.
+        let has = hash_at(&place.folder, &place.name, &place.shown).is_ok_and(|there| there.blob == file.blob);
+        let finish = |there: File| sys::finish(&there, file.mode, file.modified_ns);
+        has && place.folder.open_file(&place.name).and_then(finish).is_ok()
     }
 
-    /// Makes the directory `name`, unless it exists.
+    /// Makes the directory `name`, unless it exists, and lets its owner fill it: to be called before anything is put into
+    /// it that is closed to its owner. [`Delivery::finish`] ends that.
     ///
     /// # Errors
     /// As [`Delivery::file`].
-    pub fn directory(&self, name: &[u8]) -> Result<(), BlobError> {
+    pub fn directory(&self, name: &[u8], mode: FileMode) -> Result<(), BlobError> {
         check(name)?;
-        self.root.beneath_made(name).map(drop).map_err(BlobError::making_way(&shown_at(&self.shown, name)))
+        let made = self.root.beneath_to_fill(name, mode);
+        made.map(drop).map_err(BlobError::making_way(&shown_at(&self.shown, name)))
+    }
+
+    /// Gives a directory that was filled its permissions, those that it had before or that the umask left and that are in
+    /// `mode`, and its time. What is in it comes first.
+    ///
+    /// # Errors
+    /// As [`Delivery::file`].
+    pub fn finish(&self, name: &[u8], mode: FileMode, modified_ns: Option<i64>) -> Result<(), BlobError> {
+        check(name)?;
+        let finished = self.root.beneath(name).and_then(|folder| folder.finish(mode, modified_ns));
+        finished.map_err(BlobError::writing(&shown_at(&self.shown, name)))
     }
 
     /// Makes a symbolic link at `name`, instead of whatever file or link is there.
@@ -123,6 +139,15 @@ struct Place {
 }
 
 impl Place {
+    /// What is left of `mode` when the file at this place is not made more open.
+    fn mode_left(&self, mode: FileMode) -> Result<FileMode, BlobError> {
+        let there = self.folder.look_for(&self.name).map_err(BlobError::reading(&self.shown))?;
+        Ok(match there {
+            Some(there) if there.what == What::File => mode.and(there.mode),
+            _ => mode,
+        })
+    }
+
     /// Gives the draft its name, or removes it.
     fn put(&self, draft: &[u8]) -> Result<(), BlobError> {
         self.folder.rename(draft, &self.folder, &self.name).map_err(|error| {
@@ -139,8 +164,8 @@ pub struct FileDelivery {
     place: Place,
     /// Its name until it is finished; `None` once it has its own, or none any more.
     draft: Option<Vec<u8>>,
-    file: File,
-    blob: BlobRef,
+    data: File,
+    file: Hashed,
     have: IntervalSet,
 }
 
@@ -148,7 +173,7 @@ impl FileDelivery {
     /// The pieces that are still wanted: none of an empty file.
     #[must_use]
     pub fn missing(&self) -> IntervalSet {
-        let mut missing = match pieces_of(self.blob) {
+        let mut missing = match pieces_of(self.file.blob) {
             0 => IntervalSet::new(),
             pieces => IntervalSet::from_range(0, pieces - 1),
         };
@@ -165,12 +190,12 @@ impl FileDelivery {
     /// the piece is still missing.
     pub fn accept(&mut self, piece: u64, encoded: &[u8]) -> Result<Accepted, BlobError> {
         if !self.have.contains(piece) {
-            let verified = verify(self.blob, piece, encoded)?;
-            let written = self.file.write_all_at(&verified.bytes, extent(self.blob, piece).0);
+            let verified = verify(self.file.blob, piece, encoded)?;
+            let written = self.data.write_all_at(&verified.bytes, extent(self.file.blob, piece).0);
             written.map_err(BlobError::writing(&self.place.shown))?;
             self.have.insert(piece);
         }
-        let whole = self.have.len() == pieces_of(self.blob);
+        let whole = self.have.len() == pieces_of(self.file.blob);
         Ok(if whole { Accepted::Complete } else { Accepted::More })
     }
 
@@ -179,9 +204,12 @@ impl FileDelivery {
     /// # Errors
     /// [`BlobError::Unfinished`] when pieces are missing, or that it cannot be renamed.
     pub fn finish(mut self) -> Result<(), BlobError> {
-        if self.have.len() < pieces_of(self.blob) {
+        if self.have.len() < pieces_of(self.file.blob) {
             return Err(BlobError::Unfinished { path: self.place.shown.clone() });
         }
+        // The file that it replaces may be another one by now.
+        let mode = self.place.mode_left(self.file.mode)?;
+        sys::finish(&self.data, mode, self.file.modified_ns).map_err(BlobError::writing(&self.place.shown))?;
         match self.draft.take() {
             Some(draft) => self.place.put(&draft),
             None => Ok(()),

@@ -4,99 +4,122 @@
 //! input's (G7); and nothing outside the directory is touched, even when an earlier input or the directory itself has
 //! links in it. Absent: removing anything but a file that could not be written to its end.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::copying::{copy_hashed, hash_of};
 use super::error::What;
-use super::sys::{self, Folder};
-use super::walk::{shown_at, split};
-use super::{BlobError, BlobStore};
+use super::sys::{self, Folder, split};
+use super::walk::{joined, shown_at};
+use super::{BlobError, BlobStore, Hashed};
 use crate::model::files::TreeKind;
 use crate::model::limits::MAX_MANIFEST_BYTES;
 use crate::model::paths::check_path;
-use crate::model::{BlobRef, Content, RawString};
+use crate::model::{BlobRef, Content, FileMode, RawString};
 use crate::wire::manifest;
 
-/// Puts `content` at `name` beneath `root`, as open as the umask lets it be; `.` is `root` itself, which only a tree can be.
-/// All blobs it needs have to be in `store`, and pinned.
+/// Puts each content at its name beneath `root`; `.` is `root` itself, which only a tree can be, and keeps its own mode.
+/// All blobs they need have to be in `store`, and pinned. The umask applies to their permission bits.
 ///
 /// # Errors
 /// [`BlobError::Conflict`] when something else is there already; the same file, link or directory may be.
 /// [`BlobError::Missing`] or [`BlobError::Damaged`] when a blob is not in the store.
-pub fn place(store: &BlobStore, root: &Path, name: &[u8], content: &Content) -> Result<(), BlobError> {
-    let base = match name {
-        b"." => &[],
-        name => check_path(name)
-            .map(|()| name)
-            .map_err(|fault| BlobError::Path { path: RawString(name.to_vec()), fault })?,
-    };
+pub fn place(store: &BlobStore, root: &Path, inputs: &[(RawString, Content)]) -> Result<(), BlobError> {
     let root_folder = Folder::open(root).map_err(BlobError::reading(root))?;
-    match content {
-        Content::File { .. } if base.is_empty() => Err(BlobError::FileAsRoot),
-        Content::File { blob, executable, modified_ns } => {
-            let kind = TreeKind::File { blob: *blob, executable: *executable, modified_ns: *modified_ns };
-            Placing::new(store, root_folder, root).put(base, &kind)
-        }
-        Content::Tree { manifest, .. } => {
-            let shown = shown_at(root, base);
-            let entries = manifest::decode(&store.read(*manifest, MAX_MANIFEST_BYTES)?)
-                .map_err(|source| BlobError::Manifest { path: shown.clone(), source })?;
-            let folder = root_folder.beneath_made(base).map_err(BlobError::making_way(&shown))?;
-            let mut placing = Placing::new(store, folder, &shown);
-            entries.iter().try_for_each(|entry| placing.put(entry.path.as_bytes(), &entry.kind))
-        }
-    }
+    let mut placing = Placing { store, root: root_folder, shown: root, last: None, directories: BTreeMap::new() };
+    inputs.iter().try_for_each(|(name, content)| placing.input(name.as_bytes(), content))?;
+    placing.finish()
 }
 
-/// Entries that are put beneath one directory.
+/// Inputs that are put beneath one directory.
 struct Placing<'a> {
     store: &'a BlobStore,
     root: Folder,
-    shown: PathBuf,
+    shown: &'a Path,
     /// The directory of the last entry: most have theirs in common with the one before.
     last: Option<(Vec<u8>, Folder)>,
+    /// What directories get when everything is in them.
+    directories: BTreeMap<Vec<u8>, (FileMode, Option<i64>)>,
 }
 
-impl<'a> Placing<'a> {
-    fn new(store: &'a BlobStore, root: Folder, shown: &Path) -> Self {
-        Self { store, root, shown: shown.to_owned(), last: None }
+impl Placing<'_> {
+    fn input(&mut self, name: &[u8], content: &Content) -> Result<(), BlobError> {
+        let base = match name {
+            b"." => &[],
+            name => check_path(name)
+                .map(|()| name)
+                .map_err(|fault| BlobError::Path { path: RawString(name.to_vec()), fault })?,
+        };
+        match *content {
+            Content::File { .. } if base.is_empty() => Err(BlobError::FileAsRoot),
+            Content::File { blob, mode, modified_ns } => self.file(base, Hashed { blob, mode, modified_ns }),
+            Content::Tree { manifest, mode, modified_ns, .. } => {
+                let shown = shown_at(self.shown, base);
+                let entries = manifest::decode(&self.store.read(manifest, MAX_MANIFEST_BYTES)?)
+                    .map_err(|source| BlobError::Manifest { path: shown, source })?;
+                if !base.is_empty() {
+                    self.directory(base, mode, modified_ns)?;
+                }
+                entries.iter().try_for_each(|entry| self.entry(&joined(base, entry.path.as_bytes()), &entry.kind))
+            }
+        }
     }
 
-    fn put(&mut self, path: &[u8], kind: &TreeKind) -> Result<(), BlobError> {
-        let shown = shown_at(&self.shown, path);
-        if *kind == TreeKind::Directory {
-            return self.root.beneath_made(path).map(drop).map_err(BlobError::making_way(&shown));
+    fn entry(&mut self, path: &[u8], kind: &TreeKind) -> Result<(), BlobError> {
+        match *kind {
+            TreeKind::Directory { mode, modified_ns } => self.directory(path, mode, modified_ns),
+            TreeKind::File { blob, mode, modified_ns } => self.file(path, Hashed { blob, mode, modified_ns }),
+            TreeKind::Symlink(ref target) => {
+                let shown = shown_at(self.shown, path);
+                self.within(path, |_, folder, name| put_link(folder, name, target, &shown))
+            }
         }
+    }
+
+    fn directory(&mut self, path: &[u8], mode: FileMode, modified_ns: Option<i64>) -> Result<(), BlobError> {
+        let shown = shown_at(self.shown, path);
+        self.root.beneath_to_fill(path, mode).map_err(BlobError::making_way(&shown))?;
+        let found = self.directories.entry(path.to_vec()).or_default();
+        *found = (found.0.and(mode), modified_ns);
+        Ok(())
+    }
+
+    fn file(&mut self, path: &[u8], file: Hashed) -> Result<(), BlobError> {
+        let shown = shown_at(self.shown, path);
+        self.within(path, |store, folder, name| put_file(store, folder, name, file, &shown))
+    }
+
+    /// Does `put` in the directory of `path`.
+    fn within(
+        &mut self,
+        path: &[u8],
+        put: impl FnOnce(&BlobStore, &Folder, &[u8]) -> Result<(), BlobError>,
+    ) -> Result<(), BlobError> {
         let (parent, name) = split(path);
         let folder = match self.last.take() {
             Some((last, folder)) if last == parent => folder,
-            _ => self.root.beneath_made(parent).map_err(BlobError::making_way(&shown))?,
+            _ => self.root.beneath_made(parent).map_err(BlobError::making_way(&shown_at(self.shown, path)))?,
         };
-        let put = match kind {
-            TreeKind::File { blob, executable, modified_ns } => {
-                put_file(self.store, &folder, name, *blob, (*executable, *modified_ns), &shown)
-            }
-            TreeKind::Symlink(target) => put_link(&folder, name, target, &shown),
-            TreeKind::Directory => Ok(()),
-        };
+        let done = put(self.store, &folder, name);
         self.last = Some((parent.to_vec(), folder));
-        put
+        done
+    }
+
+    /// Gives every directory its mode and time, those that are in others first.
+    fn finish(self) -> Result<(), BlobError> {
+        self.directories.iter().rev().try_for_each(|(path, (mode, modified_ns))| {
+            let finished = self.root.beneath(path).and_then(|folder| folder.finish(*mode, *modified_ns));
+            finished.map_err(BlobError::writing(&shown_at(self.shown, path)))
+        })
     }
 }
 
-fn put_file(
-    store: &BlobStore,
-    folder: &Folder,
-    name: &[u8],
-    blob: BlobRef,
-    (executable, modified_ns): (bool, Option<i64>),
-    shown: &Path,
-) -> Result<(), BlobError> {
-    let to = match folder.create(name, executable) {
+fn put_file(store: &BlobStore, folder: &Folder, name: &[u8], file: Hashed, shown: &Path) -> Result<(), BlobError> {
+    let to = match folder.create(name, file.mode) {
         Ok(to) => to,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return if is_same(folder, name, blob, executable).map_err(BlobError::reading(shown))? {
+            return if is_same(folder, name, file).map_err(BlobError::reading(shown))? {
                 Ok(())
             } else {
                 Err(BlobError::Conflict { path: shown.to_owned() })
@@ -104,10 +127,8 @@ fn put_file(
         }
         Err(error) => return Err(BlobError::making_way(shown)(error)),
     };
-    let filled = fill(store, blob, &to, shown).and_then(|()| match modified_ns {
-        Some(at) => sys::set_modified(&to, at).map_err(BlobError::writing(shown)),
-        None => Ok(()),
-    });
+    let filled = fill(store, file.blob, &to, shown)
+        .and_then(|()| sys::finish(&to, file.mode, file.modified_ns).map_err(BlobError::writing(shown)));
     if filled.is_err() {
         // The first error is the one to tell.
         let _ = folder.remove(name);
@@ -128,13 +149,19 @@ fn fill(store: &BlobStore, blob: BlobRef, to: &std::fs::File, shown: &Path) -> R
     }
 }
 
-/// Whether just this file is there.
-fn is_same(folder: &Folder, name: &[u8], blob: BlobRef, executable: bool) -> io::Result<bool> {
+/// Whether just this file is there; it gets the permissions that both allow.
+fn is_same(folder: &Folder, name: &[u8], file: Hashed) -> io::Result<bool> {
     let found = folder.look(name)?;
-    if (found.what, found.bytes, found.executable) != (What::File, blob.bytes, executable) {
+    let is_alike = (found.what, found.bytes) == (What::File, file.blob.bytes);
+    if !is_alike || found.mode.is_executable() != file.mode.is_executable() {
         return Ok(false);
     }
-    Ok(hash_of(&folder.open_file(name)?, blob.bytes)? == blob.digest)
+    let there = folder.open_file(name)?;
+    if hash_of(&there, file.blob.bytes)? != file.blob.digest {
+        return Ok(false);
+    }
+    sys::finish(&there, file.mode, file.modified_ns)?;
+    Ok(true)
 }
 
 fn put_link(folder: &Folder, name: &[u8], target: &RawString, shown: &Path) -> Result<(), BlobError> {

@@ -6,15 +6,19 @@ use std::path::{Path, PathBuf};
 use super::BlobError;
 use super::source::hash_at;
 use super::sys::Folder;
-use super::walk::walk;
-use crate::model::BlobRef;
+use super::walk::{Walked, walk};
 use crate::model::files::TreeEntry;
+use crate::model::{BlobRef, FileMode};
 
 /// A directory as it was when it was looked at.
 #[derive(Debug)]
 pub struct ScannedTree {
-    /// The entries of its manifest, sorted by path. Directories are listed only when they are empty.
+    /// The entries of its manifest, sorted by path; every directory beneath it is one.
     pub entries: Vec<TreeEntry>,
+    /// Who may do what with the directory itself.
+    pub mode: FileMode,
+    /// When an entry of it was last made or removed, in nanoseconds since 1970; `None` when that is centuries away.
+    pub modified_ns: Option<i64>,
     /// Bytes of all files together.
     pub total_bytes: u64,
     /// Each different file in it, and one place to read it from (a [`Source`](super::Source)). The empty file is not
@@ -37,7 +41,8 @@ pub fn scan_tree(root: &Path) -> Result<ScannedTree, BlobError> {
         if hashed.blob.bytes > 0 {
             files.entry(hashed.blob).or_insert_with(|| path.to_owned());
         }
-        Ok((hashed.blob, hashed.executable, hashed.modified_ns))
+        Ok(hashed)
     })?;
-    Ok(ScannedTree { entries: walked.entries, total_bytes: walked.total_bytes, files })
+    let Walked { entries, total_bytes, mode, modified_ns } = walked;
+    Ok(ScannedTree { entries, mode, modified_ns, total_bytes, files })
 }

@@ -14,7 +14,7 @@ use super::copying::hash_of;
 use super::error::What;
 use super::pieces::{EncodeFault, MAX_BLOB_BYTES, ReadAt, check_size, encode, hash, pieces_of, tree_bytes};
 use super::sys::{self, Folder};
-use crate::model::BlobRef;
+use crate::model::{BlobRef, Content, FileMode};
 
 /// Up to this size a tree is kept in memory: that of a file of 4 GiB. A larger one is in a temporary file without a name.
 const TREE_IN_MEMORY: u64 = 4 * 1024 * 1024;
@@ -24,10 +24,17 @@ const TREE_IN_MEMORY: u64 = 4 * 1024 * 1024;
 pub struct Hashed {
     /// Its bytes.
     pub blob: BlobRef,
-    /// Whether its owner may execute it.
-    pub executable: bool,
+    /// Who may do what with it.
+    pub mode: FileMode,
     /// When it was last written, in nanoseconds since 1970; `None` when that is centuries away.
     pub modified_ns: Option<i64>,
+}
+
+impl From<Hashed> for Content {
+    fn from(file: Hashed) -> Self {
+        let Hashed { blob, mode, modified_ns } = file;
+        Self::File { blob, mode, modified_ns }
+    }
 }
 
 /// Hashes the file at `path`, following links.
@@ -52,7 +59,7 @@ fn hash_opened(file: &File, path: &Path) -> Result<Hashed, BlobError> {
         return Err(BlobError::Changed { path: path.to_owned() });
     }
     let blob = BlobRef { digest, bytes: before.bytes };
-    Ok(Hashed { blob, executable: before.executable, modified_ns: before.modified_ns() })
+    Ok(Hashed { blob, mode: before.mode, modified_ns: before.modified_ns() })
 }
 
 /// A file that is being sent.

@@ -16,10 +16,12 @@ use std::path::Path;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
-use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, futimens, mkdirat};
+use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 use super::error::What;
+use crate::model::FileMode;
 
 /// A directory is only ever opened as one, and never through a link.
 const AS_DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -40,8 +42,8 @@ pub(super) struct Found {
     pub(super) bytes: u64,
     /// Names that the file has.
     pub(super) links: u64,
-    /// Whether its owner may execute it.
-    pub(super) executable: bool,
+    /// Who may do what with it.
+    pub(super) mode: FileMode,
     /// When it was last written, to the nanosecond.
     pub(super) modified: (i64, i64),
 }
@@ -53,12 +55,25 @@ impl Found {
     }
 }
 
-/// Has a file say that it was last written then, in nanoseconds since 1970.
-pub(super) fn set_modified(file: &File, at_ns: i64) -> io::Result<()> {
-    let since = std::time::Duration::from_nanos(at_ns.unsigned_abs());
-    let epoch = std::time::UNIX_EPOCH;
-    let at = if at_ns < 0 { epoch.checked_sub(since) } else { epoch.checked_add(since) };
-    file.set_modified(at.ok_or(io::ErrorKind::InvalidInput)?)
+/// Gives an open file or directory of ours what it has at its end: takes away the permissions that `mode` lacks, adds
+/// none, and sets when it was last written, in nanoseconds since 1970.
+///
+/// So the umask and what was there before bound the mode. What belongs to somebody else, or is on a file system without
+/// modes or times, stays as it is.
+pub(super) fn finish(made: &impl AsFd, mode: FileMode, modified_ns: Option<i64>) -> io::Result<()> {
+    let skipped = |done: nix::Result<()>| match done {
+        Err(Errno::EPERM | Errno::EOPNOTSUPP) => Ok(()),
+        other => other,
+    };
+    if let Some(at) = modified_ns {
+        let (second, rest) = (at.div_euclid(1_000_000_000), at.rem_euclid(1_000_000_000));
+        skipped(futimens(made, &TimeSpec::UTIME_OMIT, &TimeSpec::new(second as _, rest as _)))?;
+    }
+    let now = found(made)?.mode;
+    if now.and(mode) != now {
+        skipped(fchmod(made, Mode::from_bits_truncate(now.and(mode).bits().into())))?;
+    }
+    Ok(())
 }
 
 impl Folder {
@@ -79,16 +94,37 @@ impl Folder {
         }
     }
 
-    /// As [`Folder::beneath`], making the directories that are missing.
+    /// As [`Folder::beneath`], making the directories that are missing, as open as the umask lets them be.
     pub(super) fn beneath_made(&self, path: &[u8]) -> io::Result<Self> {
         match self.beneath(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.walk(path, |folder, name| {
-                match mkdirat(&folder.0, OsStr::from_bytes(name), Mode::from_bits_truncate(0o777)) {
-                    Ok(()) | Err(Errno::EEXIST) => folder.folder(name),
-                    Err(errno) => Err(errno.into()),
-                }
-            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.walk(path, |folder, name| folder.folder_made(name, FileMode::ALL))
+            }
             other => other,
+        }
+    }
+
+    /// As [`Folder::beneath_made`], for a directory that is to get `mode` by [`finish`] when it is filled: others never
+    /// have more than that, and its owner can fill it. One that was there stays closed when `mode` does not close it.
+    pub(super) fn beneath_to_fill(&self, path: &[u8], mode: FileMode) -> io::Result<Self> {
+        let (parent, name) = split(path);
+        if name.is_empty() {
+            return self.beneath(path);
+        }
+        let folder = self.beneath_made(parent)?.folder_made(name, mode.open_to_owner())?;
+        if mode.open_to_owner() != mode {
+            let now = folder.found()?.mode;
+            // One that is not ours says so when it is written to.
+            let _ = fchmod(&folder.0, Mode::from_bits_truncate(now.open_to_owner().bits().into()));
+        }
+        Ok(folder)
+    }
+
+    /// The directory `name` in this one, made with what the umask leaves of `mode` when it is missing.
+    fn folder_made(&self, name: &[u8], mode: FileMode) -> io::Result<Self> {
+        match mkdirat(&self.0, OsStr::from_bytes(name), Mode::from_bits_truncate(mode.bits().into())) {
+            Ok(()) | Err(Errno::EEXIST) => self.folder(name),
+            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -115,25 +151,26 @@ impl Folder {
         Ok(openat(&self.0, OsStr::from_bytes(name), flags, Mode::empty())?.into())
     }
 
-    /// Makes the file `name`, which must not exist, as open as the umask lets it be.
-    pub(super) fn create(&self, name: &[u8], executable: bool) -> io::Result<File> {
+    /// Makes the file `name`, which must not exist, with what the umask leaves of `mode`: it is never more open than that.
+    pub(super) fn create(&self, name: &[u8], mode: FileMode) -> io::Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::from_bits_truncate(if executable { 0o777 } else { 0o666 });
+        let mode = Mode::from_bits_truncate(mode.bits().into());
         Ok(openat(&self.0, OsStr::from_bytes(name), flags, mode)?.into())
     }
 
     /// What is at `name`.
     pub(super) fn look(&self, name: &[u8]) -> io::Result<Found> {
-        let stat = fstatat(&self.0, OsStr::from_bytes(name), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        #[allow(clippy::unnecessary_cast, reason = "these types differ between systems")]
-        Ok(Found {
-            what: what(SFlag::from_bits_truncate(stat.st_mode)),
-            identity: (stat.st_dev as u64, stat.st_ino as u64),
-            bytes: stat.st_size as u64,
-            links: stat.st_nlink as u64,
-            executable: stat.st_mode & 0o100 != 0,
-            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-        })
+        Ok(found_in(&fstatat(&self.0, OsStr::from_bytes(name), AtFlags::AT_SYMLINK_NOFOLLOW)?))
+    }
+
+    /// Gives it what it has at its end; see [`finish`].
+    pub(super) fn finish(&self, mode: FileMode, modified_ns: Option<i64>) -> io::Result<()> {
+        finish(&self.0, mode, modified_ns)
+    }
+
+    /// What this directory is.
+    pub(super) fn found(&self) -> io::Result<Found> {
+        found(&self.0)
     }
 
     /// As [`Folder::look`]; `None` when there is nothing.
@@ -195,6 +232,14 @@ impl Folder {
     }
 }
 
+/// The directory that `path` is in, empty for the root, and its name there.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (&[], path),
+    }
+}
+
 /// Whether a name could not be resolved because a part of it is a symbolic link.
 pub(super) fn is_through_link(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ELOOP as i32)
@@ -216,17 +261,21 @@ pub(super) fn what_is(of: &Metadata) -> What {
     what(SFlag::from_bits_truncate(of.mode() as _))
 }
 
-/// What an open file is.
-pub(super) fn found(file: &File) -> io::Result<Found> {
-    let of = file.metadata()?;
-    Ok(Found {
-        what: what_is(&of),
-        identity: (of.dev(), of.ino()),
-        bytes: of.size(),
-        links: of.nlink(),
-        executable: of.mode() & 0o100 != 0,
-        modified: (of.mtime(), of.mtime_nsec()),
-    })
+/// What an open file or directory is.
+pub(super) fn found(file: &impl AsFd) -> io::Result<Found> {
+    Ok(found_in(&fstat(file)?))
+}
+
+#[allow(clippy::unnecessary_cast, reason = "these types differ between systems")]
+fn found_in(stat: &FileStat) -> Found {
+    Found {
+        what: what(SFlag::from_bits_truncate(stat.st_mode)),
+        identity: (stat.st_dev as u64, stat.st_ino as u64),
+        bytes: stat.st_size as u64,
+        links: stat.st_nlink as u64,
+        mode: FileMode::of(stat.st_mode as u32),
+        modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+    }
 }
 
 /// Opens the file at `path` for reading, following links. Does not wait, whatever it is.
@@ -237,8 +286,7 @@ pub(super) fn open_file(path: &Path) -> io::Result<File> {
 
 /// Sets when a file of ours was last written to now, and nothing else.
 pub(super) fn touch(file: &File) -> io::Result<()> {
-    use nix::sys::time::TimeSpec;
-    Ok(nix::sys::stat::futimens(file, &TimeSpec::UTIME_OMIT, &TimeSpec::UTIME_NOW)?)
+    Ok(futimens(file, &TimeSpec::UTIME_OMIT, &TimeSpec::UTIME_NOW)?)
 }
 
 /// Whether a file could not be read for a reason that stays: its disk, or that it was cut short.

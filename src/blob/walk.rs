@@ -7,23 +7,24 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::BlobError;
 use super::error::What;
 use super::sys::Folder;
+use super::{BlobError, Hashed};
 use crate::model::files::{TreeEntry, TreeKind};
 use crate::model::limits::MAX_MANIFEST_ENTRIES;
 use crate::model::paths::{check_link, check_path};
-use crate::model::{BlobRef, RawString};
+use crate::model::{FileMode, RawString};
 
-/// What a file becomes: its blob, and whether its owner may execute it. Given its folder, its name there, and its path
-/// as it is shown.
-pub(super) type TakeFile<'a> = dyn FnMut(&Folder, &[u8], &Path) -> Result<(BlobRef, bool, Option<i64>), BlobError> + 'a;
+/// What a file becomes. Given its folder, its name there, and its path as it is shown.
+pub(super) type TakeFile<'a> = dyn FnMut(&Folder, &[u8], &Path) -> Result<Hashed, BlobError> + 'a;
 
-/// A directory's entries, sorted by path, and the bytes of all its files.
+/// A directory: its entries, sorted by path, the bytes of all its files, and what it is itself.
 #[derive(Debug, Default)]
 pub(super) struct Walked {
     pub(super) entries: Vec<TreeEntry>,
     pub(super) total_bytes: u64,
+    pub(super) mode: FileMode,
+    pub(super) modified_ns: Option<i64>,
 }
 
 /// Lists `root`, which is shown as `shown`, and has `take` take every file.
@@ -33,12 +34,18 @@ pub(super) fn walk(root: &Folder, shown: &Path, take: &mut TakeFile<'_>) -> Resu
     while let Some(path) = to_visit.pop() {
         let here = shown_at(shown, &path);
         let folder = root.beneath(&path).map_err(BlobError::reading(&here))?;
+        // Before any file is taken from it.
+        let itself = folder.found().map_err(BlobError::reading(&here))?;
+        let (mode, modified_ns) = (itself.mode, itself.modified_ns());
+        if path.is_empty() {
+            (walked.mode, walked.modified_ns) = (mode, modified_ns);
+        } else {
+            let kind = TreeKind::Directory { mode, modified_ns };
+            walked.entries.push(TreeEntry { path: RawString(path.clone()), kind });
+        }
         let too_many = || BlobError::TooManyEntries { path: shown.to_owned() };
         let left = MAX_MANIFEST_ENTRIES.saturating_sub(walked.entries.len() + to_visit.len());
         let found = folder.entries(left).map_err(BlobError::reading(&here))?.ok_or_else(too_many)?;
-        if found.is_empty() && !path.is_empty() {
-            walked.entries.push(TreeEntry { path: RawString(path.clone()), kind: TreeKind::Directory });
-        }
         for (name, what) in found {
             let inner = joined(&path, &name);
             check_path(&inner).map_err(|fault| BlobError::Path { path: RawString(inner.clone()), fault })?;
@@ -70,8 +77,8 @@ fn entry(
     match what {
         What::Directory => Ok(None),
         What::File => {
-            let (blob, executable, modified_ns) = take(folder, name, &here)?;
-            Ok(Some(TreeKind::File { blob, executable, modified_ns }))
+            let Hashed { blob, mode, modified_ns } = take(folder, name, &here)?;
+            Ok(Some(TreeKind::File { blob, mode, modified_ns }))
         }
         What::Symlink => {
             let target = RawString(folder.target(name).map_err(BlobError::reading(&here))?);
@@ -92,12 +99,4 @@ pub(super) fn shown_at(root: &Path, path: &[u8]) -> PathBuf {
 /// `name` in the directory at `path`, which is empty for the root.
 pub(super) fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() { name.to_vec() } else { [path, name].join(&b'/') }
-}
-
-/// The directory that `path` is in, empty for the root, and its name there.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|byte| *byte == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (&[], path),
-    }
 }

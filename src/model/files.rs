@@ -12,6 +12,7 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::compact::{as_array, tasks};
+use super::file_mode::FileMode;
 use super::limits::{BLOBS_A_STREAM, BYTES_A_STREAM, PIECE_BYTES};
 use super::{Digest, IntervalSet, JobId, RawString, TaskIndex};
 
@@ -46,10 +47,10 @@ pub enum Content {
     File {
         /// Its bytes.
         blob: BlobRef,
-        /// Whether its owner may execute it.
-        executable: bool,
-        /// When it was last written, in nanoseconds since 1970, for what comes from a user: some programs write
-        /// it into what they make. `None` is whenever it is put into place.
+        /// Who may do what with it.
+        #[serde(alias = "executable")]
+        mode: FileMode,
+        /// When it was last written, in nanoseconds since 1970; `None` is whenever it is put into place.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         modified_ns: Option<i64>,
     },
@@ -59,6 +60,12 @@ pub enum Content {
         manifest: BlobRef,
         /// Bytes of all files in it together.
         total_bytes: u64,
+        /// Who may do what with the directory itself.
+        #[serde(default)]
+        mode: FileMode,
+        /// When an entry of it was last made or removed, as for a file.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        modified_ns: Option<i64>,
     },
 }
 
@@ -70,6 +77,15 @@ impl Content {
             Self::File { blob, .. } => *blob,
             Self::Tree { manifest, .. } => *manifest,
         }
+    }
+
+    /// The same whenever it was written. What a manifest says of times stays.
+    #[must_use]
+    pub fn undated(mut self) -> Self {
+        match &mut self {
+            Self::File { modified_ns, .. } | Self::Tree { modified_ns, .. } => *modified_ns = None,
+        }
+        self
     }
 
     /// Bytes of all files together.
@@ -135,22 +151,36 @@ pub struct TreeEntry {
     pub kind: TreeKind,
 }
 
+impl TreeEntry {
+    /// The same whenever it was written.
+    #[must_use]
+    pub fn undated(mut self) -> Self {
+        if let TreeKind::File { modified_ns, .. } | TreeKind::Directory { modified_ns, .. } = &mut self.kind {
+            *modified_ns = None;
+        }
+        self
+    }
+}
+
 /// What an entry of a manifest is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TreeKind {
     /// A regular file.
     File {
         /// Its bytes.
         blob: BlobRef,
-        /// Whether its owner may execute it.
-        executable: bool,
-        /// When it was last written, in nanoseconds since 1970, for what comes from a user: some programs write
-        /// it into what they make. `None` is whenever it is put into place.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        /// Who may do what with it.
+        mode: FileMode,
+        /// When it was last written, in nanoseconds since 1970; `None` is whenever it is put into place.
         modified_ns: Option<i64>,
     },
     /// A directory. Parents of other entries need none of their own.
-    Directory,
+    Directory {
+        /// Who may do what with it.
+        mode: FileMode,
+        /// When an entry of it was last made or removed, as for a file.
+        modified_ns: Option<i64>,
+    },
     /// A symbolic link to something beneath the manifest's directory; its target is relative.
     Symlink(RawString),
 }
@@ -314,7 +344,6 @@ pub enum TransferPath {
 
 // Millions of them are in one spec. The order is part of the protocol.
 as_array!(BlobRef { digest, bytes });
-as_array!(TreeEntry { path, kind });
 as_array!(OutputFile { name, content });
 as_array!(BlobWish { blob, pieces });
 as_array!(Transfer { blob, from, path });

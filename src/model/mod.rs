@@ -11,6 +11,7 @@ mod compact;
 pub mod demand;
 pub mod digest;
 pub mod examination;
+pub mod file_mode;
 pub mod files;
 pub mod handshake;
 pub mod ids;
@@ -39,6 +40,7 @@ pub mod views;
 pub use combination::{Axis, Combination};
 pub use demand::{Capacity, Demand, MilliCpu};
 pub use digest::Digest;
+pub use file_mode::FileMode;
 pub use files::{BlobRef, Content};
 pub use ids::{
     AttemptId, AttemptNo, ClientId, Epoch, Fence, InstanceId, JobId, KeyNo, LinkId, NodeId, RequestId, TaskId,

@@ -12,12 +12,11 @@ use super::StoreError;
 use super::rows::{digest_from, int, name_from, node_from, run, uint};
 use crate::model::files::{BlobRef, Content, InputSource, OutputFile, TaskFiles};
 use crate::model::limits::{MAX_BATCH, MAX_FRAME};
-use crate::model::{AttemptId, Digest, JobId, NodeId, NodeName, RawString, SealedSpec, TaskId, TaskIndex};
+use crate::model::{AttemptId, Digest, FileMode, JobId, NodeId, NodeName, RawString, SealedSpec, TaskId, TaskIndex};
 use crate::wire::frame;
 
 /// `outputs.kind`, one number a kind of content.
 const FILE: i64 = 0;
-const EXECUTABLE: i64 = 1;
 const TREE: i64 = 2;
 
 /// Holders of one blob that are looked at: of more, some will do.
@@ -46,16 +45,15 @@ pub(super) fn brought(connection: &Connection, id: AttemptId, files: Option<&Tas
     run(connection, "DELETE FROM outputs WHERE job = ?1 AND task = ?2", params![job, task])?;
     for output in outputs {
         let blob = output.content.blob();
-        let kind = match output.content {
-            Content::File { executable: false, .. } => FILE,
-            Content::File { executable: true, .. } => EXECUTABLE,
-            Content::Tree { .. } => TREE,
+        let (kind, mode, modified_ns) = match output.content {
+            Content::File { mode, modified_ns, .. } => (FILE, mode, modified_ns),
+            Content::Tree { mode, modified_ns, .. } => (TREE, mode, modified_ns),
         };
         run(
             connection,
-            "INSERT OR REPLACE INTO outputs (job, name, task, kind, digest, bytes, total_bytes, holder)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, CASE WHEN ?8 THEN
-                (SELECT worker FROM attempts WHERE job = ?1 AND task = ?3 AND attempt = ?9) END)",
+            "INSERT OR REPLACE INTO outputs (job, name, task, kind, digest, bytes, total_bytes, mode, modified_ns, holder)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, CASE WHEN ?10 THEN
+                (SELECT worker FROM attempts WHERE job = ?1 AND task = ?3 AND attempt = ?11) END)",
             params![
                 job,
                 output.name.as_bytes(),
@@ -64,6 +62,8 @@ pub(super) fn brought(connection: &Connection, id: AttemptId, files: Option<&Tas
                 blob.digest.0,
                 int(blob.bytes),
                 int(output.content.total_bytes()),
+                mode.bits(),
+                modified_ns,
                 held,
                 id.attempt.0
             ],
@@ -80,7 +80,7 @@ pub(super) fn outputs(
     name: &RawString,
 ) -> Result<Vec<(TaskIndex, OutputFile)>, StoreError> {
     let mut select = connection.prepare_cached(
-        "SELECT task, name, kind, digest, bytes, total_bytes FROM outputs
+        "SELECT task, name, kind, digest, bytes, total_bytes, mode, modified_ns FROM outputs
          WHERE job = ?1 AND name = ?2 AND (?3 IS NULL OR task = ?3) ORDER BY task LIMIT ?4",
     )?;
     let task = task.map(|index| int(index.0));
@@ -95,7 +95,7 @@ pub(super) fn outputs(
 /// The outputs of a task, in order of their names.
 pub(super) fn outputs_of(connection: &Connection, task: TaskId) -> Result<Vec<OutputFile>, StoreError> {
     let mut select = connection.prepare_cached(
-        "SELECT task, name, kind, digest, bytes, total_bytes FROM outputs WHERE job = ?1 AND task = ?2 ORDER BY name",
+        "SELECT task, name, kind, digest, bytes, total_bytes, mode, modified_ns FROM outputs WHERE job = ?1 AND task = ?2 ORDER BY name",
     )?;
     let mut rows = select.query(params![int(task.job.0), int(task.index.0)])?;
     let mut found = Vec::new();
@@ -105,14 +105,14 @@ pub(super) fn outputs_of(connection: &Connection, task: TaskId) -> Result<Vec<Ou
     Ok(found)
 }
 
-/// What a job's tasks have brought back, or one task of it: each content once.
+/// What a job's tasks have brought back, or one task of it: each content once, without its mode and time.
 pub(super) fn contents(
     connection: &Connection,
     job: JobId,
     task: Option<TaskIndex>,
 ) -> Result<Vec<Content>, StoreError> {
     let mut select = connection.prepare_cached(
-        "SELECT DISTINCT 0, x'', kind, digest, bytes, total_bytes FROM outputs
+        "SELECT DISTINCT 0, x'', kind, digest, bytes, total_bytes, 0, NULL FROM outputs
          WHERE job = ?1 AND (?2 IS NULL OR task = ?2)",
     )?;
     let mut rows = select.query(params![int(job.0), task.map(|index| int(index.0))])?;
@@ -123,13 +123,14 @@ pub(super) fn contents(
     Ok(found)
 }
 
-/// One row: task, name, kind, digest, bytes, total_bytes.
+/// One row: task, name, kind, digest, bytes, total_bytes, mode, modified_ns.
 fn output(row: &Row<'_>) -> Result<(TaskIndex, OutputFile), StoreError> {
     let blob = BlobRef { digest: digest_from(&row.get::<_, Vec<u8>>(3)?)?, bytes: uint(row.get(4)?) };
+    let mode = u16::try_from(row.get::<_, i64>(6)?).ok().and_then(|bits| FileMode::try_from(bits).ok());
+    let (mode, modified_ns) = (mode.ok_or(StoreError::BadValue { column: "mode" })?, row.get(7)?);
     let content = match row.get::<_, i64>(2)? {
-        FILE => Content::File { blob, executable: false, modified_ns: None },
-        EXECUTABLE => Content::File { blob, executable: true, modified_ns: None },
-        TREE => Content::Tree { manifest: blob, total_bytes: uint(row.get(5)?) },
+        FILE => Content::File { blob, mode, modified_ns },
+        TREE => Content::Tree { manifest: blob, total_bytes: uint(row.get(5)?), mode, modified_ns },
         _ => return Err(StoreError::BadValue { column: "kind" }),
     };
     Ok((TaskIndex(uint(row.get(0)?)), OutputFile { name: RawString(row.get(1)?), content }))
@@ -177,14 +178,15 @@ pub(super) fn holders(connection: &Connection, digest: Digest) -> Result<Vec<(No
     Ok(found)
 }
 
-/// Outputs that this worker holds, in order of their digests, behind `after`; at most [`MAX_BATCH`].
+/// Outputs that this worker holds, in order of their digests, behind `after`, without modes and times; at most
+/// [`MAX_BATCH`].
 pub(super) fn held_by(
     connection: &Connection,
     node: NodeId,
     after: Option<Digest>,
 ) -> Result<Vec<Content>, StoreError> {
     let mut select = connection.prepare_cached(
-        "SELECT DISTINCT 0, x'', kind, digest, bytes, total_bytes FROM outputs
+        "SELECT DISTINCT 0, x'', kind, digest, bytes, total_bytes, 0, NULL FROM outputs
          WHERE holder IN (SELECT worker FROM workers WHERE node = ?1) AND digest > ?2 ORDER BY digest LIMIT ?3",
     )?;
     // Every digest is longer than this one, and so behind it.
@@ -208,8 +210,8 @@ pub(super) fn remade(connection: &Connection, task: TaskId, by: TaskId) -> Resul
     )?;
     run(
         connection,
-        "INSERT OR REPLACE INTO outputs (job, name, task, kind, digest, bytes, total_bytes, holder)
-         SELECT ?1, name, ?2, kind, digest, bytes, total_bytes, holder FROM outputs
+        "INSERT OR REPLACE INTO outputs (job, name, task, kind, digest, bytes, total_bytes, mode, modified_ns, holder)
+         SELECT ?1, name, ?2, kind, digest, bytes, total_bytes, mode, modified_ns, holder FROM outputs
          WHERE job = ?3 AND task = ?4 AND EXISTS (SELECT 1 FROM jobs WHERE job = ?1)",
         both,
     )
@@ -257,9 +259,10 @@ mod tests {
 
     fn content(byte: u8) -> Content {
         let blob = BlobRef { digest: Digest([byte; 32]), bytes: u64::from(byte) };
+        let mode = FileMode::of(0o600 + u32::from(byte));
         match byte % 2 {
-            0 => Content::Tree { manifest: blob, total_bytes: 99 },
-            _ => Content::File { blob, executable: byte > 4, modified_ns: None },
+            0 => Content::Tree { manifest: blob, total_bytes: 99, mode, modified_ns: Some(-7) },
+            _ => Content::File { blob, mode, modified_ns: Some(i64::MAX) },
         }
     }
 

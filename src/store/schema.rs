@@ -256,6 +256,9 @@ ALTER TABLE attempts ADD COLUMN handed_over_by INTEGER;
 
 // Retention and tokens count the time that the dispatcher runs, not what a clock says that may be set. Clients by name, and
 // what each of them did.
+
+// Retention and tokens count the time that the dispatcher runs, not what a clock says that may be set; outputs have
+// permission bits and times.
 const DISPATCHER_7: &str = "
 -- Milliseconds that the dispatcher has run, all its starts taken together.
 INSERT INTO meta VALUES ('uptime', 0);
@@ -368,6 +371,13 @@ ALTER TABLE tokens ADD COLUMN name TEXT;
 -- The client that drained or resumed the worker last, and when.
 ALTER TABLE nodes ADD COLUMN drain_by INTEGER;
 ALTER TABLE nodes ADD COLUMN drain_at INTEGER;
+
+-- Permission bits of the file or directory; 438 and 511 are 0666 and 0777, what was known before.
+ALTER TABLE outputs ADD COLUMN mode INTEGER NOT NULL DEFAULT 511;
+UPDATE outputs SET mode = 438 WHERE kind = 0;
+UPDATE outputs SET kind = 0 WHERE kind = 1;
+-- When it was last written, in nanoseconds since 1970; NULL: nobody said.
+ALTER TABLE outputs ADD COLUMN modified_ns INTEGER;
 ";
 
 const OUTBOX_1: &str = "

@@ -88,6 +88,9 @@ pub enum ManifestFault {
     /// Its path goes through an entry that is no directory.
     #[error("stands beneath something that is no directory")]
     Beneath,
+    /// It has permission bits that do not travel.
+    #[error("has the mode {0:o}, which is more than permission bits")]
+    Mode(u16),
     /// It is of a kind that this build does not know.
     #[error("is of the unknown kind {0}")]
     Kind(u8),

@@ -1,13 +1,13 @@
 //! A manifest: the files of a directory as one blob.
 //!
 //! ```text
-//! "OTM" 01                      what it is, and the version of its form
+//! "OTM" 02                      what it is, and the version of its form
 //! then, for each entry, in the order of their paths as bytes:
-//!   kind     u8                 0 directory, 1 file, 2 executable file, 3 symbolic link
+//!   kind     u8                 0 directory, 1 file, 2 symbolic link; 4 directory with a time, 5 file with a time
 //!   length   u16 LE, path
-//!                               4 a file with a time, 5 an executable one
-//!   of files: digest, 32 bytes; size, u64 LE; of those with a time: when it was last written, i64 LE, ns since 1970
 //!   of links: length u16 LE, target
+//!   of others: permission bits, u16 LE; of those with a time: when it was last written, i64 LE, ns since 1970
+//!   of files: digest, 32 bytes; size, u64 LE
 //! ```
 //! Invariant: one set of entries has one encoding, so equal directories are one
 //! blob; and whatever decodes can be written out beneath any directory without
@@ -17,6 +17,7 @@ use std::borrow::Borrow;
 
 use super::WireError;
 pub use super::error::ManifestFault;
+use crate::model::FileMode;
 use crate::model::files::{TreeEntry, TreeKind};
 use crate::model::limits::{MAX_MANIFEST_BYTES, MAX_MANIFEST_ENTRIES, MAX_PATH_BYTES};
 use crate::model::paths::check_link;
@@ -24,14 +25,15 @@ pub use crate::model::paths::{PathFault, check_path};
 use crate::model::{BlobRef, Digest, RawString};
 
 /// What a manifest begins with: three letters, and the version of what follows.
-const MAGIC: [u8; 4] = *b"OTM\x01";
+const MAGIC: [u8; 4] = *b"OTM\x02";
 
 const DIRECTORY: u8 = 0;
 const FILE: u8 = 1;
-const EXECUTABLE: u8 = 2;
-const SYMLINK: u8 = 3;
-const DATED_FILE: u8 = 4;
-const DATED_EXECUTABLE: u8 = 5;
+const SYMLINK: u8 = 2;
+/// Added to the kind of what has a time.
+const DATED: u8 = 4;
+const DATED_DIRECTORY: u8 = DATED + DIRECTORY;
+const DATED_FILE: u8 = DATED + FILE;
 
 const _: () = assert!(MAX_PATH_BYTES <= u16::MAX as usize, "a path's length fits into its field");
 
@@ -89,7 +91,7 @@ fn check<E: Borrow<TreeEntry>>(before: &[E], entry: &TreeEntry) -> Result<(), Wi
     let mut above = parent(path);
     while let Some(folder) = above {
         let found = before.binary_search_by(|other| other.borrow().path.as_bytes().cmp(folder));
-        if found.is_ok_and(|at| before[at].borrow().kind != TreeKind::Directory) {
+        if found.is_ok_and(|at| !matches!(before[at].borrow().kind, TreeKind::Directory { .. })) {
             return Err(fault(ManifestFault::Beneath));
         }
         above = parent(folder);
@@ -103,21 +105,23 @@ fn parent(path: &[u8]) -> Option<&[u8]> {
 }
 
 fn write_entry(entry: &TreeEntry, bytes: &mut Vec<u8>) {
-    bytes.push(match &entry.kind {
-        TreeKind::Directory => DIRECTORY,
-        TreeKind::File { executable: false, modified_ns: None, .. } => FILE,
-        TreeKind::File { executable: true, modified_ns: None, .. } => EXECUTABLE,
-        TreeKind::File { executable: false, modified_ns: Some(_), .. } => DATED_FILE,
-        TreeKind::File { executable: true, modified_ns: Some(_), .. } => DATED_EXECUTABLE,
-        TreeKind::Symlink(_) => SYMLINK,
-    });
+    let (kind, attributes) = match &entry.kind {
+        TreeKind::Directory { mode, modified_ns } => (DIRECTORY, Some((mode, modified_ns))),
+        TreeKind::File { mode, modified_ns, .. } => (FILE, Some((mode, modified_ns))),
+        TreeKind::Symlink(_) => (SYMLINK, None),
+    };
+    let is_dated = attributes.is_some_and(|(_, modified_ns)| modified_ns.is_some());
+    bytes.push(if is_dated { DATED + kind } else { kind });
     write_text(&entry.path, bytes);
+    if let Some((mode, modified_ns)) = attributes {
+        bytes.extend_from_slice(&mode.bits().to_le_bytes());
+        bytes.extend(modified_ns.iter().flat_map(|at| at.to_le_bytes()));
+    }
     match &entry.kind {
-        TreeKind::Directory => {}
-        TreeKind::File { blob, modified_ns, .. } => {
+        TreeKind::Directory { .. } => {}
+        TreeKind::File { blob, .. } => {
             bytes.extend_from_slice(&blob.digest.0);
             bytes.extend_from_slice(&blob.bytes.to_le_bytes());
-            bytes.extend(modified_ns.iter().flat_map(|at| at.to_le_bytes()));
         }
         TreeKind::Symlink(target) => write_text(target, bytes),
     }
@@ -131,19 +135,25 @@ fn write_text(text: &RawString, bytes: &mut Vec<u8>) {
 }
 
 fn read_entry(index: usize, rest: &mut &[u8]) -> Result<TreeEntry, WireError> {
+    let fault = |fault| WireError::Manifest { entry: index, fault };
     let [kind] = take(rest)?;
     let path = read_text(rest)?;
     let kind = match kind {
-        DIRECTORY => TreeKind::Directory,
-        FILE | EXECUTABLE | DATED_FILE | DATED_EXECUTABLE => {
-            let digest = Digest(take(rest)?);
-            let blob = BlobRef { digest, bytes: u64::from_le_bytes(take(rest)?) };
-            let is_dated = matches!(kind, DATED_FILE | DATED_EXECUTABLE);
-            let modified_ns = if is_dated { Some(i64::from_le_bytes(take(rest)?)) } else { None };
-            TreeKind::File { blob, executable: matches!(kind, EXECUTABLE | DATED_EXECUTABLE), modified_ns }
+        DIRECTORY | FILE | DATED_DIRECTORY | DATED_FILE => {
+            let bits = u16::from_le_bytes(take(rest)?);
+            let mode = FileMode::try_from(bits).map_err(|bits| fault(ManifestFault::Mode(bits)))?;
+            let modified_ns = if kind >= DATED { Some(i64::from_le_bytes(take(rest)?)) } else { None };
+            match kind {
+                DIRECTORY | DATED_DIRECTORY => TreeKind::Directory { mode, modified_ns },
+                _ => {
+                    let digest = Digest(take(rest)?);
+                    let blob = BlobRef { digest, bytes: u64::from_le_bytes(take(rest)?) };
+                    TreeKind::File { blob, mode, modified_ns }
+                }
+            }
         }
         SYMLINK => TreeKind::Symlink(read_text(rest)?),
-        unknown => return Err(WireError::Manifest { entry: index, fault: ManifestFault::Kind(unknown) }),
+        unknown => return Err(fault(ManifestFault::Kind(unknown))),
     };
     Ok(TreeEntry { path, kind })
 }
@@ -175,7 +185,10 @@ mod tests {
 
     fn file(path: &str, byte: u8) -> TreeEntry {
         let blob = BlobRef { digest: Digest([byte; 32]), bytes: u64::from(byte) };
-        TreeEntry { path: path.into(), kind: TreeKind::File { blob, executable: byte % 2 == 1, modified_ns: None } }
+        TreeEntry {
+            path: path.into(),
+            kind: TreeKind::File { blob, mode: FileMode::of(0o600 + u32::from(byte)), modified_ns: None },
+        }
     }
 
     fn link(path: &str, target: &str) -> TreeEntry {
@@ -183,7 +196,7 @@ mod tests {
     }
 
     fn directory(path: &str) -> TreeEntry {
-        TreeEntry { path: path.into(), kind: TreeKind::Directory }
+        TreeEntry { path: path.into(), kind: TreeKind::Directory { mode: FileMode::of(0o750), modified_ns: None } }
     }
 
     fn fault(entries: &[TreeEntry]) -> Option<ManifestFault> {
@@ -207,21 +220,35 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_a_time_takes_eight_bytes_more_and_keeps_it() {
-        let (plain, mut dated) = (file("a", 1), file("a", 1));
-        if let TreeKind::File { modified_ns, .. } = &mut dated.kind {
-            *modified_ns = Some(-1_234_567_890_123);
+    fn what_has_a_time_takes_eight_bytes_more_and_keeps_it() {
+        for (plain, kind) in [(file("a", 1), DATED_FILE), (directory("a"), DATED_DIRECTORY)] {
+            let mut dated = plain.clone();
+            match &mut dated.kind {
+                TreeKind::File { modified_ns, .. } | TreeKind::Directory { modified_ns, .. } => {
+                    *modified_ns = Some(-1_234_567_890_123);
+                }
+                TreeKind::Symlink(_) => panic!("links have no time"),
+            }
+            let (plain, bytes) =
+                (encode(&[plain]).expect("encodes"), encode(std::slice::from_ref(&dated)).expect("encodes"));
+            assert_eq!((bytes.len(), bytes[4]), (plain.len() + 8, kind));
+            assert_eq!(decode(&bytes).expect("decodes"), [dated]);
         }
-        let (plain, bytes) =
-            (encode(&[plain]).expect("encodes"), encode(std::slice::from_ref(&dated)).expect("encodes"));
-        assert_eq!((bytes.len(), bytes[4]), (plain.len() + 8, DATED_EXECUTABLE));
-        assert_eq!(decode(&bytes).expect("decodes"), [dated]);
+    }
+
+    #[test]
+    fn a_mode_with_setuid_is_refused() {
+        let mut bytes = encode(&[directory("d")]).expect("a directory");
+        let mode = bytes.len() - 2;
+        bytes[mode + 1] |= 0o4000u16.to_le_bytes()[1];
+        let refused = decode(&bytes).expect_err("setuid does not travel");
+        assert_eq!(refused, WireError::Manifest { entry: 0, fault: ManifestFault::Mode(0o4750) });
     }
 
     #[test]
     fn the_bytes_of_a_manifest_are_pinned() {
         let bytes = encode(&[file("x", 1), link("l", "x"), directory("d")]).expect("a directory");
-        let mut pinned = b"OTM\x01\x00\x01\x00d\x03\x01\x00l\x01\x00x\x02\x01\x00x".to_vec();
+        let mut pinned = b"OTM\x02\x00\x01\x00d\xe8\x01\x02\x01\x00l\x01\x00x\x01\x01\x00x\x81\x01".to_vec();
         pinned.extend([1; 32]);
         pinned.extend([1, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(bytes, pinned);

@@ -2,6 +2,7 @@
 //! that lies.
 
 use octaskly::blob::digest_of;
+use octaskly::model::FileMode;
 use octaskly::model::files::{BlobRef, BlobWish, Content, InputSource, InputSpec, OutputFile, TaskFiles};
 use octaskly::model::limits::MAX_FRAME;
 use octaskly::model::messages::{EndedAttempt, FilesReply, StreamPurpose, WorkerMessage};
@@ -20,7 +21,7 @@ const MADE: &[u8] = b"what the task has made";
 
 fn made() -> (BlobRef, Content) {
     let blob = BlobRef { digest: digest_of(MADE), bytes: MADE.len() as u64 };
-    (blob, Content::File { blob, executable: false, modified_ns: None })
+    (blob, Content::File { blob, mode: FileMode::FILE, modified_ns: None })
 }
 
 fn wish() -> BlobWish {

@@ -73,6 +73,11 @@ impl Cluster {
         Self { port, discovery: None, through: program_and_args, ..Self::new() }
     }
 
+    /// One on this host whose commands all run through `program args…`: with another umask, as another user.
+    pub fn wrapped(program_and_args: Vec<OsString>) -> Self {
+        Self { through: program_and_args, ..Self::new() }
+    }
+
     /// One with a dispatcher and a worker of four slots that has joined.
     pub fn with_a_worker() -> (Self, Node, Node) {
         let cluster = Self::new();

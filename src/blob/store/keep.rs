@@ -12,11 +12,11 @@ use std::sync::Arc;
 use super::layout::Scratch;
 use super::partial::Partial;
 use super::{Accepted, BlobStore, Take};
-use crate::blob::BlobError;
 use crate::blob::copying::{copy_hashed, hash_to};
 use crate::blob::error::{Limit, What};
 use crate::blob::pieces::{EMPTY, MAX_BLOB_BYTES, Verified, digest_of, tree_bytes};
 use crate::blob::sys::{self, Folder, Found};
+use crate::blob::{BlobError, Hashed};
 use crate::model::BlobRef;
 
 /// Nobody changes a blob: said to everybody who looks at the file.
@@ -49,12 +49,12 @@ impl BlobStore {
         Ok(blob)
     }
 
-    /// Keeps a file, and says whether its owner may execute it. `path` itself must not be a symbolic link.
+    /// Keeps a file, and says what it was. `path` itself must not be a symbolic link.
     ///
     /// # Errors
     /// [`BlobError::Kind`] when it is no regular file, [`BlobError::Full`] when it alone is larger than the quota,
     /// [`BlobError::Changed`] when it was cut short while it was copied.
-    pub fn insert_file(&self, path: &Path, how: Take) -> Result<(BlobRef, bool), BlobError> {
+    pub fn insert_file(&self, path: &Path, how: Take) -> Result<Hashed, BlobError> {
         use std::os::unix::ffi::OsStrExt as _;
 
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -72,13 +72,18 @@ impl BlobStore {
         name: &[u8],
         path: &Path,
         how: Take,
-    ) -> Result<(BlobRef, bool), BlobError> {
+    ) -> Result<Hashed, BlobError> {
         let (file, found) = self.open_to_take(folder, name, path)?;
-        if found.bytes == 0 {
+        let hashed = |blob| Hashed { blob, mode: found.mode, modified_ns: found.modified_ns() };
+        let remove = || {
             if how == Take::Move {
-                folder.remove(name).map_err(BlobError::writing(path))?;
+                // A directory that is closed to its owner keeps it; whoever removes the directory removes it.
+                let _ = folder.remove(name);
             }
-            return Ok((BlobRef { digest: EMPTY, bytes: 0 }, found.executable));
+        };
+        if found.bytes == 0 {
+            remove();
+            return Ok(hashed(BlobRef { digest: EMPTY, bytes: 0 }));
         }
         let moved = match how {
             Take::Move if found.links == 1 => self.move_in(folder, name, path, &found)?,
@@ -88,15 +93,13 @@ impl BlobStore {
             Some(data) => self.draft_of_moved(data, &file, &found, path)?,
             None => {
                 let draft = self.draft_of_copy(&file, found.bytes, path)?;
-                if how == Take::Move {
-                    folder.remove(name).map_err(BlobError::writing(path))?;
-                }
+                remove();
                 draft
             }
         };
         let blob = draft.blob;
         self.settle(draft)?;
-        Ok((blob, found.executable))
+        Ok(hashed(blob))
     }
 
     /// Opens a regular file that is not too large.

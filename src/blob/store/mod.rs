@@ -62,7 +62,8 @@ pub enum Accepted {
 /// How a file becomes a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Take {
-    /// It is not there any more afterwards. Costs no copy when it is on the store's file system and has no other name.
+    /// It is not there any more afterwards, unless its directory is closed to its owner. Costs no copy when it is on the
+    /// store's file system and has no other name.
     Move,
     /// It stays where it is.
     Copy,

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::*;
 use crate::blob::EMPTY;
+use crate::model::FileMode;
 use crate::model::files::BlobWish;
 use crate::model::limits::PIECE_BYTES;
 
@@ -305,11 +306,12 @@ fn a_moved_file_costs_no_copy_and_a_copied_one_stays() {
     fs::write(&copied, "x").unwrap();
     fs::set_permissions(&copied, fs::Permissions::from_mode(0o755)).unwrap();
     let inode = fs::metadata(&moved).unwrap().ino();
-    let (blob, executable) = store.insert_file(&moved, Take::Move).unwrap();
-    assert!(!executable && !moved.exists());
-    let kept = folder.path().join(format!("blobs/fresh/{}", blob.digest));
+    let of_moved = store.insert_file(&moved, Take::Move).unwrap();
+    assert!(!of_moved.mode.is_executable() && !moved.exists());
+    let kept = folder.path().join(format!("blobs/fresh/{}", of_moved.blob.digest));
     assert_eq!(fs::metadata(kept).unwrap().ino(), inode);
-    assert_eq!(store.insert_file(&copied, Take::Copy).unwrap(), (store.insert_bytes(b"x").unwrap(), true));
+    let of_copied = store.insert_file(&copied, Take::Copy).unwrap();
+    assert_eq!((of_copied.blob, of_copied.mode), (store.insert_bytes(b"x").unwrap(), FileMode::of(0o755)));
     assert!(copied.exists());
 }
 
@@ -319,7 +321,7 @@ fn a_file_with_another_name_is_copied_so_that_nobody_changes_what_is_kept() {
     let (one, other) = (folder.path().join("one"), folder.path().join("other"));
     fs::write(&one, "before").unwrap();
     fs::hard_link(&one, &other).unwrap();
-    let (blob, _) = store.insert_file(&one, Take::Move).unwrap();
+    let blob = store.insert_file(&one, Take::Move).unwrap().blob;
     fs::write(&other, "after!").unwrap();
     assert!(!one.exists());
     assert_eq!(store.read(blob, 10).unwrap(), b"before");
@@ -355,7 +357,7 @@ fn the_empty_blob_is_everywhere() {
     assert_eq!(store.accept(empty, 0, b"").unwrap(), Accepted::Complete);
     assert!(store.read(BlobRef { digest: digest_of(b"x"), bytes: 0 }, 0).is_err());
     fs::write(folder.path().join("empty"), "").unwrap();
-    assert_eq!(store.insert_file(&folder.path().join("empty"), Take::Move).unwrap().0, empty);
+    assert_eq!(store.insert_file(&folder.path().join("empty"), Take::Move).unwrap().blob, empty);
     assert!(!folder.path().join("empty").exists());
     assert_eq!(store.usage().blobs, 0);
 }

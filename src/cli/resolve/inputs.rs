@@ -13,7 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use crate::blob::{Hashed, digest_of, has_glob, hash_file, match_files, scan_tree};
+use crate::blob::{digest_of, has_glob, hash_file, match_files, scan_tree};
 use crate::cli::error::{CliError, Place};
 use crate::cli::value::ValueError;
 use crate::client::files::{Luggage, Origin};
@@ -22,7 +22,7 @@ use crate::model::files::{BlobRef, Content, InputSource, InputSpec, TreeEntry, T
 use crate::model::limits::MAX_INPUTS;
 use crate::model::paths::check_path;
 use crate::model::spec::CommandLine;
-use crate::model::{Item, ItemList, Items, JobId, RawString, TaskIndex};
+use crate::model::{FileMode, Item, ItemList, Items, JobId, RawString, TaskIndex};
 use crate::wire::manifest;
 
 /// Where the whole working directory is meant.
@@ -168,7 +168,7 @@ impl Packing<'_> {
             let own = own_name(path.as_bytes(), &content).ok_or_else(|| refused(ValueError::NeedsName))?;
             self.unpack(&own, &content, &mut entries)?;
         }
-        let tree = self.tree(entries.into_values().collect())?;
+        let tree = self.tree(entries.into_values().collect(), FileMode::ALL, None)?;
         self.add(name.unwrap_or(RawString(HERE.to_vec())), InputSource::Shared(tree));
         Ok(())
     }
@@ -277,26 +277,26 @@ impl Packing<'_> {
             for (blob, path) in scanned.files {
                 self.files.luggage.insert(blob, Origin::File(path));
             }
-            self.tree(scanned.entries)?
+            self.tree(scanned.entries, scanned.mode, scanned.modified_ns)?
         } else {
-            let Hashed { blob, executable, modified_ns } = hash_file(place)?;
-            self.files.luggage.insert(blob, Origin::File(place.to_owned()));
-            Content::File { blob, executable, modified_ns }
+            let hashed = hash_file(place)?;
+            self.files.luggage.insert(hashed.blob, Origin::File(place.to_owned()));
+            hashed.into()
         };
         self.known.insert(key, content);
         Ok(content)
     }
 
-    /// The content that these entries are.
-    fn tree(&mut self, entries: Vec<TreeEntry>) -> Result<Content, CliError> {
+    /// The content that these entries are, in a directory of this mode and time.
+    fn tree(&mut self, entries: Vec<TreeEntry>, mode: FileMode, modified_ns: Option<i64>) -> Result<Content, CliError> {
         let total_bytes = entries.iter().fold(0u64, |total, entry| match &entry.kind {
             TreeKind::File { blob, .. } => total.saturating_add(blob.bytes),
-            TreeKind::Directory | TreeKind::Symlink(_) => total,
+            TreeKind::Directory { .. } | TreeKind::Symlink(_) => total,
         });
         let bytes = manifest::encode(&entries).map_err(CliError::Manifest)?;
         let blob = BlobRef { digest: digest_of(&bytes), bytes: bytes.len() as u64 };
         self.files.luggage.insert(blob, Origin::Bytes(bytes));
-        Ok(Content::Tree { manifest: blob, total_bytes })
+        Ok(Content::Tree { manifest: blob, total_bytes, mode, modified_ns })
     }
 
     /// Puts a content into a tree that is being made, beneath `name`.
@@ -307,14 +307,13 @@ impl Packing<'_> {
         entries: &mut BTreeMap<RawString, TreeEntry>,
     ) -> Result<(), CliError> {
         let mut put = |path: RawString, kind| _ = entries.insert(path.clone(), TreeEntry { path, kind });
-        match content {
-            Content::File { blob, executable, modified_ns } => {
-                let (blob, executable, modified_ns) = (*blob, *executable, *modified_ns);
-                put(name.clone(), TreeKind::File { blob, executable, modified_ns });
+        match *content {
+            Content::File { blob, mode, modified_ns } => {
+                put(name.clone(), TreeKind::File { blob, mode, modified_ns });
             }
-            Content::Tree { manifest, .. } => {
-                let Some(Origin::Bytes(bytes)) = self.files.luggage.get(manifest) else { return Ok(()) };
-                put(name.clone(), TreeKind::Directory);
+            Content::Tree { manifest, mode, modified_ns, .. } => {
+                let Some(Origin::Bytes(bytes)) = self.files.luggage.get(&manifest) else { return Ok(()) };
+                put(name.clone(), TreeKind::Directory { mode, modified_ns });
                 for entry in manifest::decode(bytes).map_err(CliError::Manifest)? {
                     put(RawString([name.as_bytes(), b"/", entry.path.as_bytes()].concat()), entry.kind);
                 }

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use tokio::task::spawn_blocking;
 
-use crate::blob::{BlobError, Delivery, FileDelivery, matches_pattern, open_piece};
+use crate::blob::{BlobError, Delivery, FileDelivery, Hashed, matches_pattern, open_piece};
 use crate::cli::error::CliError;
 use crate::client::files::ByteCount;
 use crate::client::{Client, ClientError};
 use crate::exec::fill;
-use crate::model::files::{BlobRef, BlobWish, OutputFile, TreeKind, tidy};
+use crate::model::files::{BlobRef, BlobWish, OutputFile, TreeEntry, TreeKind, tidy};
 use crate::model::limits::{BLOBS_A_STREAM, MAX_MANIFEST_BYTES};
 use crate::model::views::TaskView;
 use crate::model::{Content, Items, RawString, TaskId};
@@ -74,8 +74,7 @@ impl Declared {
 /// One file to be fetched.
 struct Wanted {
     name: RawString,
-    blob: BlobRef,
-    executable: bool,
+    file: Hashed,
 }
 
 /// Brings outputs into one folder.
@@ -105,13 +104,14 @@ impl Bringer {
             if !self.declared.names(task.task, &output.name) {
                 return Err(CliError::Unasked { task: task.task, name: output.name.clone() }.into());
             }
-            match self.brought.get(&output.name) {
-                Some((_, content)) if *content == output.content => continue,
-                Some((first, _)) if *first != task.task => {
-                    let (first, second, name) = (*first, task.task, output.name.clone());
+            if let Some((first, content)) = self.brought.get(&output.name).copied() {
+                if are_alike(client, (first, content), (task.task, output.content)).await? {
+                    continue;
+                }
+                if first != task.task {
+                    let (second, name) = (task.task, output.name.clone());
                     return Err(CliError::Twice { first, second, name }.into());
                 }
-                _ => {}
             }
             let before = self.count.bytes();
             if let Err(broken) = self.bring_one(client, task.task, output).await {
@@ -125,36 +125,53 @@ impl Bringer {
     }
 
     async fn bring_one(&self, client: &Client, task: TaskId, output: &OutputFile) -> Result<(), Broken> {
-        let Content::Tree { manifest, .. } = output.content else {
-            let Content::File { blob, executable, .. } = output.content else { return Ok(()) };
-            return self.files(client, task, vec![Wanted { name: output.name.clone(), blob, executable }]).await;
+        let name = output.name.clone();
+        let (manifest, mode, modified_ns) = match output.content {
+            Content::File { blob, mode, modified_ns } => {
+                let file = Hashed { blob, mode, modified_ns };
+                return self.files(client, task, vec![Wanted { name, file }]).await;
+            }
+            Content::Tree { manifest, mode, modified_ns, .. } => (manifest, mode, modified_ns),
         };
-        let bytes = read(client, task, manifest).await?;
-        let entries = manifest::decode(&bytes).map_err(CliError::Manifest)?;
-        let beneath = |path: &RawString| match output.name.as_bytes() {
-            b"." => path.clone(),
-            root => RawString([root, b"/", path.as_bytes()].concat()),
-        };
-        let (mut files, mut others) = (Vec::new(), Vec::new());
-        for entry in entries {
-            let name = beneath(&entry.path);
+        let (mut files, mut links, mut directories) = (Vec::new(), Vec::new(), Vec::new());
+        let is_here = name.as_bytes() == b".";
+        if !is_here {
+            directories.push((name.clone(), mode, modified_ns));
+        }
+        for entry in entries(client, task, manifest).await? {
+            let name = match is_here {
+                true => entry.path,
+                false => RawString([name.as_bytes(), b"/", entry.path.as_bytes()].concat()),
+            };
             match entry.kind {
-                TreeKind::File { blob, executable, .. } => files.push(Wanted { name, blob, executable }),
-                other => others.push((name, other)),
+                TreeKind::File { blob, mode, modified_ns } => {
+                    files.push(Wanted { name, file: Hashed { blob, mode, modified_ns } });
+                }
+                TreeKind::Directory { mode, modified_ns } => directories.push((name, mode, modified_ns)),
+                TreeKind::Symlink(target) => links.push((name, target)),
             }
         }
-        let (destination, root) = (self.destination.clone(), output.name.clone());
+        let (destination, to_make) = (self.destination.clone(), directories.clone());
         blocking(move || {
             let delivery = Delivery::new(&destination)?;
-            if root.as_bytes() != b"." {
-                delivery.directory(root.as_bytes())?;
-            }
-            others.iter().try_for_each(|(name, kind)| match kind {
-                TreeKind::Symlink(target) => delivery.symlink(name.as_bytes(), target.as_bytes()),
-                _ => delivery.directory(name.as_bytes()),
-            })
+            to_make.iter().try_for_each(|(name, mode, _)| delivery.directory(name.as_bytes(), *mode))?;
+            links.iter().try_for_each(|(name, target)| delivery.symlink(name.as_bytes(), target.as_bytes()))
         })
         .await?;
+        let filled = self.all_files(client, task, files).await;
+        // However that went: directories that were opened to be filled are closed again.
+        let destination = self.destination.clone();
+        let finished = blocking(move || {
+            let delivery = Delivery::new(&destination)?;
+            // Behind each directory come those in it.
+            let mut last_first = directories.iter().rev();
+            last_first.try_for_each(|(name, mode, at)| delivery.finish(name.as_bytes(), *mode, *at))
+        })
+        .await;
+        filled.and(finished)
+    }
+
+    async fn all_files(&self, client: &Client, task: TaskId, files: Vec<Wanted>) -> Result<(), Broken> {
         let mut rest = files.into_iter().peekable();
         while rest.peek().is_some() {
             let some = rest.by_ref().take(FILES_AT_ONCE.min(BLOBS_A_STREAM)).collect();
@@ -168,11 +185,10 @@ impl Bringer {
         let (destination, count) = (self.destination.clone(), self.count.clone());
         let files: Vec<(FileDelivery, BlobRef)> = blocking(move || {
             let delivery = Delivery::new(&destination)?;
-            let is_here = |file: &Wanted| delivery.has(file.name.as_bytes(), file.blob, file.executable);
+            let is_here = |wanted: &Wanted| delivery.has(wanted.name.as_bytes(), wanted.file);
             let (here, wanted): (Vec<Wanted>, Vec<Wanted>) = wanted.into_iter().partition(is_here);
-            here.iter().for_each(|file| count.add(file.blob.bytes));
-            let begin =
-                |file: Wanted| Ok((delivery.file(file.name.as_bytes(), file.blob, file.executable)?, file.blob));
+            here.iter().for_each(|wanted| count.add(wanted.file.blob.bytes));
+            let begin = |Wanted { name, file }: Wanted| Ok((delivery.file(name.as_bytes(), file)?, file.blob));
             wanted.into_iter().map(begin).collect()
         })
         .await?;
@@ -189,6 +205,31 @@ pub(super) fn outputs(task: &TaskView) -> &[OutputFile] {
 pub(super) fn bytes_of(task: &TaskView, wants: impl Fn(&RawString) -> bool) -> u64 {
     let wanted = outputs(task).iter().filter(|output| wants(&output.name));
     wanted.map(|output| output.content.total_bytes()).fold(0, u64::saturating_add)
+}
+
+/// Whether two outputs of one name are the same, but for times.
+async fn are_alike(
+    client: &Client,
+    (first, one): (TaskId, Content),
+    (second, other): (TaskId, Content),
+) -> Result<bool, Broken> {
+    if one.undated() == other.undated() {
+        return Ok(true);
+    }
+    let (Content::Tree { manifest: of_one, mode, .. }, Content::Tree { manifest: of_other, mode: other_mode, .. }) =
+        (one, other)
+    else {
+        return Ok(false);
+    };
+    let undated = |entries: Vec<TreeEntry>| entries.into_iter().map(TreeEntry::undated).collect::<Vec<_>>();
+    Ok(mode == other_mode
+        && undated(entries(client, first, of_one).await?) == undated(entries(client, second, of_other).await?))
+}
+
+/// What a manifest lists.
+async fn entries(client: &Client, task: TaskId, manifest: BlobRef) -> Result<Vec<TreeEntry>, Broken> {
+    let bytes = read(client, task, manifest).await?;
+    Ok(manifest::decode(&bytes).map_err(CliError::Manifest)?)
 }
 
 /// A manifest, whole.

@@ -258,13 +258,14 @@ fn once_again(spec: &JobSpec, producer: TaskId, priority: i32) -> Result<JobSpec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::files::{BlobRef, Content};
+    use crate::model::FileMode;
+    use crate::model::files::{BlobRef, Content, FileMode};
     use crate::model::spec::CommandLine;
     use crate::model::{Digest, ItemList, Items, TaskIndex};
 
     fn content(number: u8) -> Content {
         let blob = BlobRef { digest: Digest([number; 32]), bytes: 1 };
-        Content::File { blob, executable: false, modified_ns: None }
+        Content::File { blob, mode: FileMode::FILE, modified_ns: None }
     }
 
     #[test]

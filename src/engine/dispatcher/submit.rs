@@ -274,12 +274,13 @@ impl DispatcherEngine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::FileMode;
     use crate::model::files::{BlobRef, Content, InputSpec};
     use crate::model::spec::{CommandLine, JobSpec};
     use crate::model::{Digest, JobId, RawString};
 
     fn content() -> Content {
-        Content::File { blob: BlobRef { digest: Digest([1; 32]), bytes: 1 }, executable: false, modified_ns: None }
+        Content::File { blob: BlobRef { digest: Digest([1; 32]), bytes: 1 }, mode: FileMode::FILE, modified_ns: None }
     }
 
     fn fault(change: impl FnOnce(&mut JobSpec)) -> Option<String> {

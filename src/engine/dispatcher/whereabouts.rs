@@ -125,13 +125,14 @@ impl Whereabouts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::FileMode;
     use crate::model::files::{BlobRef, InputSpec, OutputFile, Transfer, TransferPath};
     use crate::model::spec::CommandLine;
     use crate::model::{Items, JobId};
 
     fn content(number: u8, bytes: u64) -> Content {
         let blob = BlobRef { digest: Digest([number; 32]), bytes };
-        Content::File { blob, executable: false, modified_ns: None }
+        Content::File { blob, mode: FileMode::FILE, modified_ns: None }
     }
 
     fn made(contents: &[Content]) -> TaskFiles {
@@ -188,7 +189,7 @@ mod tests {
             let mut digest = Digest([0; 32]);
             digest.0[..8].copy_from_slice(&number.to_le_bytes());
             let blob = BlobRef { digest, bytes: BIG };
-            let content = Content::File { blob, executable: false, modified_ns: None };
+            let content = Content::File { blob, mode: FileMode::FILE, modified_ns: None };
             whereabouts.learn(A, TaskId::new(number, 0), &made(&[content]));
         }
         whereabouts.check();

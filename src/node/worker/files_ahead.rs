@@ -123,12 +123,13 @@ fn let_go(ahead: Ahead) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::FileMode;
     use crate::model::files::{BlobRef, Content, InputSpec};
     use crate::model::spec::CommandLine;
     use crate::model::{Digest, Items, JobId};
 
     fn file(bytes: u64) -> Content {
-        Content::File { blob: BlobRef { digest: Digest([1; 32]), bytes }, executable: false, modified_ns: None }
+        Content::File { blob: BlobRef { digest: Digest([1; 32]), bytes }, mode: FileMode::FILE, modified_ns: None }
     }
 
     fn spec(sources: impl IntoIterator<Item = InputSource>) -> JobSpec {

@@ -157,6 +157,7 @@ impl Reports {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::FileMode;
     use crate::model::files::{BlobRef, Content, OutputFile, TaskFiles};
     use crate::model::outcome::OutputSummary;
     use crate::model::{AttemptNo, AttemptReport, Digest, Epoch, Fence, TaskId, Timestamp};
@@ -180,7 +181,7 @@ mod tests {
         let mut ended = ended(kept);
         let blob = BlobRef { digest: Digest([1; 32]), bytes: 5 };
         let output =
-            OutputFile { name: "out".into(), content: Content::File { blob, executable: false, modified_ns: None } };
+            OutputFile { name: "out".into(), content: Content::File { blob, mode: FileMode::FILE, modified_ns: None } };
         ended.report.files = Some(Box::new(TaskFiles { outputs: vec![output], ..TaskFiles::default() }));
         ended
     }

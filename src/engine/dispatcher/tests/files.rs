@@ -4,6 +4,7 @@
 use super::*;
 use crate::engine::dispatcher::LostInput;
 use crate::model::Digest;
+use crate::model::FileMode;
 use crate::model::files::{BlobRef, Content, InputSource, InputSpec, OutputFile, TaskFiles};
 use crate::model::spec::{Dependency, DependencyCondition};
 
@@ -26,7 +27,7 @@ fn taking(from: JobId, tasks: u64) -> JobSpec {
 
 fn made(number: u64) -> TaskFiles {
     let blob = BlobRef { digest: Digest([number as u8; 32]), bytes: BIG };
-    let content = Content::File { blob, executable: false, modified_ns: None };
+    let content = Content::File { blob, mode: FileMode::FILE, modified_ns: None };
     TaskFiles { outputs: vec![OutputFile { name: "x".into(), content }], held: true, ..TaskFiles::default() }
 }
 

@@ -236,7 +236,7 @@ impl Files {
         let entries = manifest::decode(&bytes).map_err(|error| FilesError::Transport(error.into()))?;
         let files = entries.into_iter().filter_map(|entry| match entry.kind {
             TreeKind::File { blob, .. } => Some(blob.digest),
-            TreeKind::Directory | TreeKind::Symlink(_) => None,
+            TreeKind::Directory { .. } | TreeKind::Symlink(_) => None,
         });
         Ok(files.collect())
     }

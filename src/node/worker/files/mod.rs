@@ -370,7 +370,7 @@ impl Stock {
 fn files_of(entries: Vec<TreeEntry>) -> impl Iterator<Item = BlobRef> {
     entries.into_iter().filter_map(|entry| match entry.kind {
         TreeKind::File { blob, .. } => Some(blob),
-        TreeKind::Directory | TreeKind::Symlink(_) => None,
+        TreeKind::Directory { .. } | TreeKind::Symlink(_) => None,
     })
 }
 

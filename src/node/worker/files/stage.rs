@@ -90,7 +90,7 @@ impl Stock {
             let directory = executor.new_directory().map_err(FilesError::Directory)?;
             let path = directory.path().to_owned();
             let staged = Staged { directory: Some(directory), moved };
-            inputs.iter().try_for_each(|(name, content)| place(&store, &path, name.as_bytes(), content))?;
+            place(&store, &path, &inputs)?;
             Ok(staged)
         })
         .await
@@ -115,7 +115,7 @@ impl Stock {
                     let output = filled(output)?;
                     let found = self.outputs(id, place as u32, output.clone()).await?;
                     let mut contents: Vec<Content> = found.into_iter().map(|output| output.content).collect();
-                    contents.dedup();
+                    contents.dedup_by_key(|content| content.undated());
                     match contents[..] {
                         [content] => content,
                         _ => return Err(FilesError::Ambiguous { count: contents.len(), job: *job, name: output }),
