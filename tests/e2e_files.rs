@@ -20,6 +20,8 @@ mod hostile;
 mod modes;
 #[path = "e2e_files/remade.rs"]
 mod remade;
+#[path = "e2e_files/unsent.rs"]
+mod unsent;
 #[path = "e2e_files/upset.rs"]
 mod upset;
 

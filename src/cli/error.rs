@@ -95,6 +95,14 @@ pub(crate) enum CliError {
     /// A person was asked and did not say yes.
     #[error("nothing was changed: the answer was not yes")]
     Declined,
+    /// The program or script of a job is a file that stays here; `--strict` refuses that.
+    #[error("{text}")]
+    ScriptStaysHere {
+        /// Which, and why no worker finds it.
+        text: String,
+        /// What to type.
+        command: String,
+    },
     /// Nothing stands before `:::`, or the only argument is empty.
     #[error("there is no command to run")]
     NoCommand,
@@ -283,6 +291,7 @@ impl CliError {
             Self::EveryoneWithoutAll => "jobs named by their numbers may be anyone's, for an admin",
             Self::NoCommand => "write it behind the options: octaskly run -- CMD…",
             Self::NothingToLink(_) => "write a first list before it: CMD… ::: a b :::+ 1 2",
+            Self::ScriptStaysHere { command, .. } => return Some(format!("to send it: {command}")),
             Self::NoFile(_) => "name a file with a line for each item, or - for stdin",
             Self::Needs { hint, .. } => hint,
             Self::TwoBounds(..) => "leave one of them out",
@@ -347,6 +356,7 @@ impl CliError {
                 FailureCode::Unplaceable => exit::UNPLACEABLE,
                 _ => exit::FAILURE,
             },
+            Self::ScriptStaysHere { .. } => exit::UNPLACEABLE,
             Self::Client(_) | Self::Trust(_) | Self::Stdin { .. } | Self::Unrepeatable(_) | Self::Bug { .. } => {
                 exit::OURS
             }

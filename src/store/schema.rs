@@ -255,10 +255,7 @@ ALTER TABLE attempts ADD COLUMN handed_over_by INTEGER;
 ";
 
 // Retention and tokens count the time that the dispatcher runs, not what a clock says that may be set. Clients by name, and
-// what each of them did.
-
-// Retention and tokens count the time that the dispatcher runs, not what a clock says that may be set; outputs have
-// permission bits and times.
+// what each of them did. Permission bits and times of outputs.
 const DISPATCHER_7: &str = "
 -- Milliseconds that the dispatcher has run, all its starts taken together.
 INSERT INTO meta VALUES ('uptime', 0);

@@ -142,7 +142,8 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "TIME", help_heading = "When it runs")]
     pub(crate) time_limit: Option<OsString>,
 
-    /// File, directory or pattern that the task finds in its directory, under NAME; JOB:OUTPUT is another job's output
+    /// File, directory or pattern that the task finds in its directory, under NAME; JOB:OUTPUT is another job's output; auto
+    /// sends every argument and item that is a file here
     #[arg(long = "in", value_name = "PATH[=NAME]", help_heading = "What it sees")]
     pub(crate) inputs: Vec<OsString>,
     /// File, directory or pattern that is kept when the task has ended; `run` brings it back here

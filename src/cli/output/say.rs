@@ -22,6 +22,11 @@ pub(crate) fn error(text: &str, hint: Option<&str>) {
     }
 }
 
+/// What to do about what the task itself has said.
+pub(crate) fn hint(text: &str) {
+    line("hint", text);
+}
+
 /// Something that may not be as the user thinks, with what to do about it.
 pub(crate) fn warning(quiet: bool, text: &str, hint: Option<&str>) {
     if quiet {

@@ -3,7 +3,7 @@
 //! The one invariant: whatever a task or a user put into a name, a cell is one
 //! line without control characters.
 
-use crate::model::{MilliCpu, Millis, Timestamp};
+use crate::model::{MilliCpu, Millis, RawString, Timestamp};
 
 /// An instant in RFC 3339, UTC, to the millisecond.
 pub(crate) fn rfc3339(at: Timestamp) -> String {
@@ -78,6 +78,13 @@ pub(crate) fn one_line(text: &str) -> String {
         }
     }
     line
+}
+
+/// One argument as a shell would need it to be typed.
+pub(crate) fn quoted(word: &RawString) -> String {
+    let text = word.to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%{}#^".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

@@ -5,13 +5,15 @@
 //! its content before anybody is asked for anything, so a missing one costs no
 //! submission. Absent: sending them (`client/files`).
 //!
-//! What is typed is `PATH`, `PATH=NAME` or `JOB:OUTPUT[=NAME]`; a path that is
+//! What is typed is `PATH`, `PATH=NAME`, `JOB:OUTPUT[=NAME]` or `auto`; a path that is
 //! there as it was typed is that path, whatever else it might mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+
+use auto::AUTO;
 
 use crate::blob::{digest_of, has_glob, hash_file, match_files, scan_tree};
 use crate::cli::error::{CliError, Place};
@@ -55,11 +57,14 @@ pub(super) fn files(
             return Err(CliError::value(Place::Option(option), first, ValueError::TooManyFiles));
         }
     }
-    for text in inputs {
+    for text in inputs.iter().filter(|text| *text != AUTO) {
         packing.input(text)?;
     }
     for text in outputs {
         packing.output(text, is_live)?;
+    }
+    if inputs.iter().any(|text| text == AUTO) {
+        packing.auto()?;
     }
     Ok(packing.files)
 }
@@ -381,7 +386,7 @@ fn own_name(path: &[u8], content: &Content) -> Option<RawString> {
 }
 
 /// The same with placeholders in it, best first.
-fn own_templates(path: &[u8]) -> Vec<RawString> {
+pub(super) fn own_templates(path: &[u8]) -> Vec<RawString> {
     let tidied = tidy(path);
     // `{//}` has slashes of its own.
     let last = tidied.as_bytes().windows(2).rposition(|pair| pair[0] == b'/' && !b"/.}".contains(&pair[1]));
@@ -410,5 +415,6 @@ fn replaced(template: &[u8]) -> Vec<u8> {
     result
 }
 
+mod auto;
 #[cfg(test)]
 mod tests;

@@ -11,11 +11,13 @@ mod environment;
 mod inputs;
 mod intake;
 mod items;
+mod named;
 mod resume;
 mod selection;
 mod submission;
 mod target;
 mod trust;
+mod unsent;
 mod workdir;
 mod worker;
 
@@ -27,6 +29,7 @@ pub(crate) use selection::{Selection, limit, owner, selection, states, tail, tim
 pub(crate) use submission::{After, JobPlan, Output, client_grace, job};
 pub(crate) use target::{Whereabouts, whereabouts};
 pub(crate) use trust::{Approval, TokenPlan, approval, new_name, node_name, revocation, token, token_id};
+pub(crate) use unsent::Here;
 pub(crate) use worker::worker;
 
 use std::ffi::OsStr;

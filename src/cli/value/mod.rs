@@ -206,6 +206,16 @@ pub(crate) enum ValueError {
         "an item leads out of the task's directory, where its file is put under its last part: {{}} in the command is not that file"
     )]
     ItemElsewhere,
+    /// The command would look for a file where `--in auto` does not put it.
+    #[error("{path:?} does not lie beneath this directory, so a task would not find it by that path")]
+    AutoElsewhere {
+        /// Which.
+        path: String,
+        /// How the command names it.
+        template: String,
+        /// How it would have to name it.
+        name: String,
+    },
     /// More files than a job has.
     #[error("a job has at most {MAX_INPUTS} of them")]
     TooManyFiles,
@@ -279,6 +289,9 @@ impl ValueError {
                 "an output is a path beneath the task's directory; {/} is an item without its directory"
             }
             Self::ItemElsewhere => "write {/} in the command, or a name: --in '{}=NAME'",
+            Self::AutoElsewhere { template, name, .. } => {
+                return Some(format!("--in {template:?} puts it at {name:?}: write that in the command"));
+            }
             Self::TooManyFiles => "name a directory or a quoted pattern instead: --in 'data/*'",
             Self::SameForAll | Self::SameForTwo(_) => "put {} or {#} into it: --out 'result-{#}.txt'",
             Self::NotOneJob => "name one: 5, 5.3, last or last.3",

@@ -1,6 +1,6 @@
 //! A job's spec as `show` prints it: what was asked for, and the time limit always; one field a line.
 
-use crate::cli::output::text;
+use crate::cli::output::text::{self, quoted};
 use crate::model::files::{InputSource, InputSpec};
 use crate::model::limits::MAX_TITLE;
 use crate::model::spec::{CommandLine, DependencyCondition, JobSpec, RetryPolicy, StdinSource, TimeLimit, Workdir};
@@ -60,13 +60,6 @@ fn time_limit(limit: TimeLimit, task_timeout: Millis) -> String {
         TimeLimit::Unlimited => "none (--time-limit)".to_owned(),
         TimeLimit::Limited(limit) => format!("{limit} (--time-limit)"),
     }
-}
-
-/// One argument as a shell would need it to be typed.
-fn quoted(word: &RawString) -> String {
-    let text = word.to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%{}#^".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 fn items(spec: &JobSpec) -> Option<String> {

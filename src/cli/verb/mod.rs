@@ -37,6 +37,7 @@ mod show;
 mod status;
 mod submit;
 mod token;
+mod unsent;
 mod wait;
 mod worker;
 mod workers;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::interrupts::Interrupts;
 use super::run::array;
-use super::{Context, dry_run, queue, wait};
+use super::{Context, dry_run, queue, unsent, wait};
 use crate::cli::args::SubmitArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::meter::Meter;
@@ -37,6 +37,7 @@ pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, 
     if plan.dry_run {
         return dry_run::perform(plan);
     }
+    let is_told = unsent::warn_of_script(&plan, "submit", context)?;
     let mut log = plan.job_log.take();
     if let Some(log) = &mut log {
         log.begin()?;
@@ -96,6 +97,9 @@ pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, 
             meter.end();
             if !wait::tell(&ended) {
                 code = exit::FAILURE;
+                if !is_told {
+                    unsent::tell(session.client(), job, false, context).await;
+                }
             }
             if as_json {
                 print(&session, submitted.job).await?;

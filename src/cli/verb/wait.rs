@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use super::interrupts::Interrupts;
-use super::{Context, ending, last};
+use super::{Context, ending, last, unsent};
 use crate::cli::args::WaitArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::meter::Meter;
@@ -32,7 +32,11 @@ pub(super) fn perform(args: &WaitArgs, context: &Context) -> Result<ExitCode, Cl
         let ended = async {
             let selector = last::meant(session.client(), typed).await?;
             let awaited = Awaited::find(session.client(), selector).await?;
-            awaited.until_ended(&mut session).await
+            let only = match (&awaited.jobs[..], &awaited.tasks[..]) {
+                ([job], []) => Some(*job),
+                _ => None,
+            };
+            Ok::<_, CliError>((awaited.until_ended(&mut session).await?, only))
         };
         let ended = async {
             tokio::select! {
@@ -50,10 +54,13 @@ pub(super) fn perform(args: &WaitArgs, context: &Context) -> Result<ExitCode, Cl
                 }
             },
         };
-        let all_succeeded = match ended {
-            Ok(all_succeeded) => all_succeeded,
+        let (all_succeeded, only) = match ended {
+            Ok(ended) => ended,
             Err(code) => return Ok(code),
         };
+        if let (false, Some(job)) = (all_succeeded, only) {
+            unsent::tell(session.client(), job, false, context).await;
+        }
         session.close().await;
         Ok(ExitCode::from(if all_succeeded { exit::SUCCESS } else { exit::FAILURE }))
     })

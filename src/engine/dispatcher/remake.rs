@@ -259,7 +259,7 @@ fn once_again(spec: &JobSpec, producer: TaskId, priority: i32) -> Result<JobSpec
 mod tests {
     use super::*;
     use crate::model::FileMode;
-    use crate::model::files::{BlobRef, Content, FileMode};
+    use crate::model::files::{BlobRef, Content};
     use crate::model::spec::CommandLine;
     use crate::model::{Digest, ItemList, Items, TaskIndex};
 

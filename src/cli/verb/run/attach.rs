@@ -39,7 +39,7 @@ pub(in super::super) fn perform(args: &AttachArgs, context: &Context) -> Result<
             signal = interrupts.first() => return Ok(exit::of_signal(signal)),
         };
         let printing = Printing { tag: args.tag, keep_order: false, quiet: context.quiet() };
-        let mut run = Run { session, printing, is_embedded: false };
+        let mut run = Run { session, printing, is_embedded: false, context, is_told: false };
         let ended = run.attach(typed, &mut interrupts).await;
         let _ = tokio::time::timeout(PATIENCE, run.session.close()).await;
         ended.map(Ended::exit_code)
@@ -59,7 +59,7 @@ fn is_one(typed: &Selection) -> bool {
     }
 }
 
-impl Run {
+impl Run<'_> {
     async fn attach(&mut self, typed: Selection, interrupts: &mut Interrupts) -> Result<Ended, CliError> {
         let selector = last::meant(self.session.client(), typed).await?;
         let view = job(&self.session, &selector).await?;

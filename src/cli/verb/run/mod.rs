@@ -28,7 +28,7 @@ use source::Source;
 use super::bring::{Bringer, Broken, Declared, bytes_of};
 use super::cluster::{self, Cluster};
 use super::interrupts::Interrupts;
-use super::{Context, dry_run, ending, queue, wait};
+use super::{Context, dry_run, ending, queue, unsent, wait};
 use crate::cli::args::RunArgs;
 use crate::cli::error::{CliError, KEPT_PER_ATTEMPT};
 use crate::cli::exit;
@@ -44,7 +44,7 @@ use crate::model::requests::{FailureCode, TaskFilter};
 use crate::model::selector::{Part, Selector};
 use crate::model::spec::{JobSpec, RetryPolicy, StdinSource};
 use crate::model::views::JobView;
-use crate::model::{Items, JobId, Outcome, TaskId};
+use crate::model::{Items, JobId, Outcome, TaskId, TaskState};
 use crate::node::{EndSignal, NodeError};
 
 /// How long a job that is of no use any more may take to be cancelled before we leave it behind.
@@ -65,6 +65,7 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
     if plan.dry_run {
         return dry_run::perform(plan);
     }
+    let is_told = unsent::warn_of_script(&plan, "run", context)?;
     if let Some(log) = &mut plan.job_log {
         log.begin()?;
     }
@@ -85,7 +86,7 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
             plan.spec.client_grace = None;
         }
         let printing = Printing { tag: args.tag, keep_order: args.keep_order, quiet: context.quiet() };
-        let mut run = Run { session, printing, is_embedded };
+        let mut run = Run { session, printing, is_embedded, context, is_told };
         let ended = tokio::select! {
             ended = run.until_its_end(plan, input, &mut interrupts) => ended,
             error = cluster::failed(&mut embedded) => Err(error.into()),
@@ -120,10 +121,13 @@ impl Ended {
 }
 
 /// One run.
-struct Run {
+struct Run<'a> {
     session: Session,
     printing: Printing,
     is_embedded: bool,
+    context: &'a Context,
+    /// Whether it was said that its program is a file that stays here.
+    is_told: bool,
 }
 
 /// What has to be known of a job to be its client.
@@ -168,7 +172,7 @@ impl Followed {
     }
 }
 
-impl Run {
+impl Run<'_> {
     async fn until_its_end(
         &mut self,
         mut plan: JobPlan,
@@ -268,6 +272,9 @@ impl Run {
         }
         let signal = interrupts.seen();
         let code = if single { single_code(&view, signal) } else { self.array_code(&view, signal) };
+        if view.state == TaskState::Failed && signal.is_none() && !self.is_told {
+            unsent::tell(self.session.client(), job, self.is_embedded, self.context).await;
+        }
         if missing == 0 {
             return Ok(Ended::With(code));
         }
