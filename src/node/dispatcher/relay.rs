@@ -63,7 +63,8 @@ pub(super) async fn attach(shell: &Arc<Shell>, asker: &Asker, wish: Wish, send: 
     drop(early);
     let client = Client::new(outlet, recv, wish.received);
     let bounds = Bounds { held, resends: wish.resends };
-    let mut session = Session { shell, asker, task: wish.task, seat, client, bounds, ended, complete: None };
+    let is_late = ended && wish.takes_over && wish.received.is_none();
+    let mut session = Session { shell, asker, task: wish.task, seat, client, bounds, ended, is_late, complete: None };
     let served = async {
         session.client.outlet.reply(&Reply::Streaming).await?;
         session.run().await
@@ -157,6 +158,8 @@ struct Session<'a> {
     bounds: Bounds,
     /// The task is in a terminal state.
     ended: bool,
+    /// It came in another one's place when that was so, and gets all of the output.
+    is_late: bool,
     /// The attempt whose output was passed on to its end.
     complete: Option<AttemptId>,
 }
@@ -203,7 +206,8 @@ impl Session<'_> {
             true => self.last_attempt().await?.is_some_and(|last| last.id != id),
             false => self.client.attempt > Some(id.attempt),
         };
-        if is_past {
+        // What another client has acknowledged is in the log alone.
+        if is_past || self.is_late && stream.from > 0 {
             pump::void(stream).await;
             return Ok(());
         }
@@ -247,7 +251,7 @@ impl Session<'_> {
     async fn pass_on_the_rest(&mut self) -> Result<(), Trouble> {
         let Some(last) = self.last_attempt().await? else { return Ok(()) };
         let mut kept = stored::find(self.shell, last.id).await?;
-        if !matches!(kept, Stored::Inline(_)) {
+        if !matches!(kept, Stored::Inline(_)) && !self.is_late {
             // A long log may have gaps that the worker's stream has not.
             let coming = self.seat.until(|news| news.parked.is_some());
             if tokio::time::timeout(STREAM_PATIENCE, coming).await.is_ok() {
