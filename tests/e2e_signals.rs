@@ -44,7 +44,7 @@ fn a_command_that_was_started_to_ignore_a_signal_ignores_it() {
     let job = cluster.ok(["submit", "-q", "--retries", "0", "--", &until(&gate)]).trim().to_owned();
     let commands: [&[&str]; 5] = [
         &["run", "--", &until(&gate)],
-        &["run", "{}; exit 7", ":::", &format!("echo begun; {}", until(&gate))],
+        &["run", &format!(": {{}}; {}", until(&gate)), ":::", "a"],
         &["submit", "--wait", "--retries", "0", "--", &until(&gate)],
         &["wait", &job],
         &["logs", "-f", &job],
