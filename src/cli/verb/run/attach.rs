@@ -49,7 +49,7 @@ pub(in super::super) fn perform(args: &AttachArgs, context: &Context) -> Result<
 fn is_one(typed: &Selection) -> bool {
     match typed {
         Selection::Known(Selector::Last) => true,
-        Selection::Known(Selector::All) => false,
+        Selection::Known(Selector::All | Selector::Everyone) => false,
         Selection::Known(Selector::These(parts)) => match parts.as_slice() {
             [Part::Jobs(first, last)] => first == last,
             [Part::Task(_)] => true,
@@ -71,7 +71,7 @@ impl Run<'_> {
                 Part::Task(task) => Some(*task),
                 Part::Jobs(..) => None,
             }),
-            Selector::All | Selector::Last => None,
+            Selector::All | Selector::Everyone | Selector::Last => None,
         };
         let task = task.or(is_single.then(|| TaskId::new(view.job.0, 0)));
         if let Some(task) = task.filter(|_| !is_single || !spec.streams_to_client()) {
