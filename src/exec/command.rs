@@ -8,7 +8,7 @@ use super::allowance::{Allowance, LONGEST_STRING};
 use super::environment::{self, Environment};
 use super::placeholders::{self, Argument, FilledLine, ITEM, Placeholders, ShellLine, Unfit, arguments};
 use crate::model::spec::{CommandLine, JobSpec};
-use crate::model::{Item, Items, RawString, TaskIndex};
+use crate::model::{Item, ItemList, Items, RawString, TaskIndex};
 
 /// A command that is ready to be run.
 #[derive(Debug)]
@@ -45,12 +45,21 @@ pub fn check(spec: &JobSpec) -> Result<(), (TaskIndex, Unfit)> {
         return Ok(());
     }
     let command = Command::read(&spec.command, lists).map_err(|unfit| (first, unfit))?;
-    // What one number may stand for, every other may.
-    let tasks = if matches!(spec.items, Items::Range { .. } | Items::Numbers(_)) {
-        spec.items.count().min(1)
-    } else {
-        spec.items.count()
+    // However often it is named, a short item fits.
+    let braces = spec.env.values().flat_map(RawString::as_bytes).filter(|byte| **byte == b'{').count();
+    let longest = LONGEST_STRING / 2 / (command.names + braces) / lists;
+    let fits = |list: &ItemList| list.iter().all(|item| item.len() <= longest && !item.contains(&0));
+    let all_fit = match &spec.items {
+        Items::List(list) => fits(list),
+        Items::Combined(combination) => combination.lists().all(fits),
+        _ => false,
     };
+    if all_fit && !command.is_restricted {
+        return Ok(());
+    }
+    // What one number may stand for, every other may.
+    let are_numbers = matches!(spec.items, Items::Range { .. } | Items::Numbers(_));
+    let tasks = if are_numbers { spec.items.count().min(1) } else { spec.items.count() };
     for index in (0..tasks).map(|position| spec.items.index_at(position)) {
         let Some(item) = spec.items.item(index) else { continue };
         check_item(spec, &command, &item, index).map_err(|unfit| (index, unfit))?;
@@ -63,14 +72,8 @@ fn check_item(spec: &JobSpec, command: &Command<'_>, item: &Item, index: TaskInd
         return Err(Unfit::Nul);
     }
     let mut allowance = Allowance::whole();
-    let bytes: usize = item.parts().iter().map(RawString::len).sum();
-    // However often it is named, a short item fits.
-    if command.is_restricted || bytes.saturating_mul(command.names) > LONGEST_STRING / 2 {
-        command.fill(item, index, &mut allowance)?;
-    }
-    if bytes > 0 && !spec.env.is_empty() {
-        environment::given(spec, Some(&Placeholders::new(item, index.0)), &mut allowance)?;
-    }
+    command.fill(item, index, &mut allowance)?;
+    environment::given(spec, Some(&Placeholders::new(item, index.0)), &mut allowance)?;
     Ok(())
 }
 
@@ -99,7 +102,7 @@ struct Command<'s> {
     arguments: Vec<Argument<'s>>,
     /// Some items could be refused for where they are put.
     is_restricted: bool,
-    /// How often it names an item at most.
+    /// How often it names an item at most, and once more.
     names: usize,
     /// It names `OCTASKLY_ITEM` itself.
     names_variable: bool,
