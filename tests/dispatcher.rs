@@ -614,7 +614,7 @@ async fn a_log_that_cannot_be_read_is_told_as_that_and_leaves_the_link_as_it_is(
     std::fs::remove_file(&log).expect("it was there");
     std::fs::create_dir(&log).expect("what is no log takes its place");
 
-    let request = octaskly::model::requests::LogRequest { of: Selector::job(id), follow: false };
+    let request = octaskly::model::requests::LogRequest { of: Selector::job(id), follow: false, attempt: None };
     let mut logs = client.open(Request::Logs(request)).await;
     assert_eq!(logs.next().await, Some(Reply::Streaming));
     while logs.frame().await.expect("the stream stands") != DataFrame::Fails {}
@@ -654,7 +654,7 @@ async fn logs_of_several_tasks_say_whose_they_are() {
         worker.ends_with(&assignment, Outcome::Exited(0), inline(text.as_bytes())).await;
     }
     assert_eq!(wait(&client, id).await, TaskState::Succeeded);
-    let request = octaskly::model::requests::LogRequest { of: Selector::job(id), follow: false };
+    let request = octaskly::model::requests::LogRequest { of: Selector::job(id), follow: false, attempt: None };
     let mut logs = client.open(Request::Logs(request)).await;
     assert_eq!(logs.next().await, Some(Reply::Streaming));
     for index in 1..=3 {

@@ -474,7 +474,7 @@ golden!(request_keeps_its_bytes, "request.hex", Request, {
         limit: 0,
     }),
     "Explain": Request::Explain(_) => Request::Explain(Selector::task(id().task)),
-    "Logs": Request::Logs(_) => Request::Logs(LogRequest { of: Selector::job(JobId(5)), follow: true }),
+    "Logs": Request::Logs(_) => Request::Logs(LogRequest { of: Selector::job(JobId(5)), follow: true, attempt: None }),
     "Blobs": Request::Blobs(_) => Request::Blobs(vec![blob(7), blob(8)]),
     "UploadBlobs": Request::UploadBlobs(_) => Request::UploadBlobs(vec![wish()]),
     "FetchOutput": Request::FetchOutput { .. } => Request::FetchOutput { task: id().task, wishes: vec![wish()] },

@@ -30,7 +30,7 @@ use crate::model::outcome::Cancellation;
 use crate::model::requests::{Changes, JobFilter, LogRequest, ReceivedOutput, Reply, Request, Submission, TaskFilter};
 use crate::model::selector::Selector;
 use crate::model::views::{Explanation, JobView, PeerView, StatusView, TaskView, WorkerView};
-use crate::model::{ClientId, JobId, NodeId, TaskId};
+use crate::model::{AttemptNo, ClientId, JobId, NodeId, TaskId};
 use crate::transport::{CloseCode, Endpoint, FrameRecv, FrameSend, Link};
 
 /// What the dispatcher answered to a submission.
@@ -144,8 +144,8 @@ impl Client {
     ///
     /// # Errors
     /// When a task is unknown or somebody else's, or the link breaks.
-    pub async fn logs(&self, of: Selector, follow: bool) -> Result<LogStream, ClientError> {
-        let (send, mut recv) = self.open(&Request::Logs(LogRequest { of, follow })).await?;
+    pub async fn logs(&self, of: Selector, follow: bool, attempt: Option<AttemptNo>) -> Result<LogStream, ClientError> {
+        let (send, mut recv) = self.open(&Request::Logs(LogRequest { of, follow, attempt })).await?;
         streaming(&mut recv, "logs").await?;
         Ok(LogStream::new(send, recv))
     }

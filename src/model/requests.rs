@@ -213,6 +213,9 @@ pub struct LogRequest {
     pub of: Selector,
     /// Keep sending until the tasks have ended.
     pub follow: bool,
+    /// The attempt whose output is meant, of each task that has had it; `None` is the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<AttemptNo>,
 }
 
 /// A reply.

@@ -251,7 +251,7 @@ impl Client {
 
     /// All that `logs` brings: bytes of stdout and stderr.
     pub(crate) async fn logs(&self, of: Selector, follow: bool) -> (Vec<u8>, Vec<u8>) {
-        let mut answers = self.open(Request::Logs(LogRequest { of, follow })).await;
+        let mut answers = self.open(Request::Logs(LogRequest { of, follow, attempt: None })).await;
         assert_eq!(answers.next().await, Some(Reply::Streaming));
         answers.output().await
     }

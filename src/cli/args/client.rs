@@ -116,6 +116,12 @@ pub(crate) struct LogsArgs {
     /// Put the task's id before each line
     #[arg(long)]
     pub(crate) tag: bool,
+    /// Output of this attempt of each task, instead of the last
+    #[arg(long, value_name = "N", conflicts_with = "follow")]
+    pub(crate) attempt: Option<OsString>,
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
     /// Where the dispatcher is.
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -145,6 +151,9 @@ pub(crate) struct WaitArgs {
     /// Give up after this long, with exit status 124
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<OsString>,
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
     /// Where the dispatcher is.
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -162,6 +171,9 @@ pub(crate) struct GetArgs {
     /// Folder to bring them to [default: this one]
     #[arg(short = 'C', long, value_name = "DIR")]
     pub(crate) directory: Option<OsString>,
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
     /// Where the dispatcher is.
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -173,6 +185,9 @@ pub(crate) struct ProgressArgs {
     /// Jobs: 5, 1-3,7, last, all
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<OsString>,
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
     /// Where the dispatcher is.
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -190,6 +205,9 @@ pub(crate) struct CancelArgs {
     /// With `all`: the jobs of every owner, not only your own (admins; asks once on a terminal)
     #[arg(long)]
     pub(crate) everyone: bool,
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
     /// Where the dispatcher is.
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -207,6 +225,9 @@ pub(crate) struct RetryArgs {
     /// With `all`: the jobs of every owner, not only your own (admins; asks once on a terminal)
     #[arg(long)]
     pub(crate) everyone: bool,
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
     /// Where the dispatcher is.
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -221,6 +242,9 @@ pub(crate) struct ForgetArgs {
     /// With `all`: the jobs of every owner, not only your own (admins; asks once on a terminal)
     #[arg(long)]
     pub(crate) everyone: bool,
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
     /// Where the dispatcher is.
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,

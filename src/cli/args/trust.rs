@@ -108,6 +108,9 @@ pub(crate) struct TokenCreateArgs {
     /// How long it can be used [default: 24h]
     #[arg(long, value_name = "TIME")]
     pub(crate) ttl: Option<OsString>,
+    /// Output.
+    #[command(flatten)]
+    pub(crate) json: JsonArg,
     /// Where the dispatcher is.
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,

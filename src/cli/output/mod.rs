@@ -4,6 +4,7 @@
 //! everything said about it goes to stderr. Writing never panics: a reader that
 //! went away ends the command quietly.
 
+pub(crate) mod item;
 pub(crate) mod json;
 pub(crate) mod meter;
 pub(crate) mod raw;
@@ -76,7 +77,7 @@ impl Page {
 
     /// Begins a list of objects that come one after another.
     pub(crate) fn list(&self, form: JsonForm) -> JsonList {
-        JsonList { form, empty: true }
+        JsonList::new(form)
     }
 
     /// One object without a line end.
@@ -97,6 +98,11 @@ pub(crate) struct JsonList {
 }
 
 impl JsonList {
+    /// No object yet.
+    pub(crate) fn new(form: JsonForm) -> Self {
+        Self { form, empty: true }
+    }
+
     /// One more object.
     pub(crate) fn object(&mut self, page: &mut Page, object: &impl Serialize) -> Result<(), CliError> {
         let before: &[u8] = match (self.form, self.empty) {

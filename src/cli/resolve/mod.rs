@@ -25,7 +25,7 @@ pub(crate) use bench::{bench_plan, bench_size, bench_tasks};
 pub(crate) use dispatcher::dispatcher;
 pub(crate) use environment::{Environment, NodeValues, Overridden};
 pub(crate) use intake::StdinPlan;
-pub(crate) use selection::{Selection, limit, owner, selection, states, tail, timeout};
+pub(crate) use selection::{Selection, attempt, limit, owner, selection, states, tail, timeout};
 pub(crate) use submission::{After, JobPlan, Output, client_grace, job};
 pub(crate) use target::{Whereabouts, whereabouts};
 pub(crate) use trust::{Approval, TokenPlan, approval, new_name, node_name, revocation, token, token_id};

@@ -9,7 +9,7 @@ use crate::model::limits::MAX_ROWS;
 use crate::model::node::ME;
 use crate::model::requests::OwnerFilter;
 use crate::model::selector::{Part, Selector, SelectorError};
-use crate::model::{JobId, Millis, TaskId, TaskState};
+use crate::model::{AttemptNo, JobId, Millis, TaskId, TaskState};
 
 /// What several `ID` arguments select together.
 #[derive(Debug)]
@@ -103,6 +103,11 @@ pub(crate) fn limit(given: Option<&OsString>) -> Result<u32, CliError> {
 pub(crate) fn tail(given: Option<&OsString>) -> Result<Option<usize>, CliError> {
     let lines = |text: &str| value::count_u32(text, 0).map(|lines| lines as usize);
     option("--tail", given.map(OsString::as_os_str), lines)
+}
+
+/// `--attempt`.
+pub(crate) fn attempt(given: Option<&OsString>) -> Result<Option<AttemptNo>, CliError> {
+    option("--attempt", given.map(OsString::as_os_str), |text: &str| value::count_u32(text, 1).map(AttemptNo))
 }
 
 /// `--timeout`.

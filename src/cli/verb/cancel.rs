@@ -21,7 +21,7 @@ pub(super) fn perform(args: &CancelArgs, context: &Context) -> Result<ExitCode, 
         changes::confirm(session.client(), &selector, "Cancel", unfinished, |_| true).await?;
         let changed = session.client().cancel(selector, Cancellation::requested(reason)).await?;
         let nothing = "nothing to cancel: all of it has ended";
-        changes::tell(&session, &changed, "task", nothing, |tasks| format!("cancelled {tasks}"))?;
+        changes::tell(&session, args.json.json, &changed, "task", nothing, |tasks| format!("cancelled {tasks}"))?;
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })

@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 
+use crate::cli::args::JsonForm;
 use crate::cli::error::CliError;
-use crate::cli::output::{Page, say, text};
+use crate::cli::output::{Page, json, say, text};
 use crate::cli::resolve::Selection;
 use crate::cli::session::Session;
 use crate::client::Client;
@@ -83,18 +84,23 @@ async fn ask(question: String) -> bool {
     tokio::task::spawn_blocking(read).await.unwrap_or(false)
 }
 
-/// Prints what was changed: `cancelled 3 tasks`, with the jobs and their owners where these are not the asker alone.
+/// Prints what was changed, as JSON or as a sentence: `cancelled 3 tasks`, with the jobs and their owners where these are not the asker alone.
 pub(super) fn tell(
     session: &Session,
+    form: Option<JsonForm>,
     changes: &Changes,
     unit: &str,
     nothing: &str,
     done: impl Fn(&str) -> String,
 ) -> Result<(), CliError> {
+    let mut page = Page::begin();
+    if let Some(form) = form {
+        page.objects(form, [json::Changed::from(changes)])?;
+        return page.end();
+    }
     if session.is_quiet() {
         return Ok(());
     }
-    let mut page = Page::begin();
     page.line(match changes.affected {
         0 => nothing.to_owned(),
         affected => {

@@ -62,7 +62,8 @@ fn time_limit(limit: TimeLimit, task_timeout: Millis) -> String {
     }
 }
 
-fn items(spec: &JobSpec) -> Option<String> {
+/// What the tasks of an array range over; `None` for a single task.
+pub(crate) fn items(spec: &JobSpec) -> Option<String> {
     let range = match &spec.items {
         Items::Single => return None,
         Items::Range { first, last, step: 1 } => format!("{first}-{last}"),
@@ -114,7 +115,7 @@ fn after(spec: &JobSpec) -> Option<String> {
 }
 
 /// Where it is put, and how much it is.
-fn input(input: &InputSpec) -> String {
+pub(crate) fn input(input: &InputSpec) -> String {
     let name = &input.name;
     match &input.source {
         InputSource::Shared(content) => format!("{name} ({})", text::bytes(content.total_bytes())),

@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
+use super::items::ItemNames;
 use super::{Context, last};
 use crate::cli::args::ExplainArgs;
 use crate::cli::error::CliError;
-use crate::cli::output::{Page, json, text};
+use crate::cli::output::{Page, item, json, text};
 use crate::cli::resolve;
-use crate::model::TaskState;
 use crate::model::views::Explanation;
+use crate::model::{RawString, TaskState};
 
 /// Workers that a short explanation names.
 const NAMED: usize = 2;
@@ -20,12 +21,24 @@ pub(super) fn perform(args: &ExplainArgs, context: &Context) -> Result<ExitCode,
         let session = context.connect(&args.connect).await?;
         let selector = last::meant(session.client(), typed).await?;
         let explanations = session.client().explain(selector.clone()).await?;
+        let (mut names, mut items) = (ItemNames::default(), Vec::with_capacity(explanations.len()));
+        for explanation in &explanations {
+            items.push(names.of(session.client(), explanation.task).await?);
+        }
         let mut page = Page::begin();
         match args.json.json {
-            Some(form) => page.objects(form, explanations.iter().map(json::Explained::from))?,
+            Some(form) => {
+                let named = explanations.iter().zip(&items);
+                let shown = |(view, item): (_, &Option<RawString>)| {
+                    json::Explained::new(view, item.as_ref().map(RawString::to_string))
+                };
+                page.objects(form, named.map(shown))?;
+            }
             None => {
-                for line in explanations.iter().flat_map(lines) {
-                    page.line(text::one_line(&line))?;
+                for (explanation, item) in explanations.iter().zip(&items) {
+                    for line in lines(explanation, item.as_ref()) {
+                        page.line(text::one_line(&line))?;
+                    }
                 }
             }
         }
@@ -58,8 +71,9 @@ pub(super) fn in_short(explanation: &Explanation) -> Option<String> {
 }
 
 /// One task: where it stands, what it waits for, and what each worker lacks.
-fn lines(explanation: &Explanation) -> Vec<String> {
+fn lines(explanation: &Explanation, item: Option<&RawString>) -> Vec<String> {
     let Explanation { task, owner, state, waits_for, workers } = explanation;
+    let task = item::named(*task, item);
     let mut lines = vec![match state {
         TaskState::Waiting | TaskState::Ready => format!("task {task} of {owner} is {state} and not running"),
         TaskState::Running if workers.is_empty() => format!("task {task} of {owner} is running"),
@@ -108,7 +122,7 @@ mod tests {
             waits_for: None,
             workers: vec![lack("a", &["slots: 4 of 4 taken"], false), lack("b", &["label: zone=a"], true)],
         };
-        let shown = lines(&explanation);
+        let shown = lines(&explanation, None);
         assert_eq!(shown[0], "task 5.0 of anna is ready and not running");
         assert_eq!(shown[1], "  a cannot take it now: slots: 4 of 4 taken");
         assert_eq!(shown[2], "  b can never take it: label: zone=a");
@@ -116,9 +130,12 @@ mod tests {
         assert_eq!(in_short(&explanation).as_deref(), Some(short));
         let alone = Explanation { workers: vec![], ..explanation };
         assert_eq!(in_short(&alone), None, "it is about to begin");
-        assert!(lines(&alone)[1].contains("octaskly worker"));
+        assert!(lines(&alone, None)[1].contains("octaskly worker"));
         let (state, waits_for) = (TaskState::Running, Some("its inputs".to_owned()));
         let running = Explanation { state, waits_for, workers: vec![lack("a", &[], false)], ..alone };
-        assert_eq!(lines(&running), ["task 5.0 of anna is running on a", "  it waits: its inputs"]);
+        assert_eq!(
+            lines(&running, Some(&"x".into())),
+            ["task 5.0 (x) of anna is running on a", "  it waits: its inputs"]
+        );
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn perform(args: &ForgetArgs, context: &Context) -> Result<ExitCode, 
         let ended = vec![TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
         changes::confirm(session.client(), &selector, "Forget", ended, |_| true).await?;
         let changed = session.client().forget(selector).await?;
-        changes::tell(&session, &changed, "job", "forgot 0 jobs", |jobs| format!("forgot {jobs}"))?;
+        changes::tell(&session, args.json.json, &changed, "job", "forgot 0 jobs", |jobs| format!("forgot {jobs}"))?;
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })

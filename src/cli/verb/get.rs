@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::bring::{Bringer, Broken, Declared, bytes_of, outputs};
@@ -13,7 +13,7 @@ use crate::cli::args::GetArgs;
 use crate::cli::error::{CliError, Place};
 use crate::cli::exit;
 use crate::cli::output::meter::{FileMeter, Moving};
-use crate::cli::output::{say, text};
+use crate::cli::output::{Page, json, say, text};
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::cli::value::ValueError;
@@ -49,7 +49,9 @@ async fn bring(args: &GetArgs, context: &Context) -> Result<ExitCode, CliError> 
     let mut session = context.connect(&args.connect).await?;
     let of = last::meant(session.client(), typed).await?;
     let meter = FileMeter::new(Moving::Down, context.quiet());
-    let mut getting = Getting { wanted, seen: Vec::new(), count: 0, meter };
+    let brought = args.json.json.map(|_| Vec::new());
+    let mut getting =
+        Getting { wanted, destination: destination.to_owned(), seen: Vec::new(), count: 0, meter, brought };
     for job in jobs(&session, &of).await? {
         let declared = declared(&session, job).await?;
         let mut bringer = Bringer::new(destination, declared, getting.meter.count());
@@ -63,6 +65,12 @@ async fn bring(args: &GetArgs, context: &Context) -> Result<ExitCode, CliError> 
     }
     if getting.count == 0 {
         return Err(CliError::NoOutput { of: args.id.to_string_lossy().into_owned(), name: None });
+    }
+    if let (Some(form), Some(brought)) = (args.json.json, getting.brought) {
+        let mut page = Page::begin();
+        page.objects(form, brought)?;
+        page.end()?;
+        return Ok(ExitCode::SUCCESS);
     }
     let brought = text::count(getting.count, "output");
     say::note(context.quiet(), &format!("brought {brought} to {}", shown(destination)));
@@ -91,9 +99,12 @@ async fn declared(session: &Session, job: JobId) -> Result<Declared, CliError> {
 /// What was asked for by name, and what of it was found.
 struct Getting {
     wanted: Vec<RawString>,
+    destination: PathBuf,
     seen: Vec<usize>,
     count: u64,
     meter: FileMeter,
+    /// What was brought, when that is to be printed.
+    brought: Option<Vec<json::Brought>>,
 }
 
 impl Getting {
@@ -139,12 +150,23 @@ impl Getting {
             match self.meter.meanwhile(bringer.bring(session.client(), task, wants)).await {
                 Ok(count) => {
                     self.count += count;
-                    return Ok(());
+                    break;
                 }
                 Err(Broken::Link(error)) => session.reopen(error).await?,
                 Err(Broken::Ours(error)) => return Err(error),
             }
         }
+        if let Some(brought) = &mut self.brought {
+            let meant = outputs(task).iter().filter(|output| is_wanted(&self.wanted, &output.name));
+            brought.extend(meant.map(|output| json::Brought {
+                task: task.task.to_string(),
+                name: output.name.to_string(),
+                path: self.destination.join(OsStr::from_bytes(output.name.as_bytes())).display().to_string(),
+                digest: output.content.blob().digest.to_string(),
+                bytes: output.content.total_bytes(),
+            }));
+        }
+        Ok(())
     }
 }
 

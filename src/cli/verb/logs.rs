@@ -1,35 +1,37 @@
 //! `octaskly logs`: the output of tasks, stored or as it grows.
 //!
 //! The one invariant: bytes are printed once and as the task wrote them, its
-//! stdout on ours and its stderr on ours; `--tag` alone works by lines. A
+//! stdout on ours and its stderr on ours; `--tag`, `--json` and following several tasks work by whole lines. A
 //! place in a task's output is counted with what the log had to leave out, so
 //! it is the same on every link.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use super::items::ItemNames;
 use super::{Context, last};
-use crate::cli::args::LogsArgs;
+use crate::cli::args::{JsonForm, LogsArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::raw::RawOutput;
-use crate::cli::output::say;
 use crate::cli::output::tagged::Tagged;
+use crate::cli::output::{JsonList, Page, item, json, say};
 use crate::cli::resolve;
 use crate::cli::session::Session;
 use crate::client::{Client, ClientError, LogStream};
-use crate::model::TaskId;
 use crate::model::requests::TaskFilter;
 use crate::model::selector::Selector;
+use crate::model::{AttemptNo, TaskId};
 use crate::wire::{DataFrame, OutputStream, TailLines};
 
 /// Prints it; with `-f` until the tasks have ended.
 pub(super) fn perform(args: &LogsArgs, context: &Context) -> Result<ExitCode, CliError> {
     let typed = resolve::selection(&args.ids)?;
     let tail = resolve::tail(args.tail.as_ref())?;
+    let attempt = resolve::attempt(args.attempt.as_ref())?;
     context.as_client(async {
         let mut session = context.connect(&args.connect).await?;
         let selector = last::meant(session.client(), typed).await?;
-        let alone = match args.tag {
+        let alone = match args.tag || args.json.json.is_some() {
             true => only_task(session.client(), &selector).await?,
             false => None,
         };
@@ -38,10 +40,16 @@ pub(super) fn perform(args: &LogsArgs, context: &Context) -> Result<ExitCode, Cl
             (false, true) => Some(OutputStream::Stderr),
             (false, false) => None,
         };
-        let mut printer = Printer::new(only, args.tag, alone, context.quiet());
+        let form = match (args.json.json, args.tag, args.follow) {
+            (Some(form), ..) => Form::Json(form),
+            (None, true, _) => Form::Tagged,
+            (None, false, true) => Form::Lines,
+            (None, false, false) => Form::Raw,
+        };
+        let mut printer = Printer::new(only, form, alone, context.quiet());
         let mut places = Places::default();
         if !args.follow || tail.is_some() {
-            stored(session.client(), &selector, tail, &mut printer, &mut places).await?;
+            stored(session.client(), (&selector, attempt), tail, &mut printer, &mut places).await?;
         }
         if args.follow {
             growing(&mut session, &selector, &mut printer, &mut places).await?;
@@ -54,7 +62,8 @@ pub(super) fn perform(args: &LogsArgs, context: &Context) -> Result<ExitCode, Cl
 
 /// Prints the output of one task, what is there and what comes, until it has ended.
 pub(super) async fn until_the_end(session: &mut Session, task: TaskId, tag: bool) -> Result<(), CliError> {
-    let mut printer = Printer::new(None, tag, Some(task), session.is_quiet());
+    let form = if tag { Form::Tagged } else { Form::Raw };
+    let mut printer = Printer::new(None, form, Some(task), session.is_quiet());
     growing(session, &Selector::task(task), &mut printer, &mut Places::default()).await?;
     printer.end()
 }
@@ -85,18 +94,18 @@ impl Places {
 /// Prints what is stored now, all of it or the last lines of each task.
 async fn stored(
     client: &Client,
-    selector: &Selector,
+    (selector, attempt): (&Selector, Option<AttemptNo>),
     tail: Option<usize>,
     printer: &mut Printer,
     places: &mut Places,
 ) -> Result<(), CliError> {
-    let mut stream = client.logs(selector.clone(), false).await?;
+    let mut stream = client.logs(selector.clone(), false, attempt).await?;
     let mut task = None;
     let mut last = tail.map(TailLines::new);
     while let Some(frame) = stream.next().await? {
         if let DataFrame::TaskBegins(next) = frame {
             if let (Some(lines), Some(of_one)) = (tail, last.take()) {
-                print_all(of_one.finish(), task, printer)?;
+                print_all(client, of_one.finish(), task, printer).await?;
                 last = Some(TailLines::new(lines));
             }
             task = Some(next);
@@ -107,14 +116,25 @@ async fn stored(
             // Lines of the stream that is not wanted would push the wanted ones out.
             Some(last) if printer.wants(&frame) => last.push(&frame),
             Some(_) => {}
-            None => printer.frame(task, &frame)?,
+            None => printer.frame(client, task, &frame).await?,
         }
     }
-    last.map_or(Ok(()), |of_one| print_all(of_one.finish(), task, printer))
+    match last {
+        Some(of_one) => print_all(client, of_one.finish(), task, printer).await,
+        None => Ok(()),
+    }
 }
 
-fn print_all(frames: Vec<DataFrame<'_>>, task: Option<TaskId>, printer: &mut Printer) -> Result<(), CliError> {
-    frames.iter().try_for_each(|frame| printer.frame(task, frame))
+async fn print_all(
+    client: &Client,
+    frames: Vec<DataFrame<'_>>,
+    task: Option<TaskId>,
+    printer: &mut Printer,
+) -> Result<(), CliError> {
+    for frame in frames {
+        printer.frame(client, task, &frame).await?;
+    }
+    Ok(())
 }
 
 /// Prints what is there and what comes, over as many links as it takes.
@@ -125,8 +145,8 @@ async fn growing(
     places: &mut Places,
 ) -> Result<(), CliError> {
     loop {
-        let broken = match session.client().logs(selector.clone(), true).await {
-            Ok(stream) => match follow(stream, printer, places).await {
+        let broken = match session.client().logs(selector.clone(), true, None).await {
+            Ok(stream) => match follow(session.client(), stream, printer, places).await {
                 Ok(()) => return Ok(()),
                 Err(Broken::Link(error)) => error,
                 Err(Broken::Ours(error)) => return Err(error),
@@ -144,7 +164,12 @@ enum Broken {
 }
 
 /// Prints one stream to its end, but for what `places` say has been printed before.
-async fn follow(mut stream: LogStream, printer: &mut Printer, places: &mut Places) -> Result<(), Broken> {
+async fn follow(
+    client: &Client,
+    mut stream: LogStream,
+    printer: &mut Printer,
+    places: &mut Places,
+) -> Result<(), Broken> {
     let mut had = std::mem::take(&mut places.by_task);
     let mut task = None;
     while let Some(frame) = stream.next().await.map_err(Broken::Link)? {
@@ -155,7 +180,7 @@ async fn follow(mut stream: LogStream, printer: &mut Printer, places: &mut Place
         places.advance(task, &frame);
         let left = had.entry(task).or_default();
         if let Some(rest) = skip(left, frame) {
-            printer.frame(task, &rest).map_err(Broken::Ours)?;
+            printer.frame(client, task, &rest).await.map_err(Broken::Ours)?;
         }
     }
     Ok(())
@@ -180,20 +205,40 @@ fn skip<'a>(left: &mut u64, frame: DataFrame<'a>) -> Option<DataFrame<'a>> {
     }
 }
 
+/// How output is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Byte by byte.
+    Raw,
+    /// Of several tasks at the same time: by whole lines.
+    Lines,
+    /// `--tag`: by whole lines behind a tag.
+    Tagged,
+    /// `--json`: an object a line.
+    Json(JsonForm),
+}
+
 /// Writes frames to our stdout and stderr.
 struct Printer {
     out: RawOutput,
     only: Option<OutputStream>,
-    /// `--tag`.
-    tagged: Option<Tagged>,
+    form: Form,
+    lines: Tagged,
+    names: ItemNames,
+    /// The task whose tag was made last.
+    tag: Option<(TaskId, String)>,
+    /// With `--json`: the list so far.
+    list: Option<JsonList>,
     /// The task of a stream that names none.
     alone: Option<TaskId>,
     quiet: bool,
 }
 
 impl Printer {
-    fn new(only: Option<OutputStream>, tag: bool, alone: Option<TaskId>, quiet: bool) -> Self {
-        Self { out: RawOutput::new(), only, tagged: tag.then(Tagged::default), alone, quiet }
+    fn new(only: Option<OutputStream>, form: Form, alone: Option<TaskId>, quiet: bool) -> Self {
+        let list = if let Form::Json(form) = form { Some(JsonList::new(form)) } else { None };
+        let (lines, names) = (Tagged::default(), ItemNames::default());
+        Self { out: RawOutput::new(), only, form, lines, names, tag: None, list, alone, quiet }
     }
 
     fn wants(&self, frame: &DataFrame<'_>) -> bool {
@@ -203,15 +248,24 @@ impl Printer {
         }
     }
 
-    fn frame(&mut self, task: Option<TaskId>, frame: &DataFrame<'_>) -> Result<(), CliError> {
+    async fn frame(&mut self, client: &Client, task: Option<TaskId>, frame: &DataFrame<'_>) -> Result<(), CliError> {
         if !self.wants(frame) {
             return Ok(());
         }
         let task = task.or(self.alone);
-        match (frame, task, &mut self.tagged) {
-            (DataFrame::Output { stream, bytes }, Some(task), Some(tagged)) => {
-                self.out.write(*stream, &tagged.lines(task, *stream, bytes))
+        match (frame, task, self.form) {
+            (DataFrame::Output { stream, bytes }, Some(task), Form::Tagged) => {
+                let tag = self.tag_of(client, task).await?;
+                self.out.write(*stream, &self.lines.lines(task, *stream, &tag, bytes))
             }
+            (DataFrame::Output { stream, bytes }, Some(task), Form::Lines) => {
+                self.out.write(*stream, &self.lines.lines(task, *stream, "", bytes))
+            }
+            (DataFrame::Output { stream, bytes }, Some(task), Form::Json(_)) => {
+                let whole = self.lines.lines(task, *stream, "", bytes);
+                self.objects(Some(task), *stream, &whole)
+            }
+            (DataFrame::Output { stream, bytes }, _, Form::Json(_)) => self.objects(None, *stream, bytes),
             (DataFrame::Output { stream, bytes }, ..) => self.out.write(*stream, bytes),
             (DataFrame::Cut { omitted }, ..) => {
                 let of = task.map(|task| format!(" of task {task}")).unwrap_or_default();
@@ -222,10 +276,51 @@ impl Printer {
         }
     }
 
+    /// The tag of a task's lines.
+    async fn tag_of(&mut self, client: &Client, task: TaskId) -> Result<String, CliError> {
+        if let Some((_, tag)) = self.tag.as_ref().filter(|(of, _)| *of == task) {
+            return Ok(tag.clone());
+        }
+        let tag = item::tag(task, self.names.of(client, task).await?.as_ref());
+        self.tag = Some((task, tag.clone()));
+        Ok(tag)
+    }
+
+    /// Whole lines as JSON.
+    fn objects(&mut self, task: Option<TaskId>, stream: OutputStream, lines: &[u8]) -> Result<(), CliError> {
+        let Some(list) = &mut self.list else { return Ok(()) };
+        let mut page = Page::begin();
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            let stream = match stream {
+                OutputStream::Stdout => "stdout",
+                OutputStream::Stderr => "stderr",
+            };
+            let (task, line) = (task.map(|task| task.to_string()), String::from_utf8_lossy(line).into_owned());
+            list.object(&mut page, &json::LogLine { task, stream, line })?;
+        }
+        page.end()
+    }
+
     /// Prints lines that never ended.
-    fn end(self) -> Result<(), CliError> {
-        let Self { mut out, tagged, .. } = self;
-        tagged.map_or(Ok(()), |mut tagged| tagged.end(|stream, bytes| out.write(stream, bytes)))
+    fn end(mut self) -> Result<(), CliError> {
+        let mut rest = Vec::new();
+        std::mem::take(&mut self.lines).end(|task, stream, line| {
+            rest.push((task, stream, line.to_vec()));
+            Ok(())
+        })?;
+        for (task, stream, line) in rest {
+            match self.form {
+                Form::Json(_) => self.objects(Some(task), stream, &line)?,
+                _ => self.out.write(stream, &line)?,
+            }
+        }
+        if let Some(list) = self.list {
+            let mut page = Page::begin();
+            list.end(&mut page)?;
+            page.end()?;
+        }
+        Ok(())
     }
 }
 
@@ -252,7 +347,7 @@ mod tests {
 
     #[test]
     fn only_the_wanted_stream_is_printed() {
-        let printer = Printer::new(Some(OutputStream::Stderr), false, None, true);
+        let printer = Printer::new(Some(OutputStream::Stderr), Form::Raw, None, true);
         assert!(!printer.wants(&output(b"x")));
         assert!(printer.wants(&DataFrame::Cut { omitted: 1 }));
     }

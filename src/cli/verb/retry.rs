@@ -30,7 +30,7 @@ pub(super) fn perform(args: &RetryArgs, context: &Context) -> Result<ExitCode, C
             say::warning(context.quiet(), &stuck, Some(hint));
         }
         let nothing = "nothing to retry: none of it has failed";
-        changes::tell(&session, &changed, "task", nothing, |tasks| format!("queued {tasks} again"))?;
+        changes::tell(&session, args.json.json, &changed, "task", nothing, |tasks| format!("queued {tasks} again"))?;
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use super::bring::outputs;
+use super::items::ItemNames;
 use super::{Context, last, status, wait};
 use crate::cli::args::ShowArgs;
 use crate::cli::error::CliError;
 use crate::cli::output::table::{Column, Table, terminal_width};
-use crate::cli::output::{Page, json, text};
+use crate::cli::output::{Page, item, json, text};
 use crate::cli::resolve;
 use crate::cli::verb::describe;
 use crate::client::Client;
@@ -16,7 +17,7 @@ use crate::model::limits::MAX_ROWS;
 use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::Selector;
 use crate::model::views::{AttemptView, JobView, TaskView};
-use crate::model::{Millis, Outcome, TaskState, Timestamp};
+use crate::model::{Millis, Outcome, RawString, TaskState, Timestamp};
 use crate::node::Clock;
 
 /// Prints what was selected: jobs with their specs, tasks with their attempts, or (`--tasks`) tasks as rows.
@@ -49,8 +50,10 @@ pub(super) fn perform(args: &ShowArgs, context: &Context) -> Result<ExitCode, Cl
             }
             match args.json.json {
                 Some(form) => {
+                    let names = item_names(client, &mut ItemNames::default(), &tasks).await?;
                     let jobs = jobs.iter().map(|job| json::Shown::Job(job.into()));
-                    let tasks = tasks.iter().map(|task| json::Shown::Task(task.into()));
+                    let named = tasks.iter().zip(names);
+                    let tasks = named.map(|(task, item)| json::Shown::Task(json::Task::new(task, item)));
                     page.objects(form, jobs.chain(tasks))?;
                 }
                 None => in_full(client, &mut page, &jobs, &tasks).await?,
@@ -60,6 +63,19 @@ pub(super) fn perform(args: &ShowArgs, context: &Context) -> Result<ExitCode, Cl
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// The items of tasks, in their order.
+async fn item_names(
+    client: &Client,
+    names: &mut ItemNames,
+    tasks: &[TaskView],
+) -> Result<Vec<Option<String>>, CliError> {
+    let mut found = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        found.push(names.of(client, task.task).await?.map(|item| item.to_string()));
+    }
+    Ok(found)
 }
 
 fn filter(of: Selector, states: Vec<TaskState>) -> TaskFilter {
@@ -75,7 +91,7 @@ async fn rows(
     states: Vec<TaskState>,
 ) -> Result<(), CliError> {
     let filter = filter(selector, states);
-    let mut first = true;
+    let (mut first, mut items) = (true, ItemNames::default());
     let mut list = args.json.json.map(|form| page.list(form));
     let mut next = client.tasks(filter.clone()).await?;
     loop {
@@ -92,11 +108,14 @@ async fn rows(
                 () = std::future::ready(()) => {}
             }
         }
+        let named = item_names(client, &mut items, &tasks).await?;
         match &mut list {
-            Some(list) => tasks.iter().try_for_each(|task| list.object(page, &json::Task::from(task)))?,
+            Some(list) => {
+                tasks.iter().zip(named).try_for_each(|(task, item)| list.object(page, &json::Task::new(task, item)))?;
+            }
             None => {
                 // The heading stands once; further pages keep to their own widths.
-                for line in table(&tasks).lines(terminal_width()).into_iter().skip(usize::from(!first)) {
+                for line in table(&tasks, &named).lines(terminal_width()).into_iter().skip(usize::from(!first)) {
                     page.line(line)?;
                 }
             }
@@ -111,9 +130,10 @@ async fn rows(
     list.map_or(Ok(()), |list| list.end(page))
 }
 
-fn table(tasks: &[TaskView]) -> Table {
+fn table(tasks: &[TaskView], names: &[Option<String>]) -> Table {
     let mut table = Table::new(&[
         Column::Left("TASK"),
+        Column::Left("ITEM"),
         Column::Left("STATE"),
         Column::Right("TRY"),
         Column::Left("WORKER"),
@@ -121,10 +141,11 @@ fn table(tasks: &[TaskView]) -> Table {
         Column::Right("MEMORY"),
         Column::GivesWay("RESULT"),
     ]);
-    for task in tasks {
+    for (task, name) in tasks.iter().zip(names) {
         let last = task.decisive();
         table.row([
             task.task.to_string(),
+            name.as_ref().map_or_else(|| "-".to_owned(), |name| item::cell(name)),
             task.state.to_string(),
             last.map_or_else(|| "-".to_owned(), |last| last.id.attempt.0.to_string()),
             last.map_or_else(|| "-".to_owned(), |last| last.worker.to_string()),
@@ -139,7 +160,7 @@ fn table(tasks: &[TaskView]) -> Table {
 /// Jobs with their specs, then tasks with their attempts.
 async fn in_full(client: &Client, page: &mut Page, jobs: &[JobView], tasks: &[TaskView]) -> Result<(), CliError> {
     let now = Clock::anchored_now().now();
-    let mut apart = false;
+    let (mut apart, mut names) = (false, ItemNames::default());
     for job in jobs {
         if std::mem::replace(&mut apart, true) {
             page.line("")?;
@@ -159,7 +180,8 @@ async fn in_full(client: &Client, page: &mut Page, jobs: &[JobView], tasks: &[Ta
         if std::mem::replace(&mut apart, true) {
             page.line("")?;
         }
-        for line in task_lines(task, now) {
+        let item = names.of(client, task.task).await?;
+        for line in task_lines(task, item.as_ref(), now) {
             page.line(line)?;
         }
         attempt_lines(page, task)?;
@@ -197,9 +219,12 @@ fn job_lines(job: &JobView, now: Timestamp, task_timeout: Millis) -> Vec<String>
     lines
 }
 
-fn task_lines(task: &TaskView, now: Timestamp) -> Vec<String> {
+fn task_lines(task: &TaskView, item: Option<&RawString>, now: Timestamp) -> Vec<String> {
     let mut lines = vec![format!("task {}", task.task)];
     let mut field = |name: &str, value: String| lines.push(format!("  {name:<10}  {}", text::one_line(&value)));
+    if let Some(item) = item {
+        field("item", item.to_string());
+    }
     field("state", task.state.to_string());
     if let Some(outcome) = &task.outcome {
         field("result", result(Some(outcome)));
@@ -311,10 +336,13 @@ mod tests {
 
     #[test]
     fn tasks_as_rows_fit_eighty_columns() {
-        let lines = table(&[sample_task()]).lines(Some(80));
+        let lines = table(&[sample_task()], &[Some("an item that is long".to_owned())]).lines(Some(80));
         assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:#?}");
         let words: Vec<_> = lines[1].split_whitespace().collect();
-        assert_eq!(words, ["5.3", "failed", "2", "worker-01", "1.2", "s", "4", "KiB", "exit", "7"]);
+        assert_eq!(
+            words,
+            ["5.3", "an", "item", "tha…", "failed", "2", "worker-01", "1.2", "s", "4", "KiB", "exit", "7"]
+        );
     }
 
     #[test]

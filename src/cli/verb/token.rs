@@ -35,9 +35,16 @@ fn create(args: &TokenCreateArgs, context: &Context) -> Result<ExitCode, CliErro
         let session = context.connect(&args.connect).await?;
         let made = session.client().create_token(plan.role, plan.name.clone(), plan.uses, plan.lifetime).await?;
         let mut page = Page::begin();
-        page.line(&made.token)?;
+        match args.json.json {
+            Some(form) => {
+                let tokens = session.client().tokens().await?;
+                let view = tokens.iter().find(|view| view.id == made.id);
+                page.objects(form, view.map(|view| json::MadeToken::new(made.token.clone(), view)))?;
+            }
+            None => page.line(&made.token)?,
+        }
         page.end()?;
-        if !context.quiet() {
+        if args.json.json.is_none() && !context.quiet() {
             let places = Places::of_dispatcher(&session).await?;
             for line in usage(&plan, &made.token, &made.id.to_string(), &places) {
                 say::note(false, &line);

@@ -6,11 +6,12 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use super::interrupts::Interrupts;
+use super::items::ItemNames;
 use super::{Context, ending, last, unsent};
-use crate::cli::args::WaitArgs;
+use crate::cli::args::{JsonForm, WaitArgs};
 use crate::cli::error::CliError;
 use crate::cli::output::meter::Meter;
-use crate::cli::output::say;
+use crate::cli::output::{Page, item, json, say};
 use crate::cli::session::Session;
 use crate::cli::{exit, resolve};
 use crate::client::{Client, ClientError};
@@ -18,7 +19,7 @@ use crate::model::limits::MAX_ROWS;
 use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::{Part, Selector};
 use crate::model::views::{JobView, TaskView};
-use crate::model::{JobId, TaskState};
+use crate::model::{JobId, RawString, TaskState};
 use crate::node::NodeError;
 
 /// Waits; exit 0 all succeeded, 1 any failed or was cancelled, 124 `--timeout`.
@@ -36,7 +37,7 @@ pub(super) fn perform(args: &WaitArgs, context: &Context) -> Result<ExitCode, Cl
                 ([job], []) => Some(*job),
                 _ => None,
             };
-            Ok::<_, CliError>((awaited.until_ended(&mut session).await?, only))
+            Ok::<_, CliError>((awaited.until_ended(&mut session, args.json.json).await?, only))
         };
         let ended = async {
             tokio::select! {
@@ -94,19 +95,34 @@ impl Awaited {
         Ok(Self { jobs, tasks })
     }
 
-    /// Waits for all of it, says what did not succeed, and whether all did.
-    async fn until_ended(&self, session: &mut Session) -> Result<bool, CliError> {
-        let mut well = true;
+    /// Waits for all of it, says what did not succeed (as JSON: how each ended), and whether all did.
+    async fn until_ended(&self, session: &mut Session, form: Option<JsonForm>) -> Result<bool, CliError> {
+        let (mut jobs, mut tasks) = (Vec::new(), Vec::new());
         if !self.jobs.is_empty() {
-            well = tell(&until_ended(session, self.jobs.clone()).await?);
+            jobs = until_ended(session, self.jobs.clone()).await?;
         }
         if !self.tasks.is_empty() {
-            for task in self.until_tasks_ended(session).await? {
-                if let Some(outcome) = task.outcome.filter(|outcome| !outcome.is_success()) {
-                    say::error(&format!("task {} {outcome}", task.task), None);
-                    well = false;
-                }
+            tasks = self.until_tasks_ended(session).await?;
+        }
+        let mut names = ItemNames::default();
+        let mut items = Vec::with_capacity(tasks.len());
+        for task in &tasks {
+            items.push(names.of(session.client(), task.task).await?);
+        }
+        let mut well = tell(&jobs);
+        for (task, item) in tasks.iter().zip(&items) {
+            if let Some(outcome) = task.outcome.as_ref().filter(|outcome| !outcome.is_success()) {
+                say::error(&format!("task {} {outcome}", item::named(task.task, item.as_ref())), None);
+                well = false;
             }
+        }
+        if let Some(form) = form {
+            let mut page = Page::begin();
+            let jobs = jobs.iter().map(|job| json::Shown::Job(job.into()));
+            let named = tasks.iter().zip(items.iter().map(|item| item.as_ref().map(RawString::to_string)));
+            let tasks = named.map(|(task, item)| json::Shown::Task(json::Task::new(task, item)));
+            page.objects(form, jobs.chain(tasks))?;
+            page.end()?;
         }
         Ok(well)
     }
@@ -194,11 +210,21 @@ pub(super) async fn until_ended_showing(
     jobs: Vec<JobId>,
     meter: &mut Meter,
 ) -> Result<Vec<JobView>, CliError> {
+    until_ended_telling(session, jobs, meter, async |_| Ok(())).await
+}
+
+/// The same, and calls `tell` with every job whose counts have changed.
+pub(super) async fn until_ended_telling(
+    session: &mut Session,
+    jobs: Vec<JobId>,
+    meter: &mut Meter,
+    tell: impl AsyncFn(&[JobView]) -> Result<(), CliError>,
+) -> Result<Vec<JobView>, CliError> {
     let mut ended = Vec::with_capacity(jobs.len());
     // One watch takes no more; who waits for all of them may wait for one part after another.
     for some in jobs.chunks(MAX_ROWS as usize) {
         loop {
-            match follow(session.client(), some.to_vec(), meter).await {
+            match follow(session.client(), some.to_vec(), meter, &tell).await? {
                 Ok(some) => break ended.extend(some),
                 Err(error) => session.reopen(error).await?,
             }
@@ -207,19 +233,31 @@ pub(super) async fn until_ended_showing(
     Ok(ended)
 }
 
-async fn follow(client: &Client, jobs: Vec<JobId>, meter: &mut Meter) -> Result<Vec<JobView>, ClientError> {
+/// One watch to its end: the jobs as they ended, or why the link broke.
+async fn follow(
+    client: &Client,
+    jobs: Vec<JobId>,
+    meter: &mut Meter,
+    tell: &impl AsyncFn(&[JobView]) -> Result<(), CliError>,
+) -> Result<Result<Vec<JobView>, ClientError>, CliError> {
     let mut latest: BTreeMap<JobId, JobView> = BTreeMap::new();
-    let mut watch = client.watch(jobs).await?;
-    while let Some(news) = meter.meanwhile(watch.next()).await? {
+    let mut watch = match client.watch(jobs).await {
+        Ok(watch) => watch,
+        Err(error) => return Ok(Err(error)),
+    };
+    loop {
+        let news = match meter.meanwhile(watch.next()).await {
+            Ok(Some(news)) => news,
+            Ok(None) => break,
+            Err(error) => return Ok(Err(error)),
+        };
         meter.news(&news);
+        tell(&news).await?;
         latest.extend(news.into_iter().map(|job| (job.job, job)));
     }
     // A watch that ends early lost its dispatcher on the way.
-    if latest.values().all(|job| job.state.is_terminal()) {
-        Ok(latest.into_values().collect())
-    } else {
-        Err(ClientError::NoReply)
-    }
+    let has_all = latest.values().all(|job| job.state.is_terminal());
+    Ok(if has_all { Ok(latest.into_values().collect()) } else { Err(ClientError::NoReply) })
 }
 
 #[cfg(test)]

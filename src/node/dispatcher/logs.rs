@@ -1,6 +1,6 @@
 //! What `logs` sends: the output of tasks, stored or as it grows.
 //!
-//! The one invariant: of each task the last attempt's output, in order and each
+//! The one invariant: of each task the output of the attempt that was asked for, or of the last one, in order and each
 //! byte once; with `--follow` that of every later attempt behind it. Several
 //! tasks are told apart by `TaskBegins`. Absent: lines, tails and colours (the
 //! client's).
@@ -20,10 +20,10 @@ use super::skip::{Skip, advance};
 use super::stored::{self, Sink, Stored};
 use crate::model::messages::StreamPurpose;
 use crate::model::outcome::KeptOutput;
-use crate::model::requests::{LogRequest, Reply, TaskFilter};
+use crate::model::requests::{FailureCode, LogRequest, Reply, TaskFilter};
 use crate::model::selector::Selector;
 use crate::model::views::{AttemptView, TaskView};
-use crate::model::{AttemptId, NodeName, RawString, TaskId};
+use crate::model::{AttemptId, AttemptNo, NodeName, RawString, TaskId};
 use crate::store::{Reader, StoreError, Viewer};
 use crate::transport::{Link, TransportError};
 use crate::wire::data::DataFrame;
@@ -51,7 +51,12 @@ pub(super) async fn serve(
     let viewer = asker.viewer();
     let of = Selector::These(resolve(shell, viewer, wish.of).await?);
     let are_several = are_several(shell, viewer, &of).await?;
-    let mut tasks = Tasks { of, viewer, follow: wish.follow, page: VecDeque::new(), after: None, is_last: false };
+    let attempt = wish.attempt;
+    if let Some(wanted) = attempt {
+        check_attempt(shell, viewer, &of, wanted).await?;
+    }
+    let mut tasks =
+        Tasks { of, viewer, follow: wish.follow, attempt, page: VecDeque::new(), after: None, is_last: false };
     outlet.reply(&Reply::Streaming).await?;
 
     let at_once = if wish.follow { FOLLOWED_AT_ONCE } else { 1 };
@@ -71,7 +76,8 @@ pub(super) async fn serve(
                 }
                 Output::Elsewhere(task) => task,
             };
-            let reader = Reading { shell: Arc::clone(shell), task, frames: frames.clone(), follow: wish.follow };
+            let (shell, frames, follow) = (Arc::clone(shell), frames.clone(), wish.follow);
+            let reader = Reading { shell, task, attempt, frames, follow };
             drop(readers.spawn(reader.run()));
         }
         tokio::select! {
@@ -132,6 +138,23 @@ async fn are_several(shell: &Shell, viewer: Viewer, of: &Selector) -> Result<boo
     Ok(shell.history.read(move |reader| reader.tasks(&filter, viewer)).await?.len() > 1)
 }
 
+/// Refuses an attempt that none of the first tasks has had, and says which there are.
+async fn check_attempt(shell: &Shell, viewer: Viewer, of: &Selector, wanted: AttemptNo) -> Result<(), Trouble> {
+    let filter = TaskFilter { of: of.clone(), states: Vec::new(), after: None, limit: PAGE };
+    let tried = shell.history.read_fresh(move |reader| reader.tried_tasks(&filter, viewer)).await?;
+    let has = |view: &TaskView| view.attempts.iter().any(|attempt| attempt.id.attempt == wanted);
+    if tried.iter().any(has) || tried.len() >= PAGE as usize {
+        return Ok(());
+    }
+    let last = tried.iter().filter_map(|view| view.attempts.last()).map(|attempt| attempt.id.attempt.0).max();
+    let text = match last {
+        None => "nothing of it was started yet".to_owned(),
+        Some(1) => format!("there is no attempt {}: there was only attempt 1", wanted.0),
+        Some(last) => format!("there is no attempt {}: there were attempts 1 to {last}", wanted.0),
+    };
+    Err(Trouble::refused(FailureCode::NotFound, text, None))
+}
+
 /// Where the output of a task is to be found.
 enum Output {
     /// Here, all that there will ever be.
@@ -141,8 +164,15 @@ enum Output {
 }
 
 /// What is to be done about a task: nothing when it has ended without a word.
-fn output(reader: &Reader, view: &TaskView) -> Result<Option<Output>, StoreError> {
-    let over = view.decisive().filter(|last| view.state.is_terminal() && last.ended_at.is_some());
+fn output(reader: &Reader, view: &TaskView, attempt: Option<AttemptNo>) -> Result<Option<Output>, StoreError> {
+    let over = match attempt {
+        None => view.decisive().filter(|last| view.state.is_terminal() && last.ended_at.is_some()),
+        Some(wanted) => {
+            let meant = view.attempts.iter().find(|attempt| attempt.id.attempt == wanted);
+            let Some(meant) = meant else { return Ok(None) };
+            Some(meant).filter(|meant| meant.ended_at.is_some())
+        }
+    };
     let Some(last) = over else {
         let unfinished = !view.state.is_terminal() || !view.attempts.is_empty();
         return Ok(unfinished.then_some(Output::Elsewhere(view.task)));
@@ -162,6 +192,7 @@ struct Tasks {
     of: Selector,
     viewer: Viewer,
     follow: bool,
+    attempt: Option<AttemptNo>,
     page: VecDeque<Output>,
     after: Option<TaskId>,
     is_last: bool,
@@ -177,10 +208,10 @@ impl Tasks {
 
     async fn refill(&mut self, shell: &Shell) -> Result<(), Trouble> {
         let filter = TaskFilter { of: self.of.clone(), states: Vec::new(), after: self.after, limit: PAGE };
-        let (viewer, follow) = (self.viewer, self.follow);
+        let (viewer, follow, attempt) = (self.viewer, self.follow, self.attempt);
         let look = move |reader: &Reader| {
             let views = if follow { reader.tasks(&filter, viewer)? } else { reader.tried_tasks(&filter, viewer)? };
-            let outputs: Vec<_> = views.iter().map(|view| output(reader, view)).collect::<Result<_, _>>()?;
+            let outputs: Vec<_> = views.iter().map(|view| output(reader, view, attempt)).collect::<Result<_, _>>()?;
             Ok((views.len(), views.last().map(|view| view.task), outputs))
         };
         let (found, last, outputs) = shell.history.read_fresh(look).await?;
@@ -195,6 +226,7 @@ impl Tasks {
 struct Reading {
     shell: Arc<Shell>,
     task: TaskId,
+    attempt: Option<AttemptNo>,
     frames: mpsc::Sender<(TaskId, DataFrame<'static>)>,
     follow: bool,
 }
@@ -246,15 +278,20 @@ impl Reading {
         }
     }
 
-    /// The task's last attempt, and whether the task had ended then; `None` when it has been forgotten.
+    /// The task's attempt that is meant, and whether the task had ended then; `None` when it has been forgotten.
     async fn look_up(&self) -> Result<Option<(Option<AttemptView>, bool)>, Trouble> {
-        let task = self.task;
+        let (task, attempt) = (self.task, self.attempt);
         let filter = TaskFilter { of: Selector::task(task), states: Vec::new(), after: None, limit: 1 };
         // Who asked was allowed to see the task when it was listed.
         let found = self.shell.history.read_fresh(move |reader| {
             let everybody = Viewer { node: crate::model::NodeId([0; 32]), sees_all: true };
             let view = reader.tasks(&filter, everybody)?.into_iter().next();
-            Ok(view.map(|view| view.state.is_terminal()).zip(Some(reader.attempts(task)?.pop())))
+            let mut attempts = reader.attempts(task)?;
+            let meant = match attempt {
+                None => attempts.pop(),
+                Some(wanted) => attempts.into_iter().find(|attempt| attempt.id.attempt == wanted),
+            };
+            Ok(view.map(|view| view.state.is_terminal()).zip(Some(meant)))
         });
         Ok(found.await?.map(|(ended, last)| (last, ended)))
     }

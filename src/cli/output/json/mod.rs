@@ -6,7 +6,9 @@
 mod bench;
 mod doctor;
 mod files;
+mod outcome;
 mod peers;
+mod spec;
 mod trust;
 
 use serde::Serialize;
@@ -14,6 +16,7 @@ use serde_json::Number;
 
 pub(crate) use bench::Figure;
 pub(crate) use doctor::{Diagnosis, FindingShown, Lonely};
+pub(crate) use outcome::{Brought, Changed, LogLine, MadeToken, Report};
 #[cfg(test)]
 pub(crate) use peers::tests as peer_tests;
 pub(crate) use peers::{Peer, peer_address};
@@ -44,6 +47,13 @@ pub(crate) struct Job<'a> {
     ended_at: Option<String>,
     cancelled_by: Option<&'a str>,
     retried_by: Option<&'a str>,
+    /// Of a single task that has ended.
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    cause: Option<Cause>,
+    /// Only there when the job was asked for by its id.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    spec: Option<spec::Spec>,
 }
 
 /// The tasks of a job, counted by state.
@@ -71,8 +81,20 @@ impl<'a> From<&'a JobView> for Job<'a> {
             ended_at: instant(view.ended_at),
             cancelled_by: view.cancelling.as_ref().and_then(canceller),
             retried_by: view.retried.as_ref().map(|act| act.by.name.as_str()),
+            exit_code: view.outcome.as_ref().and_then(exit_code),
+            signal: view.outcome.as_ref().and_then(signal),
+            cause: view.outcome.as_ref().and_then(Outcome::cause),
+            spec: view.spec.as_ref().map(|sealed| spec::Spec::from(sealed.spec())),
         }
     }
+}
+
+fn exit_code(outcome: &Outcome) -> Option<i32> {
+    if let Outcome::Exited(code) = outcome { Some(*code) } else { None }
+}
+
+fn signal(outcome: &Outcome) -> Option<i32> {
+    if let Outcome::Signalled(signal) = outcome { Some(*signal) } else { None }
 }
 
 /// Who asked for a cancellation.
@@ -93,6 +115,8 @@ pub(crate) struct Task<'a> {
     id: String,
     job: u64,
     index: u64,
+    /// What it is about; `null` for a single task.
+    item: Option<String>,
     state: TaskState,
     attempt: Option<u32>,
     worker: Option<&'a str>,
@@ -114,24 +138,21 @@ pub(crate) struct Task<'a> {
     failed_sources: Vec<files::Failed<'a>>,
 }
 
-impl<'a> From<&'a TaskView> for Task<'a> {
-    fn from(view: &'a TaskView) -> Self {
+impl<'a> Task<'a> {
+    /// A task and its item.
+    pub(crate) fn new(view: &'a TaskView, item: Option<String>) -> Self {
         let last = view.decisive();
-        let (exit_code, signal) = match &view.outcome {
-            Some(Outcome::Exited(code)) => (Some(*code), None),
-            Some(Outcome::Signalled(signal)) => (None, Some(*signal)),
-            _ => (None, None),
-        };
         Self {
             id: view.task.to_string(),
             job: view.task.job.0,
             index: view.task.index.0,
+            item,
             state: view.state,
             attempt: last.map(|attempt| attempt.id.attempt.0),
             worker: last.map(|attempt| attempt.worker.as_str()),
             handed_over_by: last.and_then(|attempt| attempt.handed_over_by.as_ref()).map(NodeName::as_str),
-            exit_code,
-            signal,
+            exit_code: view.outcome.as_ref().and_then(exit_code),
+            signal: view.outcome.as_ref().and_then(signal),
             cause: view.outcome.as_ref().and_then(Outcome::cause),
             cancelled_by: match &view.outcome {
                 Some(Outcome::Cancelled(why)) => canceller(why),
@@ -263,6 +284,7 @@ impl<'a> From<&'a StatusView> for Status<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct Explained<'a> {
     task: String,
+    item: Option<String>,
     owner: &'a str,
     state: TaskState,
     waits_for: Option<&'a str>,
@@ -276,11 +298,13 @@ struct Lack<'a> {
     never: bool,
 }
 
-impl<'a> From<&'a Explanation> for Explained<'a> {
-    fn from(view: &'a Explanation) -> Self {
+impl<'a> Explained<'a> {
+    /// An explanation and the item of its task.
+    pub(crate) fn new(view: &'a Explanation, item: Option<String>) -> Self {
         let lack = |lack: &'a WorkerLack| Lack { worker: lack.worker.as_str(), lacks: &lack.lacks, never: lack.never };
         Self {
             task: view.task.to_string(),
+            item,
             owner: view.owner.as_str(),
             state: view.state,
             waits_for: view.waits_for.as_deref(),
@@ -342,8 +366,11 @@ pub(crate) mod tests {
     use super::*;
     use crate::model::outcome::LimitSource;
     use crate::model::records::TaskCounts;
+    use crate::model::spec::{CommandLine, TimeLimit};
     use crate::model::views::AttemptView;
-    use crate::model::{AttemptId, AttemptNo, Epoch, Fence, JobId, Millis, NodeId, TaskId};
+    use crate::model::{
+        AttemptId, AttemptNo, Demand, Epoch, Fence, Items, JobId, JobSpec, MilliCpu, Millis, NodeId, SealedSpec, TaskId,
+    };
 
     /// A job of three tasks, one of them failed.
     pub(crate) fn sample_job() -> JobView {
@@ -440,8 +467,27 @@ pub(crate) mod tests {
             "ended_at": null,
             "cancelled_by": null,
             "retried_by": null,
+            "exit_code": null,
+            "signal": null,
+            "cause": null,
         });
         assert_eq!(shown(&Job::from(&sample_job())), expected);
+    }
+
+    #[test]
+    fn a_job_that_was_asked_for_by_its_id_has_its_spec_by_the_names_of_the_options() {
+        let spec = JobSpec {
+            demand: Demand { cpu: MilliCpu(1500), memory_bytes: 4 << 30, ..Demand::default() },
+            items: Items::Range { first: 1, last: 9, step: 2 },
+            time_limit: TimeLimit::Limited(Millis::from_secs(90)),
+            ..JobSpec::single(CommandLine::Exec(vec!["echo".into(), "{}".into()]))
+        };
+        let job = shown(&Job::from(&JobView { spec: Some(SealedSpec::seal(spec)), ..sample_job() }));
+        assert_eq!(job["command"], json!(["echo", "{}"]));
+        assert_eq!((&job["cpus"], &job["mem"]), (&json!(1.5), &json!(4_294_967_296_u64)));
+        assert_eq!((&job["array"], &job["time_limit"]), (&json!("1-9:2"), &json!(90.0)));
+        assert_eq!((&job["retries"], &job["retry_on"]), (&Value::Null, &json!(["exit", "signal", "oom"])));
+        assert_eq!(job["name"], "night run", "the name of the job stays");
     }
 
     #[test]
@@ -450,6 +496,7 @@ pub(crate) mod tests {
             "id": "5.3",
             "job": 5,
             "index": 3,
+            "item": "c",
             "state": "failed",
             "attempt": 2,
             "worker": "worker-01",
@@ -464,10 +511,10 @@ pub(crate) mod tests {
             "outputs": [],
             "transfers": [],
         });
-        assert_eq!(shown(&Task::from(&sample_task())), expected);
+        assert_eq!(shown(&Task::new(&sample_task(), Some("c".to_owned()))), expected);
         let fresh =
             TaskView { attempts: vec![], outcome: None, ended_at: None, state: TaskState::Ready, ..sample_task() };
-        let fresh = shown(&Task::from(&fresh));
+        let fresh = shown(&Task::new(&fresh, None));
         let nulls =
             ["attempt", "worker", "exit_code", "signal", "cause", "started_at", "ended_at", "peak_memory_bytes"];
         assert!(nulls.iter().all(|key| fresh.as_object().is_some_and(|object| object[*key].is_null())), "{fresh}");
@@ -476,7 +523,7 @@ pub(crate) mod tests {
     #[test]
     fn each_cause_of_a_failure_has_its_word() {
         let cause =
-            |outcome| shown(&Task::from(&TaskView { outcome: Some(outcome), ..sample_task() }))["cause"].clone();
+            |outcome| shown(&Task::new(&TaskView { outcome: Some(outcome), ..sample_task() }, None))["cause"].clone();
         assert_eq!(cause(Outcome::Signalled(9)), "signal");
         assert_eq!(cause(Outcome::TimedOut(Millis(1), LimitSource::Dispatcher)), "timeout");
         assert_eq!(cause(Outcome::OutOfMemory), "oom");

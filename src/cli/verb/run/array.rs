@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use super::super::bring::{Bringer, Broken};
+use super::super::items::ItemNames;
 use super::writer::Writer;
 use crate::cli::error::CliError;
 use crate::cli::job_log::JobLog;
 use crate::cli::output::meter::Meter;
-use crate::cli::output::say;
+use crate::cli::output::{item, say};
 use crate::cli::session::Session;
 use crate::client::{Attacher, Client, ClientError};
 use crate::model::requests::TaskFilter;
@@ -44,12 +45,12 @@ pub(super) async fn until_the_end(
     session: &mut Session,
     job: JobId,
     mut by: Option<Attacher>,
-    numbers: Items,
+    (numbers, tags): (Items, Option<Items>),
     bringer: Option<&mut Bringer>,
     log: Option<&mut JobLog>,
     printing: Printing,
 ) -> Result<(JobView, u64), CliError> {
-    let output = Output { writer: Writer::start(printing.tag)?, next: printing.keep_order.then_some(0) };
+    let output = Output { writer: Writer::start(tags)?, next: printing.keep_order.then_some(0) };
     let quiet = printing.quiet;
     let mut array = Array { bringer, log, output: Some(output), ..Array::new(job, numbers) };
     let mut meter = Meter::beside(quiet);
@@ -205,7 +206,7 @@ impl<'a> Array<'a> {
             log.add(&fresh);
         }
         for task in fresh {
-            self.name_failure(task);
+            self.name_failure(client, task).await?;
             if let Some(position) = self.numbers.position_of(task.task.index) {
                 self.seen.insert(position);
             }
@@ -247,7 +248,7 @@ impl<'a> Array<'a> {
         // The output of a single task comes without its name.
         let Some(mut task) = wrote.first().copied() else { return Ok(()) };
         let of = Selector::These(wrote.into_iter().map(Part::Task).collect());
-        let mut stream = client.logs(of, false).await?;
+        let mut stream = client.logs(of, false, None).await?;
         while let Some(frame) = stream.next().await? {
             match frame {
                 DataFrame::TaskBegins(next) => {
@@ -266,16 +267,18 @@ impl<'a> Array<'a> {
         writer.over(task).await.map_err(Broken::Ours)
     }
 
-    fn name_failure(&mut self, task: &TaskView) {
+    async fn name_failure(&mut self, client: &Client, task: &TaskView) -> Result<(), Broken> {
         // Without output it is the job as a whole that is told about.
         if self.output.is_none() {
-            return;
+            return Ok(());
         }
-        let Some(outcome) = task.outcome.as_ref().filter(|_| task.state == TaskState::Failed) else { return };
+        let Some(outcome) = task.outcome.as_ref().filter(|_| task.state == TaskState::Failed) else { return Ok(()) };
         self.named += 1;
         if self.named <= NAMED {
-            say::error(&format!("task {} {outcome}", task.task), None);
+            let item = ItemNames::default().of(client, task.task).await?;
+            say::error(&format!("task {} {outcome}", item::named(task.task, item.as_ref())), None);
         }
+        Ok(())
     }
 }
 

@@ -82,6 +82,7 @@ impl Run<'_> {
         let (source, name) = Source::open(&plan)?;
         let mut followed = Followed::of(spec, Input::joining(source, name), false);
         followed.takes_over = true;
+        followed.tags = self.printing.tag.then(|| spec.items.clone());
         self.follow(view.job, followed, interrupts).await
     }
 

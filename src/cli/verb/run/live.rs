@@ -17,7 +17,7 @@ use crate::client::{Attacher, Attachment, ClientError, OutputReceiver, StdinSend
 use crate::model::limits::DATA_FRAME;
 use crate::model::outcome::Unrepeatable;
 use crate::model::requests::ReceivedOutput;
-use crate::model::{AttemptNo, TaskId};
+use crate::model::{AttemptNo, Items, TaskId};
 use crate::wire::{DataFrame, OutputStream};
 
 /// Words from the receiving to the sending half; both windows together are worth fewer.
@@ -60,8 +60,8 @@ pub(super) struct Live<'a> {
     by: Attacher,
     input: Input,
     output: Output,
-    /// Whether each line gets the task's id before it.
-    tag: bool,
+    /// With `--tag`: what the job ranges over.
+    tags: Option<Items>,
 }
 
 impl<'a> Live<'a> {
@@ -72,15 +72,15 @@ impl<'a> Live<'a> {
         by: Attacher,
         input: Input,
         bound: u64,
-        tag: bool,
+        tags: Option<Items>,
     ) -> Self {
-        Self { session, task, by, input, output: Output::new(task, bound), tag }
+        Self { session, task, by, input, output: Output::new(task, bound), tags }
     }
 
     /// Passes everything on until the task has ended and all its output is written; says how many bytes of it were
     /// lost on the way.
     pub(super) async fn until_the_end(mut self) -> Result<u64, CliError> {
-        let mut writer = Writer::start(self.tag)?;
+        let mut writer = Writer::start(self.tags.take())?;
         loop {
             match self.one_stream(&mut writer).await {
                 Ok(()) => {

@@ -142,6 +142,8 @@ struct Followed {
     held: u64,
     /// Which tasks there are.
     numbers: Items,
+    /// What they are about, for `--tag`.
+    tags: Option<Items>,
     /// What is brought back.
     declared: Option<Declared>,
     /// `--joblog`.
@@ -163,6 +165,7 @@ impl Followed {
             input,
             held: spec.held_output(),
             numbers: array::numbers(&spec.items),
+            tags: None,
             declared: is_brought.then(|| Declared::new(spec.outputs.clone(), spec.items.clone())),
             log: None,
             retry: spec.retry.clone(),
@@ -182,6 +185,7 @@ impl Run<'_> {
         let mut followed = Followed::of(&plan.spec, input, self.is_embedded);
         followed.as_json = plan.json.is_some();
         followed.log = plan.job_log.take();
+        followed.tags = self.printing.tag.then(|| plan.spec.items.clone());
         // Until the job is submitted there is nothing to cancel.
         tokio::select! {
             brought = queue::bring(&mut self.session, &plan.luggage) => brought?,
@@ -216,7 +220,7 @@ impl Run<'_> {
         if !self.is_embedded {
             self.session.goes_on(parting.way_back());
         }
-        let Followed { input, held, numbers, declared, mut log, retry, is_told, as_json, .. } = followed;
+        let Followed { input, held, numbers, tags, declared, mut log, retry, is_told, as_json, .. } = followed;
         let mut meter = FileMeter::new(Moving::Down, self.printing.quiet);
         let mut bringer = declared.map(|declared| Bringer::new(Path::new("."), declared, meter.count()));
         let by = parting.is_client.then(|| self.session.attacher(takes_over));
@@ -225,7 +229,7 @@ impl Run<'_> {
         let shown = async {
             if single {
                 let by = self.session.attacher(takes_over);
-                let live = Live::new(&mut self.session, TaskId::new(job.0, 0), by, input, held, printing.tag);
+                let live = Live::new(&mut self.session, TaskId::new(job.0, 0), by, input, held, tags);
                 let missing = live.until_the_end().await?;
                 let view = one(wait::until_ended(&mut self.session, vec![job]).await?, job)?;
                 // What was cut short may have left half of a file, which must not replace a whole one.
@@ -236,7 +240,7 @@ impl Run<'_> {
                 Ok((view, missing))
             } else {
                 let (bringer, log) = (bringer.as_mut(), log.as_mut());
-                array::until_the_end(&mut self.session, job, by, numbers, bringer, log, printing).await
+                array::until_the_end(&mut self.session, job, by, (numbers, tags), bringer, log, printing).await
             }
         };
         let shown = tokio::select! {

@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::error::CliError;
 use crate::cli::output::raw::RawOutput;
-use crate::cli::output::screen;
 use crate::cli::output::tagged::Tagged;
-use crate::model::TaskId;
+use crate::cli::output::{item, screen};
+use crate::model::{Items, TaskId};
 use crate::wire::OutputStream;
 
 /// Frames between the stream and the thread: so that both can work at the same time.
@@ -35,32 +35,35 @@ enum Piece {
 }
 
 impl Writer {
-    /// Starts the thread; with `tag` each line gets its task's id before it.
-    pub(super) fn start(tag: bool) -> Result<Self, CliError> {
+    /// Starts the thread; with `--tag` each line gets its task's id and item before it, of a job over `tag`.
+    pub(super) fn start(tag: Option<Items>) -> Result<Self, CliError> {
         let (pieces, mut queue) = mpsc::channel::<Piece>(QUEUED);
         let (end, ended) = oneshot::channel();
         let work = move || {
             let mut out = RawOutput::new();
-            let mut tagged = tag.then(Tagged::default);
+            let mut tagged = tag.map(|items| (Tagged::default(), items));
             let mut result = Ok(());
             while let Some(piece) = queue.blocking_recv() {
                 result = match (piece, &mut tagged) {
                     (Piece::Output(_, stream, bytes), None) => out.write(stream, &bytes),
-                    (Piece::Output(task, stream, bytes), Some(tagged)) => {
-                        out.write(stream, &tagged.lines(task, stream, &bytes))
+                    (Piece::Output(task, stream, bytes), Some((tagged, items))) => {
+                        let tag = item::tag(task, item::of_task(items, task).as_ref());
+                        out.write(stream, &tagged.lines(task, stream, &tag, &bytes))
                     }
                     (Piece::Over(_), None) => {
                         screen::line_is_left();
                         Ok(())
                     }
-                    (Piece::Over(task), Some(tagged)) => tagged.end_of(task, |stream, bytes| out.write(stream, bytes)),
+                    (Piece::Over(task), Some((tagged, _))) => {
+                        tagged.end_of(task, |_, stream, bytes| out.write(stream, bytes))
+                    }
                 };
                 if result.is_err() {
                     break;
                 }
             }
-            if let (Ok(()), Some(tagged)) = (&result, &mut tagged) {
-                result = tagged.end(|stream, bytes| out.write(stream, bytes));
+            if let (Ok(()), Some((tagged, _))) = (&result, &mut tagged) {
+                result = tagged.end(|_, stream, bytes| out.write(stream, bytes));
             }
             // What is still queued is dropped with the queue, which tells the other end.
             drop(queue);
