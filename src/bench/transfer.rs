@@ -136,7 +136,7 @@ impl Bench<'_> {
 
     async fn read_back(&self, job: Option<JobId>, bytes: u64) -> Result<(), BenchError> {
         let Some(job) = job else { return Ok(()) };
-        let mut stream = self.client.logs(Selector::job(job), false).await?;
+        let mut stream = self.client.logs(Selector::job(job), false, None).await?;
         let mut received = 0;
         while let Some(frame) = stream.next().await? {
             if let DataFrame::Output { bytes, .. } = frame {

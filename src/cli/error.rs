@@ -115,6 +115,15 @@ pub(crate) enum CliError {
     /// The items that are left to do cannot be a job.
     #[error("cannot resume")]
     Left(#[source] NumberListError),
+    /// The report of `--json-to` cannot be written.
+    #[error("cannot write the report to {}", path.display())]
+    Report {
+        /// Where it was to go.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The job log cannot be used.
     #[error("{0}")]
     JobLog(#[from] JobLogError),
@@ -317,6 +326,7 @@ impl CliError {
             Self::TooManyItems { .. }
             | Self::Left(_)
             | Self::Files(_)
+            | Self::Report { .. }
             | Self::Manifest(_)
             | Self::Unasked { .. }
             | Self::Unreadable { .. }
@@ -364,6 +374,7 @@ impl CliError {
             | Self::Declined
             | Self::Resumed(_)
             | Self::Files(_)
+            | Self::Report { .. }
             | Self::Manifest(_)
             | Self::Unasked { .. }
             | Self::NoOutput { .. }

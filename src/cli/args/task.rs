@@ -14,9 +14,12 @@ use super::{ConnectArgs, JsonForm};
                   Without a dispatcher the command runs here, in a cluster of one."
 )]
 pub(crate) struct RunArgs {
-    /// Put the task's id before each line of output
+    /// Put the task's id and item before each line of output
     #[arg(long)]
     pub(crate) tag: bool,
+    /// Write what the run came to as JSON to a file, or to an open descriptor by its number
+    #[arg(long, value_name = "FILE|FD")]
+    pub(crate) json_to: Option<OsString>,
     /// How long the job goes on while this command is stopped or cut off: 30s, 10m, 0; `attach` returns to it [default: 1h]
     #[arg(long, value_name = "TIME", help_heading = "When it runs")]
     pub(crate) client_grace: Option<OsString>,

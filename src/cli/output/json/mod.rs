@@ -16,7 +16,7 @@ use serde_json::Number;
 
 pub(crate) use bench::Figure;
 pub(crate) use doctor::{Diagnosis, FindingShown, Lonely};
-pub(crate) use outcome::{Brought, Changed, LogLine, MadeToken, Report};
+pub(crate) use outcome::{Brought, Changed, LogLine, MadeToken};
 #[cfg(test)]
 pub(crate) use peers::tests as peer_tests;
 pub(crate) use peers::{Peer, peer_address};

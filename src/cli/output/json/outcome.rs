@@ -1,10 +1,8 @@
-//! What commands that change or fetch something say of it: `cancel`, `retry`, `forget`, `get`, `logs`, `token create`, and
-//! the report of `run --json-to`.
+//! What commands that change or fetch something say of it: `cancel`, `retry`, `forget`, `get`, `logs`, `token create`.
 
 use serde::Serialize;
 
 use super::super::text::rfc3339;
-use super::{Job, Task};
 use crate::model::requests::Changes;
 use crate::model::trust::TokenView;
 
@@ -83,14 +81,4 @@ impl MadeToken {
             expires_at: rfc3339(view.expires_at),
         }
     }
-}
-
-/// What `run` came to.
-#[derive(Debug, Serialize)]
-pub(crate) struct Report<'a> {
-    /// The exit status of `run`.
-    pub(crate) exit_code: u8,
-    /// `null` when nothing was queued.
-    pub(crate) job: Option<Job<'a>>,
-    pub(crate) tasks: Vec<Task<'a>>,
 }

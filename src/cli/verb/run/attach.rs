@@ -39,7 +39,7 @@ pub(in super::super) fn perform(args: &AttachArgs, context: &Context) -> Result<
             signal = interrupts.first() => return Ok(exit::of_signal(signal)),
         };
         let printing = Printing { tag: args.tag, keep_order: false, quiet: context.quiet() };
-        let mut run = Run { session, printing, is_embedded: false, context, is_told: false };
+        let mut run = Run { session, printing, is_embedded: false, context, is_told: false, report: None };
         let ended = run.attach(typed, &mut interrupts).await;
         let _ = tokio::time::timeout(PATIENCE, run.session.close()).await;
         ended.map(Ended::exit_code)

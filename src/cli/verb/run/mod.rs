@@ -11,6 +11,7 @@ mod attach;
 mod input;
 mod live;
 mod parting;
+mod report;
 mod source;
 mod writer;
 
@@ -23,6 +24,7 @@ pub(super) use attach::perform as attach;
 use input::Input;
 use live::Live;
 use parting::Parting;
+use report::Report;
 use source::Source;
 
 use super::bring::{Bringer, Broken, Declared, bytes_of};
@@ -65,6 +67,7 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
     if plan.dry_run {
         return dry_run::perform(plan);
     }
+    let mut report = args.json_to.as_deref().map(Report::open).transpose()?;
     let is_told = unsent::warn_of_script(&plan, "run", context)?;
     if let Some(log) = &mut plan.job_log {
         log.begin()?;
@@ -73,7 +76,7 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
         plan.spec.stdin = StdinSource::Empty;
     }
     let input = Input::new(source, name);
-    context.as_run(plan.spec.items.count(), async {
+    let ended = context.as_run(plan.spec.items.count(), async {
         let mut interrupts = Interrupts::listen().map_err(NodeError::Signals)?;
         let cluster = tokio::select! {
             cluster = Cluster::find(&args.connect, context) => cluster?,
@@ -86,7 +89,7 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
             plan.spec.client_grace = None;
         }
         let printing = Printing { tag: args.tag, keep_order: args.keep_order, quiet: context.quiet() };
-        let mut run = Run { session, printing, is_embedded, context, is_told };
+        let mut run = Run { session, printing, is_embedded, context, is_told, report: report.as_mut() };
         let ended = tokio::select! {
             ended = run.until_its_end(plan, input, &mut interrupts) => ended,
             error = cluster::failed(&mut embedded) => Err(error.into()),
@@ -100,7 +103,11 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
             (None, _) => drop(tokio::time::timeout(PATIENCE, run.session.close()).await),
         }
         ended.map(Ended::exit_code)
-    })
+    });
+    match report.map_or(Ok(()), Report::end) {
+        Err(unwritten) if ended.is_ok() => Err(unwritten),
+        _ => ended,
+    }
 }
 
 /// How a run came to its end.
@@ -128,6 +135,8 @@ struct Run<'a> {
     context: &'a Context,
     /// Whether it was said that its program is a file that stays here.
     is_told: bool,
+    /// `--json-to`.
+    report: Option<&'a mut Report>,
 }
 
 /// What has to be known of a job to be its client.
@@ -267,6 +276,9 @@ impl Run<'_> {
         };
         if as_json {
             say::json(&json::Job::from(&view));
+        }
+        if let Some(report) = &mut self.report {
+            report.write(self.session.client(), job, &view).await?;
         }
         if let Some(log) = log {
             log.end()?;
