@@ -53,7 +53,7 @@ pub(crate) struct Job<'a> {
     cause: Option<Cause>,
     /// Only there when the job was asked for by its id.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    spec: Option<spec::Spec>,
+    spec: Option<Box<spec::Spec>>,
 }
 
 /// The tasks of a job, counted by state.
@@ -84,7 +84,7 @@ impl<'a> From<&'a JobView> for Job<'a> {
             exit_code: view.outcome.as_ref().and_then(exit_code),
             signal: view.outcome.as_ref().and_then(signal),
             cause: view.outcome.as_ref().and_then(Outcome::cause),
-            spec: view.spec.as_ref().map(|sealed| spec::Spec::from(sealed.spec())),
+            spec: view.spec.as_ref().map(|sealed| Box::new(spec::Spec::from(sealed.spec()))),
         }
     }
 }
