@@ -99,12 +99,11 @@ fn output_that_was_shown_is_not_followed_by_that_of_another_attempt() {
     // Killed, and stopped in order with a task that does not end in time.
     for stopped in [false, true] {
         let mut scene = Scene::new();
-        let script = "trap '' TERM; printf '1\\n2\\n3\\n'; touch \"$0/shown\"; sleep 60; sleep 60; echo end";
-        let running = scene.cluster.start(scene.words(&["-q"], script));
-        scene.await_mark("shown");
-        // It is shown before its worker is gone.
-        soon("it was shown", || scene.cluster.json(["show", "1", "--tasks"])[0]["state"] == "running");
-        std::thread::sleep(Duration::from_millis(500));
+        let script = "trap '' TERM; printf '1\\n2\\n3\\n'; sleep 60; sleep 60; echo end";
+        let shown = scene.out.join("stdout");
+        let command = scene.cluster.command(scene.words(&["-q"], script));
+        let running = Started::of(redirected(&command, &format!(">{}", shown.display())));
+        soon("it is shown", || fs::read(&shown).is_ok_and(|shown| shown.len() == 6));
         if stopped {
             scene.worker.signal(Signal::SIGTERM);
         } else {
@@ -112,7 +111,7 @@ fn output_that_was_shown_is_not_followed_by_that_of_another_attempt() {
         }
         let _second = scene.cluster.worker("second");
         let ran = running.finish(LONG);
-        assert_eq!(ran.stdout_text(), "1\n2\n3\n", "{ran:?}");
+        assert_eq!(fs::read_to_string(&shown).expect("text"), "1\n2\n3\n", "{ran:?}");
         ran.says_failure_and_hint(125, "some of its output was already passed on");
     }
 }
@@ -141,6 +140,15 @@ fn what_writes_more_than_is_held_is_shown_once_and_not_retried() {
     assert!(ran.stderr_text().contains("was not retried"), "{ran:?}");
 }
 
+/// `command`, started by a shell that redirects something.
+fn redirected(command: &Command, redirection: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("exec \"$0\" \"$@\" {redirection}"));
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell
+}
+
 /// `command` with this stdin.
 fn with_stdin(mut command: Command, stdin: File) -> std::process::Output {
     command.stdin(stdin).output().expect("octaskly starts")
@@ -154,10 +162,7 @@ fn a_stdin_that_cannot_be_read_is_an_error_and_none_is_none() {
 
     let directory = with_stdin(cat(), File::open("/").expect("a directory"));
     let writing = with_stdin(cat(), File::create(scene.out.join("writing")).expect("a file"));
-    let mut closed = Command::new("sh");
-    closed.args(["-c", "exec \"$0\" \"$@\" <&-"]).arg(cat().get_program()).args(cat().get_args());
-    closed.envs(cat().get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let closed = closed.output().expect("sh starts");
+    let closed = redirected(&cat(), "<&-").output().expect("sh starts");
     for (ended, cause) in [(directory, "directory"), (writing, "Bad file descriptor"), (closed, "Bad file descriptor")]
     {
         let said = text(&ended.stderr);
