@@ -22,7 +22,7 @@ fn marked(id: AttemptId) -> Call {
 
 impl Scene {
     /// A `run` whose first attempt is on worker "a" and shows something.
-    fn shown(&mut self) -> JobId {
+    fn shows_output(&mut self) -> JobId {
         self.worker("a", slots(1));
         let id = self.submit(run());
         self.starts("a", task(id, 0));
@@ -72,7 +72,7 @@ fn a_run_that_has_shown_and_read_nothing_is_repeated() {
 #[test]
 fn the_failure_of_what_was_shown_is_the_tasks_own_though_it_has_retries_left() {
     let mut scene = Scene::new();
-    let id = scene.shown();
+    let id = scene.shows_output();
     scene.ends("a", task(id, 0), exit(7));
     assert_eq!((scene.outcome(task(id, 0)), scene.ended(id)), (Some(exit(7)), Some(TaskState::Failed)));
 }
@@ -80,7 +80,7 @@ fn the_failure_of_what_was_shown_is_the_tasks_own_though_it_has_retries_left() {
 #[test]
 fn what_was_shown_is_still_known_after_a_restart() {
     let mut scene = Scene::new();
-    let id = scene.shown();
+    let id = scene.shows_output();
     scene.dispatcher_restarts();
     scene.worker("b", slots(1));
     scene.pass(secs(130));
@@ -91,7 +91,7 @@ fn what_was_shown_is_still_known_after_a_restart() {
 #[test]
 fn what_is_marked_twice_is_written_once_and_what_is_over_cannot_be_marked() {
     let mut scene = Scene::new();
-    let id = scene.shown();
+    let id = scene.shows_output();
     let records = scene.records.len();
     assert_eq!(scene.answer("admin", marked(first(id))), Reply::Done { affected: 1 });
     assert_eq!(scene.records.len(), records);
@@ -106,7 +106,7 @@ fn what_is_marked_twice_is_written_once_and_what_is_over_cannot_be_marked() {
 fn a_client_marks_only_runs_and_only_its_own() {
     let mut scene = Scene::new();
     scene.client("other", Role::Client);
-    let id = scene.shown();
+    let id = scene.shows_output();
     assert_eq!(scene.failure("other", marked(first(id))), FailureCode::Forbidden);
     scene.worker("b", slots(1));
     let submitted = scene.submit(single());
