@@ -82,6 +82,7 @@ impl Cluster {
                 os: "linux".to_owned(),
                 arch: "x86_64".to_owned(),
                 isolation: Isolation::Basic,
+                place: None,
             };
             cluster.up(LinkId(worker), Intent::Worker(profile), Role::Worker);
             cluster.say(LinkId(worker), WorkerMessage::Holding(Vec::new()));
