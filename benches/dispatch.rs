@@ -81,6 +81,7 @@ impl Bed {
             os: "linux".into(),
             arch: "x86_64".into(),
             isolation: Isolation::Basic,
+            place: None,
         };
         let mut worker = self.join(Alpn::Worker, Intent::Worker(profile)).await;
         worker.send.send(&WorkerMessage::Holding(Vec::new())).await.unwrap();

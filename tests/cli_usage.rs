@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Every command, in the order of the help.
-const VERBS: [&str; 26] = [
+const VERBS: [&str; 27] = [
     "dispatcher",
     "worker",
     "run",

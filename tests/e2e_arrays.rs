@@ -50,7 +50,7 @@ fn a_list_of_numbers_is_one_job_whose_tasks_keep_their_numbers_everywhere() {
     lines.sort_unstable();
     let numbers = [1, 100, 3, 30_000_100, 60_000_100, 7, 8, 9];
     assert_eq!((ran.code, lines), (Some(1), numbers.map(|number| format!("{number} {number}")).to_vec()), "{ran:?}");
-    drop(dispatcher.stop());
+    let _ = dispatcher.stop();
     let _dispatcher = cluster.dispatcher();
     let tasks = cluster.json(["show", "1", "--tasks"]);
     let ids: Vec<&str> = tasks.as_array().expect("tasks").iter().filter_map(|task| task["id"].as_str()).collect();

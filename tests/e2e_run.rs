@@ -216,8 +216,9 @@ fn what_a_killed_embedded_run_left_is_removed_by_later_ones_however_short() {
         if without_lock {
             std::fs::remove_file(home.join("lock")).expect("removed");
         }
-        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
-        std::fs::File::open(home).expect("it is there").set_modified(long_ago).expect("aged");
+        let home_itself = std::fs::File::open(home).expect("it is there");
+        let made = home_itself.metadata().and_then(|metadata| metadata.modified()).expect("a time");
+        home_itself.set_modified(made - Duration::from_secs(3600)).expect("aged");
         let gone = || {
             assert_eq!(cluster.run(["run", "-q", "--", "true"]).code, Some(0));
             left().is_empty()

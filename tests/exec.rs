@@ -220,7 +220,7 @@ async fn each_task_of_an_array_gets_its_own_item() {
 async fn a_worker_runs_no_item_as_code() {
     let mut rig = Rig::new();
     let hostile = "'; touch canary; echo \"$(touch canary)";
-    let mut of = |mut spec: octaskly::model::JobSpec, item: &str| {
+    let of = |mut spec: octaskly::model::JobSpec, item: &str| {
         spec.items = Items::List(vec![item.into()].into());
         spec
     };

@@ -368,7 +368,7 @@ fn tasks_of_a_list_of_numbers_are_listed_found_paged_and_restored_by_their_numbe
     let restored = &desk.restored.jobs[0];
     assert_eq!(restored.submitted.spec.spec().items, Items::Numbers(numbers));
     assert_eq!(restored.failed.iter().collect::<Vec<_>>(), [3, 15, 1_000_001]);
-    let reader = desk.write([Record::JobForgotten { job: JobId(1) }]);
+    let reader = desk.write([Record::JobForgotten { job: JobId(1), by: None, at: Timestamp(9) }]);
     assert_eq!(tasks(&reader, &of("1.3")), []);
 }
 

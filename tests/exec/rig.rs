@@ -149,7 +149,10 @@ impl Rig {
     async fn hear(&mut self) {
         let event = tokio::time::timeout(Duration::from_secs(60), self.events.recv()).await;
         let said = match event.expect("something happens within a minute").expect("the executor lives") {
-            ExecEvent::Started { id, ago } => return drop(self.started.insert(id, ago)),
+            ExecEvent::Started { id, ago } => {
+                self.started.insert(id, ago);
+                return;
+            }
             ExecEvent::Ended { id, ending } => (id, self.ended.insert(id, ending).is_none()),
             ExecEvent::NotStarted { id, unstarted } => (id, self.unstarted.insert(id, unstarted).is_none()),
         };
