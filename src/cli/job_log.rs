@@ -318,3 +318,64 @@ fn quoted(command: &[u8]) -> String {
     let start: String = text.chars().take(QUOTED).collect();
     if start.len() < text.len() { start + "…" } else { start }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::json::tests::sample_task;
+    use crate::model::Items;
+    use crate::model::outcome::Cancellation;
+    use crate::model::spec::CommandLine;
+
+    fn spec() -> JobSpec {
+        let items = Items::Range { first: 1, last: 9, step: 1 };
+        JobSpec { items, ..JobSpec::single(CommandLine::Exec(vec!["echo".into(), "{}".into()])) }
+    }
+
+    fn text(row: Option<Vec<u8>>) -> Option<String> {
+        row.map(|row| String::from_utf8(row).expect("text"))
+    }
+
+    #[test]
+    fn a_row_says_how_the_attempt_went_by_which_its_task_ended() {
+        let mut task = sample_task();
+        let failed = "3\tworker-01\t2.100\t     1.200\t0\t10\t7\t0\techo 3\n";
+        assert_eq!(text(row(&task, &spec())).as_deref(), Some(failed));
+        task.outcome = Some(Outcome::Signalled(9));
+        assert!(text(row(&task, &spec())).is_some_and(|row| row.ends_with("\t0\t9\techo 3\n")));
+        let attempts = std::mem::take(&mut task.attempts);
+        assert_eq!(row(&task, &spec()), None, "it was never run");
+        task.attempts = attempts;
+        (task.state, task.outcome) = (TaskState::Cancelled, Some(Outcome::Cancelled(Cancellation::Interrupted)));
+        assert_eq!(row(&task, &spec()), None, "it is still to be done");
+    }
+
+    #[test]
+    fn rows_of_gnu_parallel_are_read_also_those_of_commands_with_tabs_and_line_ends() {
+        let read = |line: &[u8]| super::read(line).map(|row| (row.task.0, row.succeeded, row.command));
+        let row = b"4\t:\t1796069358.049\t     0.003\t0\t6\t0\t0\techo a\tb\0echo\n";
+        assert_eq!(read(row), Some((4, true, b"echo a\tb\0echo".to_vec())));
+        assert!(read(b"4\th\t1.0\t 0.0\t0\t0\t0\t15\tx\n").is_some_and(|(_, succeeded, _)| !succeeded));
+        assert!(read(b"4\th\t1.0\t 0.0\t0\t0\t-1\t0\tx\n").is_some_and(|(_, succeeded, _)| !succeeded));
+        for bad in
+            ["4\n", "\n", "x\th\t1\t0\t0\t0\t0\t0\tx\n", "-1\th\t1\t0\t0\t0\t0\t0\tx\n", "4\th\t1\t0\t0\t0\t?\t0\tx\n"]
+        {
+            assert!(read(bad.as_bytes()).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_row_of_a_task_decides_and_rows_of_other_tasks_do_not_matter() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        let row = |task: u64, exit: u32| format!("{task}\th\t1.0\t 0.0\t0\t0\t{exit}\t0\techo {task}\n");
+        let rows = [row(1, 0), row(2, 1), row(3, 1), row(3, 0), row(4, 0), row(4, 1), row(77, 0)].concat();
+        std::fs::write(&path, [HEADER, rows.as_bytes()].concat()).expect("written");
+        let left = |earlier| {
+            let left = JobLog::open(&path, spec()).expect("opens").left(earlier).expect("rows");
+            left.iter().map(|position| position + 1).collect::<Vec<_>>()
+        };
+        assert_eq!(left(Earlier::Skipped), [5, 6, 7, 8, 9]);
+        assert_eq!(left(Earlier::FailedRepeated), [2, 4, 5, 6, 7, 8, 9]);
+    }
+}

@@ -31,8 +31,11 @@ pub(super) fn perform(plan: JobPlan) -> Result<ExitCode, CliError> {
     let spec = SealedSpec::seal(JobSpec { after, ..plan.spec });
     let submission =
         Submission { spec, idempotency_key: plan.idempotency_key.unwrap_or_default(), strict: plan.strict };
-    check_submission(&submission).map_err(ClientError::Failed)?;
     let spec = submission.spec.spec();
+    // An empty list is not even submitted.
+    if spec.items.count() > 0 {
+        check_submission(&submission).map_err(ClientError::Failed)?;
+    }
     let indices = (0..spec.items.count()).map(|position| spec.items.index_at(position));
     let mut page = Page::begin();
     match form {
@@ -92,4 +95,25 @@ fn escaped(command: &[u8]) -> String {
 /// Bytes in octal, of three digits each, so that what follows is no part of them.
 fn octal(bytes: &[u8], line: &mut String) {
     line.extend(bytes.iter().map(|byte| format!("\\{byte:03o}")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::spec::CommandLine;
+    use crate::model::{Items, RawString};
+
+    #[test]
+    fn a_command_is_one_line_without_control_characters() {
+        let shown = |command: CommandLine, item: &[u8]| {
+            let items = Items::List(vec![RawString(item.to_vec())].into());
+            String::from_utf8(line(&JobSpec { items, ..JobSpec::single(command) }, TaskIndex(1))).expect("text")
+        };
+        let echo = CommandLine::Exec(vec!["echo".into(), "{}".into()]);
+        assert_eq!(shown(echo.clone(), b"a b"), "echo 'a b'");
+        assert_eq!(shown(echo.clone(), b"caf\xc3\xa9"), "echo 'caf\u{e9}'");
+        assert_eq!(shown(echo.clone(), b"a\nb\\"), r"/bin/sh -c $'echo \'a\nb\\\''");
+        assert_eq!(shown(echo, b"\x1b[2J\xff1"), r"/bin/sh -c $'echo \'\033[2J\3771\''");
+        assert_eq!(shown(CommandLine::Shell("x\n\ty".into()), b""), r"/bin/sh -c $'x\n\ty'");
+    }
 }

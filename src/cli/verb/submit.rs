@@ -31,11 +31,11 @@ pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, 
     let mut plan = resolve::job(&args.task, resolve::Output::Stored, &context.environment)?;
     plan.tell(context.quiet());
     let tasks = plan.spec.items.count();
-    if tasks == 0 {
-        return Ok(ExitCode::SUCCESS);
-    }
     if plan.dry_run {
         return dry_run::perform(plan);
+    }
+    if tasks == 0 {
+        return Ok(ExitCode::SUCCESS);
     }
     let is_told = unsent::warn_of_script(&plan, "submit", context)?;
     let mut log = plan.job_log.take();

@@ -61,13 +61,13 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
     plan.spec.client_grace = Some(resolve::client_grace(args.client_grace.as_deref())?);
     let (source, name) = Source::open(&plan.stdin)?;
     plan.tell(context.quiet());
-    if plan.spec.items.count() == 0 {
-        return Ok(ExitCode::SUCCESS);
-    }
     if plan.dry_run {
         return dry_run::perform(plan);
     }
     let mut report = args.json_to.as_deref().map(Report::open).transpose()?;
+    if plan.spec.items.count() == 0 {
+        return report.map_or(Ok(()), Report::end).map(|()| ExitCode::SUCCESS);
+    }
     let is_told = unsent::warn_of_script(&plan, "run", context)?;
     if let Some(log) = &mut plan.job_log {
         log.begin()?;
