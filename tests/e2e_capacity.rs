@@ -127,6 +127,7 @@ fn the_time_limit_is_told_at_submission_in_show_and_when_it_is_over() {
     let ran = cluster.run(["run", "--time-limit", "1s", "--", "sleep", "600"]);
     assert!(ran.stderr_text().contains("its --time-limit of 1 s") && ran.code == Some(124), "{ran:?}");
     assert!(cluster.ok(["show", "4"]).contains("the dispatcher's --task-timeout"));
+    assert!(limit("1.0").contains("2 s (the dispatcher's --task-timeout)"), "{}", limit("1.0"));
 }
 
 #[test]

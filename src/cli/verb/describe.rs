@@ -54,7 +54,7 @@ fn command(command: &CommandLine) -> String {
 }
 
 /// How long a task may run, and who says so.
-fn time_limit(limit: TimeLimit, task_timeout: Millis) -> String {
+pub(super) fn time_limit(limit: TimeLimit, task_timeout: Millis) -> String {
     match limit {
         TimeLimit::Dispatcher => format!("{task_timeout} (the dispatcher's --task-timeout)"),
         TimeLimit::Unlimited => "none (--time-limit)".to_owned(),

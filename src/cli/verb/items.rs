@@ -6,7 +6,7 @@ use crate::cli::output::item;
 use crate::client::{Client, ClientError};
 use crate::model::requests::JobFilter;
 use crate::model::selector::Selector;
-use crate::model::{JobId, RawString, SealedSpec, TaskId};
+use crate::model::{JobId, JobSpec, RawString, SealedSpec, TaskId};
 
 /// Looks items up.
 #[derive(Debug, Default)]
@@ -20,12 +20,20 @@ impl ItemNames {
     /// # Errors
     /// When the link breaks.
     pub(super) async fn of(&mut self, client: &Client, task: TaskId) -> Result<Option<RawString>, ClientError> {
-        if self.latest.as_ref().is_none_or(|(job, _)| *job != task.job) {
-            let filter = JobFilter { only: Some(Selector::job(task.job)), limit: 1, ..JobFilter::default() };
+        let spec = self.spec(client, task.job).await?;
+        Ok(spec.and_then(|spec| item::of_task(&spec.items, task)))
+    }
+
+    /// What a job was submitted as; `None` for one that was forgotten.
+    ///
+    /// # Errors
+    /// When the link breaks.
+    pub(super) async fn spec(&mut self, client: &Client, job: JobId) -> Result<Option<&JobSpec>, ClientError> {
+        if self.latest.as_ref().is_none_or(|(latest, _)| *latest != job) {
+            let filter = JobFilter { only: Some(Selector::job(job)), limit: 1, ..JobFilter::default() };
             let spec = client.jobs(filter).await?.into_iter().next().and_then(|job| job.spec);
-            self.latest = Some((task.job, spec));
+            self.latest = Some((job, spec));
         }
-        let spec = self.latest.as_ref().and_then(|(_, spec)| spec.as_ref());
-        Ok(spec.and_then(|spec| item::of_task(&spec.spec().items, task)))
+        Ok(self.latest.as_ref().and_then(|(_, spec)| spec.as_ref()).map(SealedSpec::spec))
     }
 }

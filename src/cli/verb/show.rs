@@ -17,7 +17,7 @@ use crate::model::limits::MAX_ROWS;
 use crate::model::requests::{JobFilter, TaskFilter};
 use crate::model::selector::Selector;
 use crate::model::views::{AttemptView, JobView, TaskView};
-use crate::model::{Millis, Outcome, RawString, TaskState, Timestamp};
+use crate::model::{JobSpec, Millis, Outcome, TaskState, Timestamp};
 use crate::node::Clock;
 
 /// Prints what was selected: jobs with their specs, tasks with their attempts, or (`--tasks`) tasks as rows.
@@ -180,8 +180,8 @@ async fn in_full(client: &Client, page: &mut Page, jobs: &[JobView], tasks: &[Ta
         if std::mem::replace(&mut apart, true) {
             page.line("")?;
         }
-        let item = names.of(client, task.task).await?;
-        for line in task_lines(task, item.as_ref(), now) {
+        let spec = names.spec(client, task.task.job).await?;
+        for line in task_lines(task, spec, now, client.welcome().task_timeout) {
             page.line(line)?;
         }
         attempt_lines(page, task)?;
@@ -219,10 +219,10 @@ fn job_lines(job: &JobView, now: Timestamp, task_timeout: Millis) -> Vec<String>
     lines
 }
 
-fn task_lines(task: &TaskView, item: Option<&RawString>, now: Timestamp) -> Vec<String> {
+fn task_lines(task: &TaskView, spec: Option<&JobSpec>, now: Timestamp, task_timeout: Millis) -> Vec<String> {
     let mut lines = vec![format!("task {}", task.task)];
     let mut field = |name: &str, value: String| lines.push(format!("  {name:<10}  {}", text::one_line(&value)));
-    if let Some(item) = item {
+    if let Some(item) = spec.and_then(|spec| item::of_task(&spec.items, task.task)) {
         field("item", item.to_string());
     }
     field("state", task.state.to_string());
@@ -230,7 +230,11 @@ fn task_lines(task: &TaskView, item: Option<&RawString>, now: Timestamp) -> Vec<
         field("result", result(Some(outcome)));
     }
     let counts = &task.counts;
-    field("tries", format!("{}, {} failed, {} lost", counts.attempts, counts.failures, counts.lost));
+    // Those that were given back unstarted have a number and are none.
+    field("tries", format!("{}, {} failed, {} lost", task.attempts.len(), counts.failures, counts.lost));
+    if let Some(spec) = spec {
+        field("time limit", describe::time_limit(spec.time_limit, task_timeout));
+    }
     if let Some(at) = task.not_before {
         field("not before", text::rfc3339(at));
     }
