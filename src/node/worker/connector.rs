@@ -66,6 +66,8 @@ pub(super) struct Connector {
     pub(super) told: Option<String>,
     /// Since the last link it was said that another dispatcher answers.
     pub(super) told_of_another: bool,
+    /// Since when another process with this worker's key is said to be connected.
+    pub(super) in_use_since: Option<Instant>,
 }
 
 /// How long to wait before the next try.
@@ -195,9 +197,15 @@ impl Connector {
             DialError::Refused(refusal) if refusal.code == RefusalCode::NameTaken && !let_in => {
                 Err(NodeError::Refused(refusal))
             }
-            // A copy of a key folder has to be told, and by whom; one that only looks so waits.
+            // Whoever starts a copy of a key folder has to hear of it. A process whose predecessor was killed a moment
+            // ago only looks like one, and until that is silent for long enough.
             DialError::Refused(refusal) if refusal.code == RefusalCode::KeyInUse && !let_in => {
-                Err(self.key_in_use(refusal))
+                let since = *self.in_use_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > SUSPECT_AFTER.as_duration() {
+                    return Err(self.key_in_use(refusal));
+                }
+                self.tell(&refused_for_now(&refusal));
+                Ok(REFUSED_PAUSE)
             }
             DialError::Refused(refusal) if refusal.code == RefusalCode::KeyInUse => {
                 let error = self.key_in_use(refusal);

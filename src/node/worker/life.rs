@@ -116,6 +116,7 @@ impl Setup {
             pauses: Pauses::new(),
             told: None,
             told_of_another: false,
+            in_use_since: None,
         };
         let connector = tokio::spawn(connector.run());
         let parts = Parts { guard, executor, instance, events, live, files: files_in, leave, connector, mesh };
