@@ -110,13 +110,13 @@ fn output_is_kept_in_order_and_printed_as_early_as_that_allows() {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let mut line = || lines.next().map(|line| line.expect("text"));
-    assert_eq!(line().as_deref(), Some("1.1\ta"));
-    assert_eq!(line().as_deref(), Some("1.2\tb"));
-    assert_eq!(line().as_deref(), Some("1.2\thalf"));
+    assert_eq!(line().as_deref(), Some("1.1 a\ta"));
+    assert_eq!(line().as_deref(), Some("1.2 b\tb"));
+    assert_eq!(line().as_deref(), Some("1.2 b\thalf"));
     soon("the fourth has ended", || cluster.json(["show", "1.4"])[0]["state"] == "succeeded");
     fs::write(cluster.scratch().join("go"), "").expect("written");
-    assert_eq!(line().as_deref(), Some("1.3\tc"));
-    assert_eq!(line().as_deref(), Some("1.4\td"));
+    assert_eq!(line().as_deref(), Some("1.3 c\tc"));
+    assert_eq!(line().as_deref(), Some("1.4 d\td"));
     assert_eq!((line(), child.wait().expect("it ends").code()), (None, Some(1)));
 }
 

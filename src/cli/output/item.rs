@@ -16,12 +16,18 @@ pub(crate) fn of_task(items: &Items, task: TaskId) -> Option<RawString> {
 
 /// A task with its item, for a sentence: `5.3 (c.log)`.
 pub(crate) fn named(task: TaskId, item: Option<&RawString>) -> String {
-    item.map_or_else(|| task.to_string(), |item| format!("{task} ({})", cut(&item.to_string(), SHOWN)))
+    telling(task, item).map_or_else(|| task.to_string(), |item| format!("{task} ({item})"))
 }
 
 /// What `--tag` puts before each line of a task: `5.3 c.log` and a tab.
 pub(crate) fn tag(task: TaskId, item: Option<&RawString>) -> String {
-    item.map_or_else(|| format!("{task}\t"), |item| format!("{task} {}\t", cut(&item.to_string(), SHOWN)))
+    telling(task, item).map_or_else(|| format!("{task}\t"), |item| format!("{task} {item}\t"))
+}
+
+/// An item that says more than the number of its task, as that of `--array 1-9` does not.
+fn telling(task: TaskId, item: Option<&RawString>) -> Option<String> {
+    let item = item.map(RawString::to_string).filter(|item| *item != task.index.0.to_string());
+    item.map(|item| cut(&item, SHOWN))
 }
 
 /// An item in a column of a table.
@@ -55,6 +61,7 @@ mod tests {
     fn a_single_task_has_no_item() {
         assert_eq!(of_task(&Items::Single, TaskId::new(1, 0)), None);
         assert_eq!(tag(TaskId::new(1, 0), None), "1.0\t");
+        assert_eq!(tag(TaskId::new(1, 7), Some(&"7".into())), "1.7\t", "its id says it");
         let list = Items::List(ItemList::from_iter(["a", "b"].map(RawString::from)));
         assert_eq!(of_task(&list, TaskId::new(1, 2)), Some("b".into()));
     }
