@@ -19,9 +19,11 @@ pub(super) fn perform(args: &CancelArgs, context: &Context) -> Result<ExitCode, 
         let selector = last::meant(session.client(), typed).await?;
         let unfinished = vec![TaskState::Waiting, TaskState::Ready, TaskState::Running];
         changes::confirm(session.client(), &selector, "Cancel", unfinished, |_| true).await?;
+        let (own, named) =
+            ("nothing to cancel: all your own jobs have ended", "nothing to cancel: all of it has ended");
+        let nothing = changes::nothing(&session, &selector, own, named);
         let changed = session.client().cancel(selector, Cancellation::requested(reason)).await?;
-        let nothing = "nothing to cancel: all of it has ended";
-        changes::tell(&session, args.json.json, &changed, "task", nothing, |tasks| format!("cancelled {tasks}"))?;
+        changes::tell(&session, args.json.json, &changed, "task", &nothing, |tasks| format!("cancelled {tasks}"))?;
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })

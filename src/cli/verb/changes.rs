@@ -122,6 +122,16 @@ pub(super) fn tell(
     Ok(())
 }
 
+/// What is said when there was nothing to do: `named` of what was named, `own` of `all`, which does not mean the jobs of
+/// other owners.
+pub(super) fn nothing(session: &Session, of: &Selector, own: &str, named: &str) -> String {
+    match (of, session.client().welcome().role) {
+        (Selector::All, Role::Admin) => format!("{own}; --everyone means those of every owner"),
+        (Selector::All, _) => own.to_owned(),
+        _ => named.to_owned(),
+    }
+}
+
 /// Some of a list, and how many more there are.
 fn listed(all: impl Iterator<Item = String>) -> String {
     let all: Vec<String> = all.collect();

@@ -16,8 +16,10 @@ pub(super) fn perform(args: &ForgetArgs, context: &Context) -> Result<ExitCode, 
         let selector = last::meant(session.client(), typed).await?;
         let ended = vec![TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
         changes::confirm(session.client(), &selector, "Forget", ended, |_| true).await?;
+        let nothing =
+            changes::nothing(&session, &selector, "forgot 0 jobs: none of your own has ended", "forgot 0 jobs");
         let changed = session.client().forget(selector).await?;
-        changes::tell(&session, args.json.json, &changed, "job", "forgot 0 jobs", |jobs| format!("forgot {jobs}"))?;
+        changes::tell(&session, args.json.json, &changed, "job", &nothing, |jobs| format!("forgot {jobs}"))?;
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })

@@ -21,6 +21,9 @@ pub(super) fn perform(args: &RetryArgs, context: &Context) -> Result<ExitCode, C
         let selector = last::meant(session.client(), typed).await?;
         let to_do = |job: &JobView| job.tasks.failed > 0 || (job.tasks.cancelled > 0 && !args.failed);
         changes::confirm(session.client(), &selector, "Retry tasks of", Vec::new(), to_do).await?;
+        let (own, named) =
+            ("nothing to retry: none of your own jobs has failed", "nothing to retry: none of it has failed");
+        let nothing = changes::nothing(&session, &selector, own, named);
         let changed = session.client().retry(selector.clone(), args.failed).await?;
         if changed.affected > 0
             // What was asked for is done: that this cannot be told is no failure of it.
@@ -29,8 +32,7 @@ pub(super) fn perform(args: &RetryArgs, context: &Context) -> Result<ExitCode, C
             let hint = "it waits for a worker that can (`octaskly worker` starts one)";
             say::warning(context.quiet(), &stuck, Some(hint));
         }
-        let nothing = "nothing to retry: none of it has failed";
-        changes::tell(&session, args.json.json, &changed, "task", nothing, |tasks| format!("queued {tasks} again"))?;
+        changes::tell(&session, args.json.json, &changed, "task", &nothing, |tasks| format!("queued {tasks} again"))?;
         session.close().await;
         Ok(ExitCode::SUCCESS)
     })

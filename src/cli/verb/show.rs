@@ -211,7 +211,8 @@ fn job_lines(job: &JobView, now: Timestamp, task_timeout: Millis) -> Vec<String>
     // The result of a single task says it already.
     if let (None, Some(why)) = (&job.outcome, &job.cancelling) {
         let what = Outcome::Cancelled(why.clone()).to_string();
-        field("cancelled", what.strip_prefix("was cancelled ").unwrap_or(&what).to_owned());
+        let what = what.trim_start_matches("was ").trim_start_matches("cancelled").trim_start_matches([':', ' ']);
+        field("cancelled", what.to_owned());
     }
     if let Some(act) = &job.retried {
         field("retried", format!("by {}, {}", act.by.name, instant(act.at, now)));
