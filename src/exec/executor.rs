@@ -66,6 +66,8 @@ pub(super) struct Shared {
     pub(super) null: OwnedFd,
     /// Until when exclusive attempts may run; over before there was one.
     lease: watch::Sender<TaskLease>,
+    /// Counts shortages: with each of them shims without a task end, which hold what a task may need.
+    pub(super) shortages: watch::Sender<u64>,
     /// Raised by `shutdown`: kill, do not wait for clients, take nothing new.
     pub(super) closing: watch::Sender<bool>,
     events: mpsc::Sender<ExecEvent>,
@@ -158,6 +160,7 @@ impl Executor {
             oom: OomKills::watch(config.oom_counter.as_deref()),
             null,
             lease: watch::Sender::new(TaskLease { terminate_at_us: 0, kill_at_us: 0 }),
+            shortages: watch::Sender::new(0),
             closing: watch::Sender::new(false),
             events,
             runtime: Handle::current(),
@@ -357,6 +360,9 @@ impl Shared {
     /// Reports that `attempt` was not started, through no fault of its own.
     pub(super) async fn not_started(&self, attempt: &Attempt, unstarted: Unstarted) {
         self.let_go(attempt, false);
+        if let Obstacle::Shortage(_) = unstarted.obstacle {
+            self.shortages.send_modify(|count| *count += 1);
+        }
         self.tell(ExecEvent::NotStarted { id: attempt.id(), unstarted }).await;
     }
 

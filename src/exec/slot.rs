@@ -42,6 +42,7 @@ pub(super) struct Slot {
     door: mpsc::Sender<Box<Attempt>>,
     attempts: mpsc::Receiver<Box<Attempt>>,
     closing: watch::Receiver<bool>,
+    shortages: watch::Receiver<u64>,
     /// News of the lease of what runs, when it has one.
     lease: Option<watch::Receiver<TaskLease>>,
     /// Where output is read to; one for all attempts.
@@ -61,7 +62,7 @@ impl Slot {
         attempts: mpsc::Receiver<Box<Attempt>>,
     ) -> io::Result<Self> {
         let shim = ShimProcess::start(&shared.config)?;
-        let closing = shared.closing.subscribe();
+        let (closing, shortages) = (shared.closing.subscribe(), shared.shortages.subscribe());
         Ok(Self {
             shared: Arc::clone(shared),
             number,
@@ -69,6 +70,7 @@ impl Slot {
             door,
             attempts,
             closing,
+            shortages,
             lease: None,
             buffer: None,
             scratch: None,
@@ -77,13 +79,15 @@ impl Slot {
     }
 }
 
-/// Runs what is handed in until the executor closes or the shim dies.
+/// Runs what is handed in until the executor closes, finds itself short of something, or the shim dies.
 pub(super) async fn serve(mut slot: Slot) {
     loop {
         let mut attempt = tokio::select! {
             biased;
             Some(attempt) = slot.attempts.recv() => attempt,
             () = raised(&mut slot.closing) => break,
+            // The sender lives as long as the executor.
+            Ok(()) = slot.shortages.changed() => break,
             // Without a task it has nothing to say: it was killed.
             _ = slot.shim.next_fact() => {
                 slot.shim.destroy().await;

@@ -137,11 +137,11 @@ impl JobSpec {
     }
 
     /// Whether a worker may hand its tasks to another: those that may wait, unless only the dispatcher knows what
-    /// an input is.
+    /// an input is, or which workers have the directory that they run in.
     #[must_use]
     pub fn may_be_handed_over(&self) -> bool {
         let asks = |input: &super::files::InputSpec| matches!(input.source, super::files::InputSource::Output { .. });
-        self.may_wait_on_worker() && !self.inputs.iter().any(asks)
+        self.may_wait_on_worker() && self.workdir == Workdir::Fresh && !self.inputs.iter().any(asks)
     }
 
     /// Bytes of each attempt's output that the client of a `run` holds until the attempt has finished, so that a

@@ -60,7 +60,7 @@ impl WorkerEngine {
     /// attempt that it knows to be over, never for one that came later.
     fn start_what_fits(&mut self, now: Timestamp) {
         let mut after: Bound<Place> = Bound::Unbounded;
-        while self.room.has_slot() && !self.is_stopping() && !self.is_short() {
+        while self.room.has_slot() && !self.is_stopping() && self.may_start_more() {
             let Some(place) = self.queue.range((after, Bound::Unbounded)).next().copied() else { break };
             if self.may_start(now, place.1) {
                 self.queue.remove(&place);

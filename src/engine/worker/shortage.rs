@@ -4,7 +4,7 @@
 //! peers can run it elsewhere. An attempt that could not be started goes back and is counted as nothing. Absent: what a
 //! shortage is (the executor notices it).
 
-use super::held::Phase;
+use super::held::{Held, Phase};
 use super::{ExecOrder, WorkerEngine, WorkerNotice};
 use crate::model::messages::{FencedAttempt, RefusedAttempt};
 use crate::model::obstacle::{Obstacle, Shortage};
@@ -27,7 +27,7 @@ pub(super) enum Supply {
     Enough,
     /// It could not, and tries again at `until`.
     Short { shortage: Shortage, until: Timestamp, wait: Millis },
-    /// It tries again.
+    /// It tries again, one attempt at a time.
     Trying { shortage: Shortage, calm_at: Timestamp, wait: Millis },
 }
 
@@ -54,6 +54,19 @@ impl WorkerEngine {
     /// Whether nothing can be started here at the moment.
     pub(super) fn is_short(&self) -> bool {
         self.supply.shortage().is_some()
+    }
+
+    /// Whether another attempt may be started now. After a shortage one at a time: so that each finds what the ones before
+    /// it have left, and one that finds nothing is alone in that.
+    pub(super) fn may_start_more(&self) -> bool {
+        match self.supply {
+            Supply::Enough => true,
+            Supply::Short { .. } => false,
+            Supply::Trying { .. } => {
+                let is_starting = |held: &Held| held.executing().is_some_and(|it| it.started_at.is_none());
+                !self.attempts.values().any(is_starting)
+            }
+        }
     }
 
     /// The executor has not started `id`.

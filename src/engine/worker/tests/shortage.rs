@@ -42,6 +42,21 @@ fn a_worker_without_resources_gives_back_what_it_cannot_start_and_takes_nothing_
 }
 
 #[test]
+fn after_a_shortage_attempts_are_started_one_at_a_time() {
+    let mut bench = connected(4);
+    _ = bench.learn(spec());
+    _ = bench.assign(1, 1);
+    _ = bench.not_started(1, DISK);
+    _ = bench.pass(Millis::from_secs(1));
+    let started: Vec<u64> = (2..=4).flat_map(|index| starts(&bench.assign(index, index))).collect();
+    assert_eq!(started, [2]);
+    assert_eq!(starts(&bench.started(2)), [3]);
+    let effects = bench.not_started(3, DISK);
+    let back = vec![named(3, 3), named(4, 4)];
+    assert_eq!(effects.messages, [WorkerMessage::Short(Some(Shortage::Disk)), WorkerMessage::Returned(back)]);
+}
+
+#[test]
 fn several_starts_that_fail_at_once_are_one_shortage() {
     let mut bench = laden(2);
     _ = bench.not_started(1, DISK);
