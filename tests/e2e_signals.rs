@@ -250,9 +250,10 @@ fn a_run_that_waits_says_after_a_second_for_what() {
         soon("it is queued", || cluster.json(["list"]).as_array().is_some_and(|jobs| jobs.len() > before));
         node
     };
-    let (mut quiet, mut waiting, mut after) = (run(&["-q"]), run(&[]), run(&["--after-any", "1"]));
-    waiting.says("note: job 3 waits for a worker: worker-a cannot take it now (slots: 4 of 4 taken)");
-    waiting.says("`octaskly explain 3` says more");
+    // In this order: whoever comes later waits for its turn.
+    let (mut waiting, mut quiet, mut after) = (run(&[]), run(&["-q"]), run(&["--after-any", "1"]));
+    waiting.says("note: job 2 waits for a worker: worker-a cannot take it now (slots: 4 of 4 taken)");
+    waiting.says("`octaskly explain 2` says more");
     after.says("note: job 4 waits for job 1 to end");
     assert_eq!(quiet.log(), "");
     std::fs::write(&gate, "").expect("a file");
