@@ -96,6 +96,22 @@ fn stdin_goes_on_behind_what_the_client_before_has_sent_and_an_empty_one_does_no
 }
 
 #[test]
+fn a_terminal_that_closes_does_not_end_the_stdin_of_its_task() {
+    let (cluster, _dispatcher, _worker) = Cluster::with_a_worker();
+    let terminal = nix::pty::openpty(None, None).expect("a terminal");
+    let mut command = cluster.command(["run", "--", "sh", "-c", "echo begun; cat; echo ended"]);
+    command.stdin(terminal.slave).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut run = command.spawn().expect("it starts");
+    drop(command);
+    run.stdout.as_mut().expect("a pipe").read_exact(&mut [0; 6]).expect("output");
+    drop(terminal.master);
+    signal(&run, Signal::SIGHUP);
+    assert_eq!(run.wait().expect("it ends").code(), Some(129));
+    let ran = cluster.start_with_input(["attach", "1"], b"two\n".to_vec()).finish(SOON);
+    assert!(ran.code == Some(0) && ran.stdout_text().ends_with("two\nended\n"), "{ran:?}");
+}
+
+#[test]
 fn an_array_is_shown_by_attach_as_by_its_run_and_outputs_come_back() {
     let (cluster, _dispatcher, _worker) = Cluster::with_a_worker();
     let gate = cluster.scratch().join("gate");

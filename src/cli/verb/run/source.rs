@@ -106,7 +106,17 @@ impl Source {
                 (&**file).seek(SeekFrom::Start(*start))?;
                 copy(file, sender)
             }
-            Self::Stream(file) => copy(file, sender),
+            Self::Stream(file) => {
+                let is_terminal = file.is_terminal();
+                let read = copy(file, sender);
+                if is_terminal && !file.is_terminal() {
+                    // It was closed, which is no end of what its user has to say: another client may go on.
+                    loop {
+                        std::thread::park();
+                    }
+                }
+                read
+            }
             Self::Fifo(path) => copy(&File::open(path)?, sender),
         }
     }
