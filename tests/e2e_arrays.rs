@@ -318,19 +318,25 @@ fn a_killed_client_leaves_the_rows_of_what_had_ended_and_locks_nobody_out() {
     let (cluster, _dispatcher, _worker) = Cluster::with_a_worker();
     let log = cluster.scratch().join("log");
     let here = cluster.scratch().display().to_string();
-    let script = "[ {#} -ne 1 ] || until [ -e go ]; do sleep 0.01; done";
-    let line = ["run", "--client-grace", "0", "-k", "--joblog", "log", "--cwd", &here];
-    let items = [script, ":::", "a", "b", "c"];
+    let script = "case {} in a|d) until [ -e go ]; do sleep 0.01; done;; esac; echo {} >>done";
+    let line = ["run", "-j2", "-k", "--joblog", "log", "--cwd", &here];
+    let items = [script, ":::", "a", "b", "c", "d", "e"];
     let first = cluster.start([&line[..], &items].concat());
     soon("two rows are there", || log.exists() && fs::read_to_string(&log).is_ok_and(|text| text.lines().count() == 3));
     cluster.run([&line[..], &["--resume"], &items].concat()).says_failure(2, "is in use");
     first.signal(Signal::SIGKILL);
     assert_eq!(first.finish(harness::SOON).code, None);
     assert_eq!(ends(&log), [(2, "0/0".to_owned()), (3, "0/0".to_owned())]);
+    let resumed = cluster.start([&line[..], &["--resume"], &items].concat());
+    soon("what the killed client left has ended", || cluster.job_state("1").as_deref() == Some("cancelled"));
     fs::write(cluster.scratch().join("go"), "").expect("written");
-    let ran = cluster.run([&line[..], &["--resume"], &items].concat());
+    let ran = resumed.finish(harness::SOON);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert_eq!(ends(&log).iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(ends(&log).iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    let done = fs::read_to_string(cluster.scratch().join("done")).expect("the file");
+    let mut done: Vec<&str> = done.lines().collect();
+    done.sort_unstable();
+    assert_eq!(done, ["a", "b", "c", "d", "e"], "each was done once");
 }
 
 #[test]

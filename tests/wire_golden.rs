@@ -722,6 +722,7 @@ fn full_spec() -> JobSpec {
         stdin: StdinSource::Inline("input".into()),
         output: OutputMode::Attached,
         client_grace: Some(Millis(3_600_000)),
+        job_log: None,
         retry: RetryPolicy { limit: Some(2), ..RetryPolicy::default() },
         max_concurrent: Some(8),
         max_fails: Some(3),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::output::say;
 use crate::exec;
 use crate::model::views::TaskView;
-use crate::model::{IntervalSet, JobSpec, Outcome, TaskIndex, TaskState};
+use crate::model::{IntervalSet, JobSpec, Outcome, RawString, TaskIndex, TaskState};
 
 /// The first line.
 const HEADER: &[u8] = b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
@@ -106,6 +106,8 @@ pub(crate) struct JobLog {
     is_stream: bool,
     /// Where its last whole row ends.
     end: u64,
+    /// Rows of an earlier command may be there.
+    is_resumed: bool,
     /// Positions of tasks whose last row is that of a failure.
     failed: IntervalSet,
     /// What fills the commands of its rows in.
@@ -124,6 +126,7 @@ impl JobLog {
             file: None,
             is_stream,
             end: 0,
+            is_resumed: false,
             failed: IntervalSet::new(),
             spec,
             failure: None,
@@ -151,6 +154,7 @@ impl JobLog {
 
     /// The positions of the tasks that are left to do.
     pub(crate) fn left(&mut self, earlier: Earlier) -> Result<IntervalSet, JobLogError> {
+        self.is_resumed = earlier != Earlier::Refused;
         let items = &self.spec.items;
         let mut left = items.positions();
         let Some(file) = self.file.as_ref().filter(|_| !self.is_stream) else { return Ok(left) };
@@ -184,8 +188,14 @@ impl JobLog {
         self.failed.len()
     }
 
-    /// Makes the file ready for rows: it exists, it begins with the header, and no row is cut short.
-    pub(crate) fn begin(&mut self) -> Result<(), JobLogError> {
+    /// Whether an earlier command may have written to it, and may have left a job.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.is_resumed && !self.is_stream
+    }
+
+    /// Makes the file ready for rows: it exists, it begins with the header, and no row is cut short. Returns which file
+    /// it is, for all machines; `None` when it is none.
+    pub(crate) fn begin(&mut self) -> Result<Option<RawString>, JobLogError> {
         let file = match self.file.take() {
             Some(file) => file,
             None => self.open_with(OpenOptions::new().append(true).create(true))?,
@@ -198,7 +208,12 @@ impl JobLog {
         });
         prepared.map_err(|source| self.io(source))?;
         self.file = Some(file);
-        Ok(())
+        if self.is_stream {
+            return Ok(None);
+        }
+        let path = self.path.canonicalize().map_err(|source| self.io(source))?;
+        let host = nix::unistd::gethostname().unwrap_or_default();
+        Ok(Some(RawString([host.as_encoded_bytes(), b":", path.as_os_str().as_encoded_bytes()].concat())))
     }
 
     /// Adds a row for each of these tasks that was run to its end.

@@ -52,6 +52,10 @@ pub struct JobSpec {
     /// `--client-grace`: a job of a `run` is cancelled when its client is gone for longer. See [`JobSpec::client_grace`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_grace: Option<Millis>,
+    /// `--joblog`: the client's machine and the path there. A client that resumes the log ends what an earlier one has
+    /// left running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_log: Option<RawString>,
     /// What happens after a failure.
     #[serde(default)]
     pub retry: RetryPolicy,
@@ -102,6 +106,7 @@ impl JobSpec {
             stdin: StdinSource::default(),
             output: OutputMode::default(),
             client_grace: None,
+            job_log: None,
             retry: RetryPolicy::default(),
             max_concurrent: None,
             max_fails: None,

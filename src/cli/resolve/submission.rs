@@ -48,6 +48,8 @@ pub(crate) struct JobPlan {
     pub(crate) dry_run: bool,
     /// Where its tasks are listed as they end; not begun yet.
     pub(crate) job_log: Option<JobLog>,
+    /// An earlier job may be left that has the same log.
+    pub(crate) is_resumed: bool,
     /// What the user should know of its tasks: why there are none, or that some are skipped.
     pub(crate) note: Option<String>,
 }
@@ -156,6 +158,7 @@ pub(crate) fn job(args: &TaskArgs, output: Output, environment: &Environment) ->
         json: args.json,
         dry_run: args.dry_run,
         job_log,
+        is_resumed: false,
         note,
     })
 }

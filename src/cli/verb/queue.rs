@@ -3,18 +3,21 @@
 //! The one invariant: however often the link breaks, one plan makes one job:
 //! every repetition carries the same idempotency key.
 
-use super::last;
+use super::{last, wait};
 use crate::cli::error::CliError;
 use crate::cli::output::meter::{FileMeter, Moving};
-use crate::cli::output::text;
+use crate::cli::output::{say, text};
 use crate::cli::resolve::{After, JobPlan};
 use crate::cli::session::Session;
-use crate::client::Submitted;
 use crate::client::files::Luggage;
+use crate::client::{Client, ClientError, Submitted};
 use crate::model::files::{BlobWish, InputSource};
-use crate::model::requests::Submission;
+use crate::model::outcome::Cancellation;
+use crate::model::requests::{JobFilter, OwnerFilter, Submission};
+use crate::model::selector::Selector;
 use crate::model::spec::Dependency;
-use crate::model::{SealedSpec, ids};
+use crate::model::views::JobView;
+use crate::model::{JobId, JobSpec, SealedSpec, TaskState, ids};
 
 /// Bytes of chance in a key that nobody gave: never twice the same.
 const KEY_BYTES: usize = 16;
@@ -32,6 +35,9 @@ pub(super) async fn submit(session: &mut Session, plan: JobPlan) -> Result<Submi
         None => random_key()?,
     };
     let mut spec = plan.spec;
+    if plan.is_resumed {
+        end_earlier(session, &spec).await?;
+    }
     spec.after = dependencies(session, plan.after).await?;
     if !plan.of_last.is_empty() {
         let last = last::job(session.client()).await?;
@@ -51,6 +57,45 @@ pub(super) async fn submit(session: &mut Session, plan: JobPlan) -> Result<Submi
         // What was kept for us went with the link.
         bring(session, &plan.luggage).await?;
     }
+}
+
+/// Ends the jobs that an earlier command with the same job log has left: what has no row is this one's to do.
+async fn end_earlier(session: &mut Session, spec: &JobSpec) -> Result<(), CliError> {
+    let jobs = loop {
+        match unfinished(session.client(), spec).await {
+            Ok(jobs) => break jobs,
+            Err(error) => session.reopen(error).await?,
+        }
+    };
+    for job in &jobs {
+        let text =
+            format!("job {job}, which an earlier command with this job log left, is cancelled: this one goes on");
+        say::note(session.is_quiet(), &text);
+        let why = Cancellation::Requested(Some("its job log was resumed".to_owned()));
+        session.client().cancel(Selector::job(*job), why).await?;
+    }
+    if !jobs.is_empty() {
+        wait::until_ended(session, jobs).await?;
+    }
+    Ok(())
+}
+
+/// Jobs of this client with the same log that have not ended.
+async fn unfinished(client: &Client, spec: &JobSpec) -> Result<Vec<JobId>, ClientError> {
+    let states = vec![TaskState::Waiting, TaskState::Ready, TaskState::Running];
+    let title = spec.title();
+    let mut found = Vec::new();
+    for job in client.jobs(JobFilter { states, owner: Some(OwnerFilter::Me), ..JobFilter::default() }).await? {
+        if job.name != title {
+            continue;
+        }
+        let only = JobFilter { only: Some(Selector::job(job.job)), limit: 1, ..JobFilter::default() };
+        let same = |job: &JobView| job.spec.as_ref().is_some_and(|other| other.spec().job_log == spec.job_log);
+        if client.jobs(only).await?.iter().any(same) {
+            found.push(job.job);
+        }
+    }
+    Ok(found)
 }
 
 /// Has the dispatcher have every file that the job needs, and keep it while this link stands.

@@ -40,7 +40,8 @@ pub(super) fn perform(args: &SubmitArgs, context: &Context) -> Result<ExitCode, 
     let is_told = unsent::warn_of_script(&plan, "submit", context)?;
     let mut log = plan.job_log.take();
     if let Some(log) = &mut log {
-        log.begin()?;
+        plan.spec.job_log = log.begin()?;
+        plan.is_resumed = log.is_resumed();
     }
     let numbers = array::numbers(&plan.spec.items);
     let time_limit = plan.spec.time_limit;

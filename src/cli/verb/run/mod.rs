@@ -70,7 +70,8 @@ pub(super) fn perform(args: &RunArgs, context: &Context) -> Result<ExitCode, Cli
     }
     let is_told = unsent::warn_of_script(&plan, "run", context)?;
     if let Some(log) = &mut plan.job_log {
-        log.begin()?;
+        plan.spec.job_log = log.begin()?;
+        plan.is_resumed = log.is_resumed();
     }
     if matches!((&plan.spec.stdin, &source), (StdinSource::Attached, Source::Nothing)) {
         plan.spec.stdin = StdinSource::Empty;
