@@ -205,11 +205,11 @@ impl<'a> Array<'a> {
         if let Some(log) = &mut self.log {
             log.add(&fresh);
         }
+        for position in fresh.iter().filter_map(|task| self.numbers.position_of(task.task.index)) {
+            self.seen.insert(position);
+        }
         for task in fresh {
-            self.name_failure(client, task).await?;
-            if let Some(position) = self.numbers.position_of(task.task.index) {
-                self.seen.insert(position);
-            }
+            self.name_failure(client, task).await;
         }
         Ok(page.last().filter(|_| page.len() >= AT_ONCE as usize).map(|last| last.task))
     }
@@ -267,18 +267,18 @@ impl<'a> Array<'a> {
         writer.over(task).await.map_err(Broken::Ours)
     }
 
-    async fn name_failure(&mut self, client: &Client, task: &TaskView) -> Result<(), Broken> {
+    async fn name_failure(&mut self, client: &Client, task: &TaskView) {
         // Without output it is the job as a whole that is told about.
         if self.output.is_none() {
-            return Ok(());
+            return;
         }
-        let Some(outcome) = task.outcome.as_ref().filter(|_| task.state == TaskState::Failed) else { return Ok(()) };
+        let Some(outcome) = task.outcome.as_ref().filter(|_| task.state == TaskState::Failed) else { return };
         self.named += 1;
         if self.named <= NAMED {
-            let item = ItemNames::default().of(client, task.task).await?;
+            // A link that breaks now costs the item's name, and nothing is done twice for it.
+            let item = ItemNames::default().of(client, task.task).await.unwrap_or_default();
             say::error(&format!("task {} {outcome}", item::named(task.task, item.as_ref())), None);
         }
-        Ok(())
     }
 }
 
