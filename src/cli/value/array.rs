@@ -88,7 +88,7 @@ mod tests {
             other => panic!("no list: {other:?}"),
         };
         assert_eq!(listed("1,3,7-9"), ("1,3,7-9".to_owned(), None));
-        assert_eq!(listed("20,1-9:2,7-9,3%2"), ("1-5:2,7-9,20".to_owned(), Some(2)));
+        assert_eq!(listed("20,1-9:2,7-9,3%2"), ("1-7:2,8-9,20".to_owned(), Some(2)));
         assert_eq!(array("3,1-2,2"), range(1, 3, 1, None));
         assert_eq!(array("7-9,5-1"), Err(ValueError::Backwards));
         assert!(matches!(

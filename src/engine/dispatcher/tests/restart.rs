@@ -1,7 +1,7 @@
 //! Going on after a restart of the dispatcher.
 
 use super::*;
-use crate::model::spec::{Dependency, DependencyCondition};
+use crate::model::spec::{Dependency, DependencyCondition, RetryPolicy};
 
 impl Scene {
     /// The dispatcher dies and starts anew on what it had written. Workers keep what they hold.
@@ -43,7 +43,8 @@ fn tasks_of_a_list_keep_their_numbers_across_a_restart_and_a_retry() {
     let mut scene = Scene::new();
     scene.worker("a", slots(2));
     let items = Items::Range { first: 1, last: 9, step: 1 }.at_positions(&[0, 2, 6, 7, 8].into_iter().collect());
-    let id = scene.submit(JobSpec { items: items.expect("five tasks"), ..single() });
+    let retry = RetryPolicy { limit: Some(0), ..RetryPolicy::default() };
+    let id = scene.submit(JobSpec { items: items.expect("five tasks"), retry, ..single() });
     assert_eq!(scene.on("a"), [task(id, 1), task(id, 3)]);
     scene.ends("a", task(id, 3), Outcome::Exited(1));
     scene.ends("a", task(id, 1), OK);
