@@ -220,7 +220,7 @@ fn every_json_object_has_the_stable_keys_and_no_other() {
                   peak_memory_bytes outputs transfers";
     assert_eq!(keys(task), sorted(wanted));
     let worker = &cluster.json(&["workers", "--json"])[0];
-    let wanted = "name node_id state shortage drained_by resumed_by slots cpu memory_mb gpus address version tasks_done \
+    let wanted = "name node_id state drained_by resumed_by slots cpu memory_mb gpus address version tasks_done \
                   bytes";
     assert_eq!(keys(worker), sorted(wanted));
     assert_eq!(worker["slots"]["total"], 2);
