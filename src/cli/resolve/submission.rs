@@ -414,7 +414,6 @@ mod tests {
             ("--isolation", "total"),
             ("--each-line", "/no/such/file"),
             ("--from-json", "/no/such/file"),
-            ("--stdin", "/no/such/file"),
         ] {
             for verb in ["run", "submit"] {
                 let error = plan(&[verb, &format!("{option}={value}"), "true"]).expect_err("makes no sense");
@@ -422,6 +421,9 @@ mod tests {
                 assert_eq!(error.exit_code(), 2, "{verb} {option}");
             }
         }
+        let missing =
+            plan(&["submit", "--stdin=/no/such/file", "true"]).expect_err("what submit stores is read at once");
+        assert_eq!((missing.line().contains("--stdin"), missing.exit_code()), (true, 2));
         let both = plan(&["run", "--from-json", "x", "echo", ":::", "a"]).expect_err("two arrays");
         assert_eq!(both.line(), "--from-json cannot be used with :::");
         let twice = plan(&["run", "--array", "1-2", "echo", ":::", "a"]).expect_err("two arrays");

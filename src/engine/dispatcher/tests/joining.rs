@@ -1,7 +1,7 @@
 //! Workers that wait for approval.
 
 use super::*;
-use crate::model::limits::MAX_JOINING;
+use crate::model::limits::{MAX_JOINING, SUSPECT_AFTER};
 use crate::model::views::WorkerState;
 
 impl Scene {
@@ -65,6 +65,8 @@ fn a_name_is_for_one_who_waits_and_not_for_a_live_workers() {
         assert!(refusal.text.contains(taken), "{}", refusal.text);
     }
     scene.loses_its_link("a");
+    scene.waits("x", Some("a")).expect_err("it may be back in a moment");
+    scene.pass(SUSPECT_AFTER);
     scene.waits("x", Some("a")).expect("its name may go to another");
 }
 
@@ -121,10 +123,12 @@ fn an_approval_gives_away_the_name_of_a_worker_that_is_away_but_not_of_a_live_on
     let mut scene = Scene::new();
     scene.worker("a", slots(1));
     scene.loses_its_link("a");
+    scene.pass(SUSPECT_AFTER);
     let (link, _) = scene.waits("w", Some("a")).expect("it waits");
     scene.reconnects("a");
     assert_eq!(scene.failure("admin", Call::Approve { link }), FailureCode::Conflict);
     scene.loses_its_link("a");
+    scene.pass(SUSPECT_AFTER);
     assert_eq!(scene.answer("admin", Call::Approve { link }), Reply::Done { affected: 1 });
     let profile = scene.profile(Some("a"), slots(1));
     let refusal = scene.connects("a", profile, 1, None).expect_err("its key was dropped");

@@ -137,7 +137,8 @@ fn only_an_admin_renames_and_only_to_a_name_that_is_free() {
     assert_eq!(code(scene.renames("admin", "client-2", "client-1")), FailureCode::Conflict);
     assert_eq!(code(scene.renames("admin", "nobody", "eve")), FailureCode::NotFound);
     assert_eq!(code(scene.renames("admin", "client-2", "me")), FailureCode::Invalid);
-    scene.worker("eve", slots(1));
+    let profile = scene.profile(Some("eve"), slots(1));
+    assert_eq!(scene.joins("w", profile), Ok("eve".parse().expect("a name")));
     assert_eq!(
         scene.renames("admin", "client-2", "eve"),
         Reply::Done { affected: 1 },

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::Digest;
-use crate::model::limits::{MAX_TOKENS, TOKEN_REMEMBERED};
+use crate::model::limits::{MAX_TOKENS, SUSPECT_AFTER, TOKEN_REMEMBERED};
 use crate::model::trust::{TokenId, TokenState, TokenView};
 
 fn secret(number: u64) -> Digest {
@@ -92,6 +92,7 @@ fn a_key_whose_name_went_to_another_comes_back_by_the_token_that_enrolled_it() {
     scene.worker_with("a", token).expect("let in");
     let link = LinkId(scene.links);
     scene.down(link);
+    scene.pass(SUSPECT_AFTER);
     let profile = scene.profile(Some("a"), slots(1));
     assert_eq!(scene.connects("b", profile, 1, Some(Role::Worker)), Ok(name("a")));
     let profile = scene.profile(Some("c"), slots(1));
