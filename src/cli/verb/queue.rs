@@ -71,7 +71,7 @@ async fn end_earlier(session: &mut Session, spec: &JobSpec) -> Result<(), CliErr
         let text =
             format!("job {job}, which an earlier command with this job log left, is cancelled: this one goes on");
         say::note(session.is_quiet(), &text);
-        let why = Cancellation::Requested(Some("its job log was resumed".to_owned()));
+        let why = Cancellation::requested(Some("its job log was resumed".to_owned()));
         session.client().cancel(Selector::job(*job), why).await?;
     }
     if !jobs.is_empty() {
