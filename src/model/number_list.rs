@@ -121,7 +121,16 @@ impl NumberList {
             merge(overlapping, end, &mut disjoint)?;
             rest = others;
         }
-        Self::new(disjoint)
+        let mut joined: Vec<NumberRange> = Vec::with_capacity(disjoint.len());
+        for range in disjoint {
+            match joined.last_mut() {
+                Some(before) if before.step == 1 && range.step == 1 && before.last + 1 == range.first => {
+                    before.last = range.last;
+                }
+                _ => joined.push(range),
+            }
+        }
+        Self::new(joined)
     }
 
     /// Its ranges.
