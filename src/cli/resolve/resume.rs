@@ -52,5 +52,5 @@ pub(super) fn left(
     }
     let whole = std::mem::replace(&mut spec.items, Items::Single);
     spec.items = whole.at_positions(&left).map_err(CliError::Left)?;
-    Ok((Some(log), Some(format!("{name} lists {} of {all} tasks already: {count} are left", all - count))))
+    Ok((Some(log), Some(format!("{name} lists {} of {all} tasks already: {count} left", all - count))))
 }
