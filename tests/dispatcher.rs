@@ -489,8 +489,8 @@ async fn what_a_client_was_given_beyond_what_it_holds_or_has_read_beyond_what_it
         let mut stream = worker.opens(assignment.id(), 0).await;
         for _ in 0..output {
             stream.says(stdout(&held)).await;
+            attached.stdout(held.len()).await;
         }
-        attached.stdout(output * held.len()).await;
         attached.says(DataFrame::Stdin(stdin.into())).await;
         assert_eq!(stream.frame().await, Some(DataFrame::Stdin(stdin.into())));
         worker.ends_with(&assignment, Outcome::Exited(1), Default::default()).await;
