@@ -23,12 +23,17 @@ fn typed_in(cluster: &Cluster, directory: &Path, args: &[&str]) -> Command {
 
 /// A worker with these options under this limit of open files.
 fn worker_limited(cluster: &Cluster, limit: &str, options: &[&str]) -> Node {
-    let plain = cluster.command(["worker"].iter().chain(options));
+    cluster.node(limited(cluster, limit, &[&["worker"], options].concat()))
+}
+
+/// This command line, typed behind a `ulimit`.
+fn limited(cluster: &Cluster, limit: &str, args: &[&str]) -> Command {
+    let plain = cluster.command(args);
     let mut limited = Command::new("/bin/sh");
     limited.args(["-c", &format!("{limit}; exec \"$@\""), "sh"]).arg(plain.get_program()).args(plain.get_args());
     limited.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
     limited.current_dir(cluster.scratch());
-    cluster.node(limited)
+    limited
 }
 
 #[test]
@@ -154,4 +159,15 @@ fn slots_are_bounded_by_the_files_that_a_worker_may_open_and_no_task_fails_for_t
     assert!((2..20).contains(&slots), "{slots} slots");
     let ran = cluster.start(["submit", "--wait", "--retries", "0", "--array", "1-100", "seq 1000"]).finish(TRIED_AGAIN);
     assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[test]
+fn a_run_that_may_open_almost_no_files_says_so_instead_of_breaking_down() {
+    let cluster = Cluster::new();
+    for limit in ["ulimit -n 20", "ulimit -n 30", "ulimit -n 40"] {
+        let ran = Started::of(limited(&cluster, limit, &["run", "--", "echo", "hi"])).finish(harness::SOON);
+        let said = ran.stderr_text();
+        assert!(ran.code == Some(0) || ran.code == Some(125) && said.contains("error: "), "{limit}: {ran:?}");
+        assert!(!said.contains("bug"), "{limit}: {ran:?}");
+    }
 }

@@ -41,7 +41,8 @@ pub struct EmbeddedOptions {
 /// [`Embedded::stop`] removes its home and leaves the rest to the process' end.
 pub struct Embedded {
     dispatcher: dispatcher::Running,
-    worker: JoinHandle<Result<(), NodeError>>,
+    /// `None` once its end was seen.
+    worker: Option<JoinHandle<Result<(), NodeError>>>,
     stop_worker: Shutdown,
     home: PrivateHome,
     sweeper: Sweeper,
@@ -78,7 +79,7 @@ impl Embedded {
         };
         promise.send_replace(Some(dispatcher.access().clone()));
         let sweeper = Sweeper::start(parent);
-        Ok(Self { dispatcher, worker, stop_worker, home, sweeper, _promise: promise })
+        Ok(Self { dispatcher, worker: Some(worker), stop_worker, home, sweeper, _promise: promise })
     }
 
     /// Where the dispatcher listens.
@@ -109,11 +110,7 @@ impl Embedded {
     pub async fn failed(&mut self) -> NodeError {
         tokio::select! {
             error = self.dispatcher.failed() => error,
-            ended = &mut self.worker => match ended {
-                Ok(Err(error)) => error,
-                // It stops only when told to, and nobody has; a panic is the process' end.
-                Ok(Ok(())) | Err(_) => std::future::pending().await,
-            },
+            error = fault(&mut self.worker) => error,
         }
     }
 
@@ -123,7 +120,10 @@ impl Embedded {
     /// When the worker had failed; what the dispatcher has to say about its store is of no interest any more.
     pub async fn stop(self) -> Result<(), NodeError> {
         self.stop_worker.raise();
-        let worker = tokio::time::timeout(WORKER_END, self.worker).await;
+        let worker = match self.worker {
+            Some(worker) => tokio::time::timeout(WORKER_END, worker).await,
+            None => Ok(Ok(Ok(()))),
+        };
         // Killed rather than stopped: what it would flush and say is for nobody.
         drop(self.dispatcher);
         drop(self.home);
@@ -134,6 +134,19 @@ impl Embedded {
             Ok(Err(_)) | Err(_) => Ok(()),
         }
     }
+}
+
+/// Waits until a worker has failed, and says why.
+async fn fault(worker: &mut Option<JoinHandle<Result<(), NodeError>>>) -> NodeError {
+    if let Some(running) = worker {
+        let ended = running.await;
+        *worker = None;
+        if let Ok(Err(error)) = ended {
+            return error;
+        }
+    }
+    // It stops only when told to, and nobody has; a panic is the process' end.
+    std::future::pending().await
 }
 
 /// What the worker is called, in logs and in `OCTASKLY_WORKER`.

@@ -180,7 +180,7 @@ fn within_descriptors(mut profile: WorkerProfile) -> WorkerProfile {
     let (slots, limit) = (&mut profile.capacity.slots, DescriptorLimit::raise());
     if *slots > limit.tasks() {
         tracing::warn!(
-            "--max-jobs {slots} needs more than the {} open files that this process may have: offering {} job slots \
+            "--max-jobs {slots} needs more than the {} open files that this process may have: offering {} of them \
              (`ulimit -Hn`, or LimitNOFILE= of a unit, allows more)",
             limit.now,
             limit.tasks()
