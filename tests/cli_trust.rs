@@ -486,7 +486,7 @@ fn a_drained_worker_finishes_what_it_runs_gets_nothing_new_and_is_waited_for() {
     assert!(told.code == Some(0) && told.stderr_text().contains("gets new work again"), "{told:?}");
     assert_eq!(cluster.run(["wait", next.trim()]).code, Some(0));
     cluster.run(["drain", "worker-z"]).says_failure_and_hint(1, "no worker is called worker-z");
-    dispatcher.says("Worker worker-a drains");
+    dispatcher.says("Worker worker-a drained by ");
     drop(worker);
 }
 
