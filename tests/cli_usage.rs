@@ -213,7 +213,6 @@ fn a_command_line_that_makes_no_sense_is_one_error_and_exit_2() {
         &["run", "--"],
         &["run", ""],
         &["run", ":::", "a"],
-        &["run", "echo", ":::"],
         &["run", "--cpus", "0", "true"],
         &["run", "--mem", "4X", "true"],
         &["run", "--each-line", "/no/such/file", "echo"],

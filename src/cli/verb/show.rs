@@ -223,10 +223,10 @@ fn job_lines(job: &JobView, now: Timestamp, task_timeout: Millis) -> Vec<String>
 fn task_lines(task: &TaskView, spec: Option<&JobSpec>, now: Timestamp, task_timeout: Millis) -> Vec<String> {
     let mut lines = vec![format!("task {}", task.task)];
     let mut field = |name: &str, value: String| lines.push(format!("  {name:<10}  {}", text::one_line(&value)));
+    field("state", task.state.to_string());
     if let Some(item) = spec.and_then(|spec| item::of_task(&spec.items, task.task)) {
         field("item", item.to_string());
     }
-    field("state", task.state.to_string());
     if let Some(outcome) = &task.outcome {
         field("result", result(Some(outcome)));
     }
