@@ -128,6 +128,7 @@ fn order_is_kept_when_failures_or_ctrl_c_end_the_rest() {
     let here = cluster.scratch().display().to_string();
     let script = "touch began.{#}; echo {}; [ {#} -ne 1 ] || exec sleep 600";
     let run = cluster.start(["run", "-k", "--cwd", &here, script, ":::", "a", "b", "c"]);
+    soon("it is queued", || cluster.job_state("2").is_some());
     soon("the others have ended", || cluster.json(["show", "2"])[0]["tasks"]["succeeded"] == 2);
     run.signal(Signal::SIGINT);
     let ran = run.finish(harness::SOON);
@@ -155,7 +156,7 @@ fn a_dry_run_prints_commands_that_can_be_pasted_and_asks_nobody() {
     assert_eq!(json, serde_json::json!([{"index": 1, "item": "a b", "command": "echo 'a b'"}]));
     let many = cluster.ok(["submit", "--dry-run", "--array", "1-300000", "echo {}"]);
     assert_eq!((many.lines().count(), many.lines().last()), (300_000, Some("echo 300000")));
-    cluster.run(["run", "--dry-run", "--in", "/no/such/file", "true"]).says_failure(1, "/no/such/file");
+    cluster.run(["run", "--dry-run", "--in", "/no/such/file", "true"]).says_failure(125, "/no/such/file");
     cluster.run(["run", "--dry-run", "--mem", "4X", "true"]).says_failure_and_hint(2, "--mem");
     assert!(!cluster.home().exists(), "no client was enrolled, no dispatcher started");
 }
@@ -293,7 +294,7 @@ fn a_half_written_row_is_removed_and_other_files_are_left_alone() {
     let (cluster, _dispatcher, _worker) = Cluster::with_a_worker();
     let log = cluster.scratch().join("log");
     let run = |options: &[&str]| {
-        cluster.run([&["run", "-k", "--joblog", "log"], options, &["--array", "1,5", "echo"]].concat())
+        cluster.run([&["run", "-k", "--joblog", "log"], options, &["--array", "1,5", "echo {}"]].concat())
     };
     assert_eq!(run(&[]).stdout_text(), "1\n5\n");
     let whole = fs::read_to_string(&log).expect("the log");
