@@ -32,7 +32,7 @@ fn the_item_is_shown_wherever_its_task_is() {
 #[test]
 fn a_job_in_json_has_the_options_that_it_was_given() {
     let (cluster, _dispatcher, _worker) = Cluster::with_a_worker();
-    let options = ["--cpus", "0.5", "--mem", "64M", "--time-limit", "90", "--priority", "3", "--retries", "2"];
+    let options = ["--cpus", "0.5", "--mem", "64M", "--time-limit", "90s", "--priority", "3", "--retries", "2"];
     let mut line = vec!["submit", "--wait"];
     line.extend(options);
     line.extend(["--", "echo", "{}"]);
@@ -97,7 +97,7 @@ fn a_run_reports_itself_to_a_file_also_when_it_has_nothing_to_report() {
     assert_eq!((&report["job"]["state"], &report["tasks"][1]["item"]), (&json!("failed"), &json!("b")));
     assert_eq!(
         cluster.run(["run", "--json-to", &name, "--array", "1-2", "--strict", "--gpus", "9", "true"]).code,
-        Some(3)
+        Some(125)
     );
     assert_eq!(read(), json!({"job": null, "tasks": []}));
     cluster

@@ -9,7 +9,9 @@ use super::transfer::Moved;
 use super::{FilesError, Stock, Urgency, blocking, source_name};
 use crate::blob::{Pins, place};
 use crate::exec::{Executor, Scratch, fill};
-use crate::model::files::{BlobRef, InputSource, MAX_FAILED_SOURCES, OutputFile, TaskFiles, Transfer, TransferPath};
+use crate::model::files::{
+    BlobRef, InputSource, MAX_FAILED_SOURCES, OutputFile, TaskFiles, Transfer, TransferPath, tidy,
+};
 use crate::model::limits::{MAX_BATCH, MAX_FRAME};
 use crate::model::messages::{FilesReply, StreamPurpose};
 use crate::model::{AttemptId, Content, JobSpec, NodeName, RawString, SealedSpec};
@@ -122,7 +124,8 @@ impl Stock {
                     }
                 }
             };
-            inputs.push((filled(&input.name)?, content));
+            // An item may be typed as `./a`.
+            inputs.push((tidy(filled(&input.name)?.as_bytes()), content));
         }
         Ok(inputs)
     }
