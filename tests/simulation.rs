@@ -109,6 +109,7 @@ fn a_thousand_workers_and_a_hundred_thousand_tasks_do_the_same_twice() {
 #[test]
 fn tasks_of_silent_workers_are_started_a_second_time_and_end_once() {
     let plan = Plan { workers: 8, long: 70, delicate: 20, faults: 60, mesh: false, ..small() };
-    let seconds: u64 = (1..=6).map(|seed| run(&plan, seed).tallies.seconds).sum();
+    // Clients that are gone end a fifth of the jobs before any worker is silent, so it takes some seeds.
+    let seconds: u64 = (1..=30).map(|seed| run(&plan, seed).tallies.seconds).sum();
     assert!(seconds > 10, "{seconds} tasks were started a second time");
 }
