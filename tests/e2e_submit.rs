@@ -142,7 +142,7 @@ fn a_task_of_the_last_job_is_named_without_its_number() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(cluster.ok(["logs", "last.2"]), "2\n");
     assert!(cluster.ok(["show", "last.1", "1"]).contains("2.1"), "what stands beside it is shown as well");
-    assert!(cluster.ok(["explain", "last.1,last.2"]).contains("task 2.2 has ended"));
+    assert!(cluster.ok(["explain", "last.1,last.2"]).contains("task 2.2 of root has ended"));
     let place = cluster.scratch().join("brought");
     cluster.ok(["get", "-q", "last.1", "-C", &place.display().to_string()]);
     assert_eq!(std::fs::read_to_string(place.join("made")).expect("an output"), "1\n");
@@ -200,7 +200,7 @@ fn beyond_log_space_the_oldest_output_goes_the_jobs_stay_and_logs_says_what_is_m
     assert_eq!(cluster.ok(["logs", "1"]).len(), 102_400);
     assert_eq!(dispatcher.stop(), Some(0));
     let dispatcher = cluster.dispatcher_with(&["--log-space", "150K"]);
-    dispatcher.says("Removing stored output beyond --log-space: 2 jobs, from 1 to 2");
+    dispatcher.says("Removing the stored output of 2 jobs beyond --log-space: 1-2");
     for job in ["1", "2"] {
         soon("its output is gone", || cluster.ok(["logs", job]).is_empty());
         let read = cluster.run(["logs", job]);

@@ -120,6 +120,9 @@ impl Reports {
             ended.report.output.kept = KeptOutput::Nothing;
             return Release::Now(ended);
         };
+        if names_files && matches!(waiting.files, Promise::None) {
+            return Release::OfferFirst(ended);
+        }
         if !waiting.is_over() {
             waiting.report = Some(ended);
             return Release::Waits;
@@ -128,7 +131,6 @@ impl Reports {
             ended.report.output.kept = KeptOutput::Nothing;
         }
         match &waiting.files {
-            Promise::None if names_files => return Release::OfferFirst(ended),
             Promise::Broken(why) => {
                 if let Some(files) = &mut ended.report.files {
                     files.outputs.clear();
@@ -250,6 +252,18 @@ mod tests {
         assert_eq!(reports.release(report.clone()), Release::OfferFirst(report.clone()));
         reports.files_started(report.id);
         assert_eq!(reports.release(report.clone()), Release::Waits);
+        assert_eq!(reports.files_ended(report.id, None), Some(report));
+    }
+
+    #[test]
+    fn the_files_of_an_earlier_start_are_offered_also_while_its_log_is_uploaded() {
+        let mut reports = Reports::default();
+        let report = with_file(KeptOutput::Uploaded(5));
+        reports.log_started(report.id);
+        assert_eq!(reports.release(report.clone()), Release::OfferFirst(report.clone()));
+        reports.files_started(report.id);
+        assert_eq!(reports.release(report.clone()), Release::Waits);
+        assert_eq!(reports.log_ended(report.id, true), None);
         assert_eq!(reports.files_ended(report.id, None), Some(report));
     }
 
