@@ -92,8 +92,11 @@ fn without_directory(cwd: &Path) -> Option<ShimFact> {
 fn script(argv: &[RawString]) -> Option<&Path> {
     let file = match argv {
         [shell, option, line] if shell.as_bytes() == SHELL.as_bytes() && option.as_bytes() == b"-c" => {
-            let is_one = !line.as_bytes().iter().any(|byte| b";&|\n".contains(byte));
-            let word = line.as_bytes().split(|byte| matches!(byte, b' ' | b'\t')).next().unwrap_or_default();
+            let line = line.as_bytes().trim_ascii_end();
+            // In `2>&1` it begins no other command.
+            let ends = |at: usize| b";&|\n".contains(&line[at]) && !line[..at].ends_with(b">");
+            let is_one = !(0..line.len()).any(ends);
+            let word = line.split(|byte| matches!(byte, b' ' | b'\t')).next().unwrap_or_default();
             let is_plain = word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-./+,@%".contains(byte));
             OsStr::from_bytes(if is_one && is_plain { word } else { b"" })
         }
