@@ -271,7 +271,7 @@ fn a_revoked_client_is_cut_off_in_the_middle_of_what_it_does() {
         dispatcher.ok(["revoke", row["name"].as_str().expect("a name")]);
         running.finish(AT_ONCE).says_failure(125, "revoked");
         client.run(["list"]).says_failure(125, "revoked");
-        dispatcher.ok(["cancel", "all"]);
+        dispatcher.ok(["cancel", "all", "--everyone"]);
         await_nothing_left(&marker);
     });
 }
