@@ -124,7 +124,7 @@ pub const STDIN_KEPT: u64 = 8 * 1024 * 1024;
 /// Output of one attempt of a `run` with `--retries` that its client holds until the attempt has finished. Beyond it
 /// everything is passed on, and the attempt is not repeated. Half a window: held output is not acknowledged, so the
 /// worker keeps it for a client that comes back, and the task must not be held back by that.
-pub const HELD_OUTPUT: u64 = ATTACH_WINDOW as u64 / 2;
+pub const HELD_OUTPUT: u64 = 4 * 1024 * 1024;
 /// Payload of one data frame.
 pub const DATA_FRAME: usize = 64 * 1024;
 
