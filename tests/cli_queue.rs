@@ -118,7 +118,7 @@ fn a_job_can_be_submitted_waited_for_shown_read_and_forgotten() {
     assert_eq!(cluster.json(&["list", "--all", "--json"]), Vec::<Value>::new());
     let gone = cluster.ask(&["show", "1"]);
     assert_eq!((gone.code, gone.stdout.as_str()), (Some(1), ""));
-    assert!(gone.stderr.starts_with("error: there is no job 1\n"), "{}", gone.stderr);
+    assert!(gone.stderr.starts_with("error: there is no job 1 any more: root forgot it\n"), "{}", gone.stderr);
 }
 
 #[test]

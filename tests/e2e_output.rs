@@ -102,7 +102,7 @@ fn a_run_reports_itself_to_a_file_also_when_it_has_nothing_to_report() {
     assert_eq!(read(), json!({"job": null, "tasks": []}));
     cluster
         .run(["run", "--json-to", "/nowhere/report", "true"])
-        .says_failure(1, "cannot write the report to /nowhere/report");
+        .says_failure(125, "cannot write the report to /nowhere/report");
     assert_eq!(cluster.json(["list", "--all"]).as_array().map(Vec::len), Some(1), "nothing else was queued");
 }
 
