@@ -219,7 +219,7 @@ impl Executor {
     }
 
     /// Exclusive attempts may run until then, those that run already among them. One that was not renewed in time is
-    /// ended by its shim, whatever became of this process, and ends as [`Outcome::Lost`].
+    /// ended by its shim, whatever became of this process, and ends as [`Outcome::Lost`](crate::model::Outcome::Lost).
     pub fn renew(&self, lease: TaskLease) {
         self.shared.lease.send_replace(lease);
     }
