@@ -219,12 +219,10 @@ impl Findings {
     fn builtin(&mut self, words: &[Word], program: usize, in_test: bool) {
         let name = words[program].known().unwrap_or_default();
         let is_part_of_test = |word: &Word| word.known().is_some_and(|text| matches!(text, b"[[" | b"]]"));
-        if in_test || words.iter().any(is_part_of_test) {
-            let compares = |word: &Word| word.known().is_some_and(|text| ARITHMETIC_TESTS.contains(&text));
-            if words.iter().any(compares) {
-                self.rest(words, 0, &Reason::Subscript);
-            }
-            return;
+        let compares = |word: &Word| word.known().is_some_and(|text| ARITHMETIC_TESTS.contains(&text));
+        // A shell without `[[ ]]` takes what stands there for commands.
+        if (in_test || words.iter().any(is_part_of_test)) && words.iter().any(compares) {
+            self.rest(words, 0, &Reason::Subscript);
         }
         match name {
             b"eval" => {

@@ -131,6 +131,7 @@ const CODE: &[&str] = &[
     "(( x = {} ))",
     "let x={}",
     "[[ -n x && {} -gt 3 ]]",
+    "[[ x\neval {}",
     "a[{}]=1",
     "read {}",
     "export {}",
