@@ -283,6 +283,9 @@ impl Findings {
             at += 1;
         }
         if takes_code {
+            while words.get(at).is_some_and(Word::may_vanish) {
+                at += 1;
+            }
             let is_program = program == 0 && POSIX_SHELLS.contains(&name);
             if is_program && words.get(at).is_some_and(|word| word.has_places() && !word.text.is_empty()) {
                 self.line = Some(at);

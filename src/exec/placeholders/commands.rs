@@ -57,7 +57,7 @@ impl Lexer<'_> {
             b'\\' => self.backslash(),
             b'\'' => self.single_quotes(),
             b'"' => {
-                self.take(1, b"");
+                self.take_quote();
                 self.frames.push(Frame::Double);
             }
             b'`' => self.backticks(),
@@ -146,9 +146,8 @@ impl Lexer<'_> {
             }
             // `NAME()`: a command follows.
             Some(b')') => {
-                self.end_word();
                 self.at += 2;
-                return self.commands().map_or((), |commands| commands.words.clear());
+                return self.end_command(true);
             }
             _ => {}
         }
@@ -169,14 +168,14 @@ impl Lexer<'_> {
         let Some(commands) = self.commands() else { return };
         if commands.cases > 0 {
             // It ends a pattern of `case`.
-            commands.words.clear();
+            self.end_command(true);
         } else if depth > outside {
             self.leave();
             if let Some(commands) = self.commands()
                 && commands.words.first().is_some_and(|first| first.known() == Some(b"case"))
             {
                 // It ended a pattern that began with a parenthesis.
-                commands.words.clear();
+                self.end_command(true);
             }
         } else {
             self.unclear = true;
@@ -267,7 +266,8 @@ impl Lexer<'_> {
             }
             (b"case", 0) => commands.cases += 1,
             (b"[[", 0) => commands.in_test = true,
-            (b"{", _) => return commands.words.clear(),
+            // A command begins: a group, or the body of a function.
+            (b"{", _) => return self.end_command(true),
             (known, 0) if code::KEYWORDS.contains(&known) => return,
             _ => {}
         }

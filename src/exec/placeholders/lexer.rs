@@ -205,6 +205,14 @@ impl Lexer<'_> {
         self.at = (self.at + count).min(self.end());
     }
 
+    /// Takes a quote, which makes a word even of nothing.
+    pub(super) fn take_quote(&mut self) {
+        if let Some(word) = word(&mut self.frames) {
+            word.quoted = true;
+        }
+        self.take(1, b"");
+    }
+
     pub(super) fn take_byte(&mut self) {
         let text = self.text;
         self.take(1, &text[self.at..=self.at]);

@@ -9,7 +9,7 @@ use super::unfit::Reason;
 
 impl Lexer<'_> {
     pub(super) fn single_quotes(&mut self) {
-        self.take(1, b"");
+        self.take_quote();
         while let Some(byte) = self.byte(self.at) {
             match self.placeholder(self.at) {
                 Some(placeholder) => self.place(placeholder, Quoting::Single, None),
@@ -111,7 +111,11 @@ impl Lexer<'_> {
                 self.take_opaque(2);
             }
             Some(b'!' | b'?' | b'@' | b'*' | b'#' | b'-' | b'$' | b'0'..=b'9') => self.take_opaque(2),
-            Some(byte) if byte.is_ascii_alphabetic() || byte == b'_' => self.take_opaque(1),
+            Some(byte) if byte.is_ascii_alphabetic() || byte == b'_' => {
+                let name = self.text[self.at + 1..self.end()].iter();
+                let length = name.take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+                self.take_opaque(1 + length);
+            }
             _ => self.take_byte(),
         }
     }

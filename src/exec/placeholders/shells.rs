@@ -132,6 +132,8 @@ const CODE: &[&str] = &[
     "let x={}",
     "[[ -n x && {} -gt 3 ]]",
     "[[ x\neval {}",
+    "eval {} { | cat",
+    "bash -c $x ]]{}",
     "a[{}]=1",
     "read {}",
     "export {}",

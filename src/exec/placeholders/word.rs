@@ -11,12 +11,14 @@ pub(super) struct Word {
     places: Vec<usize>,
     /// The shell puts something else in it, which nobody knows here.
     pub(super) opaque: bool,
+    /// It stands even when nothing is in it.
+    pub(super) quoted: bool,
 }
 
 impl Word {
     /// One of an exact vector, with these placeholders.
     pub(super) fn exact(source: &[u8], text: Vec<u8>, places: Vec<usize>) -> Self {
-        Self { text, source: source.to_vec(), places, opaque: false }
+        Self { text, source: source.to_vec(), places, opaque: false, quoted: true }
     }
 
     pub(super) fn push(&mut self, text: &[u8]) {
@@ -52,6 +54,11 @@ impl Word {
     pub(super) fn is_subscript(&self) -> bool {
         let name = self.text.iter().take_while(|byte| is_name_byte(**byte)).count();
         name > 0 && self.text.get(name) == Some(&b'[') && !self.text.contains(&b']')
+    }
+
+    /// Whether nothing of it may be left.
+    pub(super) fn may_vanish(&self) -> bool {
+        self.opaque && !self.quoted && self.text.is_empty() && self.places.is_empty()
     }
 
     pub(super) fn has_places(&self) -> bool {
