@@ -39,7 +39,7 @@ fn items() -> [Vec<u8>; 6] {
 }
 
 /// Lines, and what they print; `@` is the item.
-const LINES: &[(&str, &str)] = &[
+const TEMPLATE_LINES: &[(&str, &str)] = &[
     ("printf '<%s>' {} '{}' \"{}\" \\{}", "<@><@><@><@>"),
     ("printf '<%s>' a{}b'c{}d'\"e{}f\"", "<a@bc@de@f>"),
     (
@@ -74,7 +74,7 @@ const LINES: &[(&str, &str)] = &[
 
 #[test]
 fn an_item_arrives_byte_for_byte_however_its_placeholder_is_quoted() {
-    for (line, expected) in LINES {
+    for (line, expected) in TEMPLATE_LINES {
         for item in items() {
             let filled = fill(line.as_bytes(), &item).unwrap_or_else(|unfit| panic!("{line}: {unfit}"));
             let expected: Vec<u8> =
